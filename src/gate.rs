@@ -1,0 +1,329 @@
+//! The decision: route → authenticate → authorize, and nothing else.
+//!
+//! Pure: no socket, clock, header map or cryptography in this folder. It takes a view of the
+//! request and the time, and returns a [`Decision`]; so it is tested by tables, can be fuzzed, and
+//! says the same to `explain` as to a client.
+
+pub mod ability;
+pub mod authenticate;
+pub mod authorize;
+pub mod path;
+pub mod request;
+pub mod route;
+pub mod session;
+pub mod users;
+
+use std::sync::Arc;
+
+use authenticate::authenticate;
+use authorize::{Permit, Refusal, RefusalReason, authorize};
+use path::DecodedPath;
+use request::RequestView;
+use route::{Found, HostName, RouteTable};
+use session::{SessionPolicy, Timestamp};
+use users::Users;
+
+/// Everything a decision is made by.
+#[derive(Debug)]
+pub struct Gate {
+    /// The rules.
+    pub routes: RouteTable,
+    /// The people.
+    pub users: Users,
+    /// How long a login lasts.
+    pub sessions: SessionPolicy,
+    /// The paths of the login and logout pages; absent when there is no login.
+    pub own_pages: Option<OwnPaths>,
+}
+
+/// Where the gate's own pages are, as decoded paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPaths {
+    /// The login page and form target.
+    pub login: String,
+    /// The logout page and form target.
+    pub logout: String,
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Forward it, and the permit to do so.
+    Forward(Permit),
+    /// Answer it with a page of our own.
+    Own(
+        OwnPage,
+        Result<authenticate::Principal, crate::identity::NoIdentity>,
+    ),
+    /// Refuse it.
+    Refuse(Refusal),
+}
+
+/// A page of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnPage {
+    /// The login form, and what it posts to.
+    Login,
+    /// The logout form, and what it posts to.
+    Logout,
+}
+
+impl Gate {
+    /// Decides about one request at one time.
+    #[must_use]
+    pub fn decide(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
+        let identity = authenticate(&request.session, &self.users, &self.sessions, now);
+        let path = match DecodedPath::parse(request.path) {
+            Ok(path) => path,
+            Err(why) => {
+                return Decision::Refuse(Refusal {
+                    reason: RefusalReason::Ambiguous(why),
+                    route: None,
+                    identity,
+                });
+            }
+        };
+        if let Some(page) = self.own_page(&path) {
+            return Decision::Own(page, identity);
+        }
+        let host = request.authority.map(HostName::from_authority);
+        let (reason, route) = match self.routes.find(host.as_ref(), &path, request.method) {
+            Found::Route { route, also } => {
+                return match authorize(route, also, identity) {
+                    Ok(permit) => Decision::Forward(permit),
+                    Err(refusal) => Decision::Refuse(refusal),
+                };
+            }
+            Found::MethodNotAllowed { route, allow } => {
+                let route = Some(Arc::clone(route));
+                (RefusalReason::MethodNotAllowed(allow), route)
+            }
+            Found::Nothing => (RefusalReason::NoRoute, None),
+        };
+        Decision::Refuse(Refusal {
+            reason,
+            route,
+            identity,
+        })
+    }
+
+    fn own_page(&self, path: &DecodedPath<'_>) -> Option<OwnPage> {
+        let own = self.own_pages.as_ref()?;
+        match path.as_str() {
+            path if path == own.login => Some(OwnPage::Login),
+            path if path == own.logout => Some(OwnPage::Logout),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::ability::{Ability, Roles};
+    use super::request::PresentedSession;
+    use super::route::{Access, HostPattern, Methods, PathPattern, Route, UpstreamId};
+    use super::session::{Session, SessionDigest};
+    use super::users::User;
+    use super::*;
+    use crate::identity::{InvalidIdentity, NoIdentity, UserName};
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
+        Route {
+            label: pattern.into(),
+            hosts: HostPattern::Any,
+            pattern: PathPattern::parse(pattern).unwrap(),
+            methods: if methods.is_empty() {
+                Methods::Any
+            } else {
+                Methods::Only(methods.iter().map(ToString::to_string).collect())
+            },
+            access,
+            upstream: UpstreamId(0),
+            body_limit: None,
+            redirect: None,
+        }
+    }
+
+    fn user(name: &str, role: &str, disabled: bool) -> User {
+        let items = [
+            ("user".to_owned(), vec!["view".to_owned()]),
+            (
+                "admin".to_owned(),
+                vec!["view".to_owned(), "edit".to_owned()],
+            ),
+        ];
+        User {
+            name: UserName::parse(name).unwrap(),
+            roles: vec![role.into()],
+            abilities: Roles::from_map(&items.into()).abilities_of([role]),
+            disabled,
+            email: None,
+            display_name: None,
+            credential_epoch: 1,
+        }
+    }
+
+    fn gate() -> Gate {
+        let can = |ability| Access::Can(vec![Ability::new(ability)]);
+        Gate {
+            routes: RouteTable::new(vec![
+                route("/public/", &[], Access::Public),
+                route("/admin/", &["GET"], can("edit")),
+                route("/app/", &[], can("view")),
+            ]),
+            users: [
+                user("ralph", "user", false),
+                user("ada", "admin", false),
+                user("gone", "admin", true),
+            ]
+            .into_iter()
+            .collect(),
+            sessions: SessionPolicy {
+                idle: Duration::from_secs(60),
+                lifetime: Duration::from_secs(600),
+            },
+            own_pages: Some(OwnPaths {
+                login: "/auth/login".into(),
+                logout: "/auth/logout".into(),
+            }),
+        }
+    }
+
+    fn session_of(
+        name: &str,
+        epoch: u64,
+        begun: Timestamp,
+    ) -> Result<PresentedSession, NoIdentity> {
+        let session = Session::begin(UserName::parse(name).unwrap(), epoch, begun);
+        Ok(PresentedSession {
+            digest: SessionDigest([0; 32]),
+            session: session.into(),
+        })
+    }
+
+    fn anonymous() -> Result<PresentedSession, NoIdentity> {
+        Err(NoIdentity::NotPresented)
+    }
+
+    /// One word for the decision, so that the tables read as rules.
+    fn decide(method: &str, path: &str, session: Result<PresentedSession, NoIdentity>) -> String {
+        let request = RequestView {
+            method,
+            authority: None,
+            path,
+            session,
+        };
+        match gate().decide(&request, NOW) {
+            Decision::Forward(permit) => match permit.identity() {
+                Ok(principal) => format!("forward as {}", principal.user().name),
+                Err(_) => "forward".into(),
+            },
+            Decision::Own(page, _) => format!("{page:?}"),
+            Decision::Refuse(refusal) => match refusal.reason {
+                RefusalReason::Ambiguous(_) => "400".into(),
+                RefusalReason::NoRoute => "404".into(),
+                RefusalReason::MethodNotAllowed(_) => "405".into(),
+                RefusalReason::LoginNeeded(why) => format!("login: {}", why.as_str()),
+                RefusalReason::Forbidden(missing) => format!("403 {missing}"),
+            },
+        }
+    }
+
+    #[track_caller]
+    fn check(
+        method: &str,
+        path: &str,
+        session: Result<PresentedSession, NoIdentity>,
+        expected: &str,
+    ) {
+        assert_eq!(decide(method, path, session), expected, "{method} {path}");
+    }
+
+    #[test]
+    fn a_route_is_open_only_where_it_says_so() {
+        check("GET", "/public/x", anonymous(), "forward");
+        check("GET", "/app/x", anonymous(), "login: not_presented");
+        check("GET", "/nowhere", anonymous(), "404");
+    }
+
+    #[test]
+    fn an_ability_admits_and_its_lack_refuses() {
+        check(
+            "GET",
+            "/admin/",
+            session_of("ada", 1, NOW),
+            "forward as ada",
+        );
+        check("GET", "/admin/", session_of("ralph", 1, NOW), "403 edit");
+        check(
+            "GET",
+            "/app/",
+            session_of("ralph", 1, NOW),
+            "forward as ralph",
+        );
+    }
+
+    #[test]
+    fn the_identity_is_known_on_public_routes_too() {
+        let session = session_of("ralph", 1, NOW);
+        check("GET", "/public/", session, "forward as ralph");
+    }
+
+    #[test]
+    fn a_wrong_method_is_405_before_anybody_is_asked_to_log_in() {
+        check("DELETE", "/admin/", anonymous(), "405");
+        check("GET", "/admin/", anonymous(), "login: not_presented");
+    }
+
+    #[test]
+    fn a_path_with_two_readings_is_refused_whoever_asks() {
+        for path in [
+            "/admin/../public/x",
+            "/public/..%2fadmin/",
+            "//admin",
+            "/admin;x",
+        ] {
+            check("GET", path, session_of("ada", 1, NOW), "400");
+            check("GET", path, anonymous(), "400");
+        }
+    }
+
+    #[test]
+    fn a_session_proves_nothing_once_its_ground_is_gone() {
+        use InvalidIdentity::*;
+        let login = |why| format!("login: {}", NoIdentity::Invalid(why).as_str());
+        let old = Timestamp(NOW.0 - 60_000);
+        check(
+            "GET",
+            "/app/",
+            session_of("ralph", 1, old),
+            &login(IdleTooLong),
+        );
+        check("GET", "/app/", session_of("gone", 1, NOW), &login(UserGone));
+        check(
+            "GET",
+            "/app/",
+            session_of("nobody", 1, NOW),
+            &login(UserGone),
+        );
+        check(
+            "GET",
+            "/app/",
+            session_of("ralph", 2, NOW),
+            &login(PasswordChanged),
+        );
+        let store_down = Err(NoIdentity::Invalid(StoreUnavailable));
+        check("GET", "/app/", store_down, &login(StoreUnavailable));
+    }
+
+    #[test]
+    fn our_own_pages_come_before_the_routes() {
+        check("GET", "/auth/login", anonymous(), "Login");
+        check("POST", "/auth/%6Cogout", anonymous(), "Logout");
+        check("GET", "/auth/login/", anonymous(), "404");
+    }
+}

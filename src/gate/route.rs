@@ -1,0 +1,591 @@
+//! Routes: which rule a request falls under, by host, path and method.
+//!
+//! The first route in configured order whose host and path match decides. Among routes with the
+//! very same host and path, the method chooses; when none of them takes it, the answer is 405 and
+//! no later, laxer route is asked. That is on purpose: `{match: /admin/, methods: [GET], can: edit}`
+//! must not let a DELETE fall through to the catch-all.
+//!
+//! Look-up costs a hash per path segment, not a comparison per route.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use super::ability::Ability;
+use super::path::DecodedPath;
+
+/// Which paths a route covers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// Every path.
+    Any,
+    /// This path only.
+    Exact(String),
+    /// The folder and all below it. Held without the trailing slash: `/admin/` also covers
+    /// `/admin`, which a backend would answer as the same thing.
+    Folder(String),
+}
+
+impl PathPattern {
+    /// Reads a `match` value: absent or empty covers all, `/` is exact, a trailing slash is a
+    /// folder, anything else exact.
+    ///
+    /// # Errors
+    /// A sentence that says why no request could ever have this path.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::Any);
+        }
+        if text.contains(['?', '#']) {
+            return Err("a path has no query or fragment; write the part before it".into());
+        }
+        let decoded = DecodedPath::parse(text)
+            .map_err(|why| format!("no request can match this path: {why}"))?;
+        if decoded.as_str() != text {
+            return Err(format!(
+                "write it decoded, as \"{}\": paths are matched after percent-decoding",
+                decoded.as_str()
+            ));
+        }
+        Ok(match text.strip_suffix('/') {
+            Some("") => Self::Exact("/".into()),
+            Some(folder) => Self::Folder(folder.into()),
+            None => Self::Exact(text.into()),
+        })
+    }
+
+    /// Whether every path that `other` covers is also covered by `self`.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Any) => false,
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Exact(_), Self::Folder(_)) => false,
+            (Self::Folder(folder), Self::Exact(path) | Self::Folder(path)) => below(folder, path),
+        }
+    }
+}
+
+/// Whether `path` is `folder` or lies in it.
+fn below(folder: &str, path: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(path) => f.write_str(path),
+            Self::Folder(folder) => write!(f, "{folder}/"),
+        }
+    }
+}
+
+/// A host name as it is compared: lower case, no port, no trailing dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostName(String);
+
+impl HostName {
+    /// From a Host or `:authority` value, `host[:port]`.
+    #[must_use]
+    pub fn from_authority(authority: &str) -> Self {
+        let host = match authority.rfind(':') {
+            // The colons inside an IPv6 literal are not a port's.
+            Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+            _ => authority,
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        Self(host.to_ascii_lowercase())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which hosts a route covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// Every host, and a request that names none.
+    #[default]
+    Any,
+    /// These names, sorted; `*.example.com` covers one label in place of the star.
+    Names(Vec<HostName>),
+}
+
+impl HostPattern {
+    /// From configured names.
+    ///
+    /// # Errors
+    /// A sentence for a name that no Host header can have.
+    pub fn parse<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
+        let mut parsed = Vec::new();
+        for name in names {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            let legal = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
+            if plain.is_empty() || !plain.chars().all(legal) {
+                return Err(format!(
+                    "\"{name}\" is not a host name; expected one like \"ui.example.com\" or \"*.example.com\""
+                ));
+            }
+            parsed.push(HostName::from_authority(name));
+        }
+        parsed.sort();
+        parsed.dedup();
+        Ok(Self::Names(parsed))
+    }
+
+    fn matches(&self, host: Option<&HostName>) -> bool {
+        match (self, host) {
+            (Self::Any, _) => true,
+            (Self::Names(_), None) => false,
+            (Self::Names(names), Some(host)) => names.iter().any(|name| name_matches(name, host)),
+        }
+    }
+
+    /// Whether every host that `other` covers is also covered by `self`.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Names(_), Self::Any) => false,
+            (Self::Names(own), Self::Names(theirs)) => theirs
+                .iter()
+                .all(|host| own.iter().any(|name| name_matches(name, host))),
+        }
+    }
+}
+
+fn name_matches(pattern: &HostName, host: &HostName) -> bool {
+    match pattern.0.strip_prefix('*') {
+        None => pattern == host,
+        Some(suffix) => host
+            .0
+            .strip_suffix(suffix)
+            .is_some_and(|label| !label.is_empty() && !label.contains('.') || label == "*"),
+    }
+}
+
+/// Which methods a route takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Methods {
+    /// All but CONNECT and TRACE, which are never forwarded.
+    #[default]
+    Any,
+    /// These. HEAD is included wherever GET is (RFC 9110 section 9.3.2).
+    Only(BTreeSet<String>),
+}
+
+impl Methods {
+    /// Whether a request with this method may pass.
+    #[must_use]
+    pub fn allow(&self, method: &str) -> bool {
+        match self {
+            Self::Any => !matches!(method, "CONNECT" | "TRACE"),
+            Self::Only(methods) => {
+                methods.contains(method) || (method == "HEAD" && methods.contains("GET"))
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Any => vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+            Self::Only(methods) => {
+                let head = methods.contains("GET") && !methods.contains("HEAD");
+                let own = methods.iter().map(String::as_str);
+                own.chain(head.then_some("HEAD")).collect()
+            }
+        }
+    }
+
+    /// Whether every method that `other` takes is also taken by `self`.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Only(_), Self::Any) => false,
+            (Self::Only(_), Self::Only(methods)) => methods.iter().all(|m| self.allow(m)),
+        }
+    }
+}
+
+/// Who may use a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody. Somebody has to write `public: true` for this.
+    Public,
+    /// Whoever holds all of these.
+    Can(Vec<Ability>),
+}
+
+/// Which upstream a route forwards to: its place in the list of upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(pub usize);
+
+/// One rule of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name in logs and metrics: the configured `match`, with the host where there is one.
+    pub label: Arc<str>,
+    /// The hosts it covers.
+    pub hosts: HostPattern,
+    /// The paths it covers.
+    pub pattern: PathPattern,
+    /// The methods it takes.
+    pub methods: Methods,
+    /// Who may use it.
+    pub access: Access,
+    /// Where it forwards to.
+    pub upstream: UpstreamId,
+    /// The largest request body in bytes, where it is not the general limit.
+    pub body_limit: Option<u64>,
+    /// Where a browser without a session is sent, where it is not the login page.
+    pub redirect: Option<String>,
+}
+
+/// What the look-up of a request gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'t> {
+    /// The route that decides.
+    Route {
+        /// Where the request goes, and the first to be satisfied.
+        route: &'t Arc<Route>,
+        /// An earlier protected route that covers the path when case is ignored: a backend that
+        /// ignores case would serve the protected page, so its abilities are needed too.
+        also: Option<&'t Arc<Route>>,
+    },
+    /// The path is known, the method is not taken there. The methods that are.
+    MethodNotAllowed {
+        /// The first route that covers the path.
+        route: &'t Arc<Route>,
+        /// The value of the `Allow` field.
+        allow: String,
+    },
+    /// No route covers the path.
+    Nothing,
+}
+
+/// All routes, ready for look-up.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Arc<Route>>,
+    as_written: PathIndex,
+    lower_case: PathIndex,
+    /// Of each route, all routes with the same host and path, in order, itself included.
+    same_place: Vec<Arc<[usize]>>,
+    has_upper_case: bool,
+}
+
+/// Routes by path: indices into the table, ascending.
+#[derive(Debug, Default)]
+struct PathIndex {
+    exact: HashMap<String, Vec<usize>>,
+    folders: HashMap<String, Vec<usize>>,
+    any: Vec<usize>,
+}
+
+impl PathIndex {
+    fn build(routes: &[Arc<Route>], key: impl Fn(&str) -> String) -> Self {
+        let mut index = Self::default();
+        for (at, route) in routes.iter().enumerate() {
+            match &route.pattern {
+                PathPattern::Any => index.any.push(at),
+                PathPattern::Exact(path) => index.exact.entry(key(path)).or_default().push(at),
+                PathPattern::Folder(path) => index.folders.entry(key(path)).or_default().push(at),
+            }
+        }
+        index
+    }
+
+    /// The first route that covers `path` and satisfies `accept`.
+    fn first(&self, path: &str, accept: impl Fn(usize) -> bool) -> Option<usize> {
+        let first_of = |routes: &[usize]| routes.iter().copied().find(|&at| accept(at));
+        let mut best = self.exact.get(path).and_then(|routes| first_of(routes));
+        let mut consider = |routes: &[usize]| {
+            best = best.into_iter().chain(first_of(routes)).min();
+        };
+        consider(&self.any);
+        if !self.folders.is_empty() {
+            let cuts = path.match_indices('/').map(|(at, _)| at);
+            for folder in cuts.chain([path.len()]).map(|end| &path[..end]) {
+                if let Some(routes) = self.folders.get(folder) {
+                    consider(routes);
+                }
+            }
+        }
+        best
+    }
+}
+
+impl RouteTable {
+    /// Indexes `routes`, whose order is their precedence.
+    #[must_use]
+    pub fn new(routes: Vec<Route>) -> Self {
+        let routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
+        let mut places: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, route) in routes.iter().enumerate() {
+            let place = (&route.hosts, &route.pattern);
+            places.entry(place).or_default().push(at);
+        }
+        let places: HashMap<_, Arc<[usize]>> = places
+            .into_iter()
+            .map(|(place, routes)| (place, routes.into()))
+            .collect();
+        let same_place = routes
+            .iter()
+            .map(|route| Arc::clone(&places[&(&route.hosts, &route.pattern)]))
+            .collect();
+        drop(places);
+        let upper = |route: &Arc<Route>| {
+            let pattern = route.pattern.to_string();
+            pattern != pattern.to_lowercase()
+        };
+        Self {
+            as_written: PathIndex::build(&routes, str::to_owned),
+            lower_case: PathIndex::build(&routes, str::to_lowercase),
+            same_place,
+            has_upper_case: routes.iter().any(upper),
+            routes,
+        }
+    }
+
+    /// All routes in order.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// Finds the route for a request.
+    #[must_use]
+    pub fn find(&self, host: Option<&HostName>, path: &DecodedPath<'_>, method: &str) -> Found<'_> {
+        let path = path.as_str();
+        let on_host = |at: usize| self.routes[at].hosts.matches(host);
+        let Some(first) = self.as_written.first(path, on_host) else {
+            // A path that is only known in another case stays unknown: nothing is forwarded.
+            return Found::Nothing;
+        };
+        let place = &self.same_place[first];
+        let takes = |at: &&usize| self.routes[**at].methods.allow(method);
+        match place.iter().find(takes) {
+            Some(&at) => Found::Route {
+                route: &self.routes[at],
+                also: self.protected_in_other_case(path, at, on_host),
+            },
+            None => Found::MethodNotAllowed {
+                route: &self.routes[first],
+                allow: self.allowed_methods(place),
+            },
+        }
+    }
+
+    fn protected_in_other_case(
+        &self,
+        path: &str,
+        chosen: usize,
+        on_host: impl Fn(usize) -> bool,
+    ) -> Option<&Arc<Route>> {
+        if !self.has_upper_case && !path.chars().any(char::is_uppercase) {
+            return None;
+        }
+        let protected = |at: usize| {
+            at < chosen && on_host(at) && matches!(self.routes[at].access, Access::Can(_))
+        };
+        let at = self.lower_case.first(&path.to_lowercase(), protected)?;
+        let covers_as_written = match &self.routes[at].pattern {
+            PathPattern::Any => true,
+            PathPattern::Exact(exact) => exact == path,
+            PathPattern::Folder(folder) => below(folder, path),
+        };
+        (!covers_as_written).then(|| &self.routes[at])
+    }
+
+    fn allowed_methods(&self, place: &[usize]) -> String {
+        let all: BTreeSet<&str> = place
+            .iter()
+            .flat_map(|&at| self.routes[at].methods.names())
+            .collect();
+        all.into_iter().collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
+        Route {
+            label: pattern.into(),
+            hosts: HostPattern::Any,
+            pattern: PathPattern::parse(pattern).unwrap(),
+            methods: if methods.is_empty() {
+                Methods::Any
+            } else {
+                Methods::Only(methods.iter().map(ToString::to_string).collect())
+            },
+            access,
+            upstream: UpstreamId(0),
+            body_limit: None,
+            redirect: None,
+        }
+    }
+
+    fn can(ability: &str) -> Access {
+        Access::Can(vec![Ability::new(ability)])
+    }
+
+    /// `expected` is the label of the route, `"404"`, or `"405 <allow>"`; with `+ <label>` for a
+    /// route that covers the path in another case.
+    #[track_caller]
+    fn check(table: &RouteTable, host: Option<&str>, method: &str, path: &str, expected: &str) {
+        let host = host.map(HostName::from_authority);
+        let path = DecodedPath::parse(path).unwrap();
+        let found = match table.find(host.as_ref(), &path, method) {
+            Found::Route { route, also: None } => route.label.to_string(),
+            Found::Route {
+                route,
+                also: Some(also),
+            } => format!("{} + {}", route.label, also.label),
+            Found::MethodNotAllowed { allow, .. } => format!("405 {allow}"),
+            Found::Nothing => "404".into(),
+        };
+        assert_eq!(found, expected, "{method} {path:?}");
+    }
+
+    fn device() -> RouteTable {
+        RouteTable::new(vec![
+            route("/public/", &[], Access::Public),
+            route("/admin/", &["GET", "POST"], can("edit")),
+            route("/", &[], Access::Public),
+            route("/about", &[], Access::Public),
+            route("", &[], can("view")),
+        ])
+    }
+
+    #[test]
+    fn a_folder_covers_itself_and_all_below_and_nothing_beside_it() {
+        let table = device();
+        check(&table, None, "GET", "/admin/", "/admin/");
+        check(&table, None, "GET", "/admin", "/admin/");
+        check(&table, None, "GET", "/admin/a/b", "/admin/");
+        check(&table, None, "GET", "/administrator", "");
+        check(&table, None, "GET", "/x/admin/", "");
+    }
+
+    #[test]
+    fn the_root_and_other_paths_without_a_trailing_slash_are_exact() {
+        let table = device();
+        check(&table, None, "GET", "/", "/");
+        check(&table, None, "GET", "/about", "/about");
+        check(&table, None, "GET", "/about/us", "");
+    }
+
+    #[test]
+    fn the_first_match_wins_and_without_a_catch_all_the_rest_is_unknown() {
+        let table = RouteTable::new(vec![
+            route("/a/b/", &[], can("b")),
+            route("/a/", &[], can("a")),
+            route("/a/c", &[], can("c")),
+        ]);
+        check(&table, None, "GET", "/a/b/x", "/a/b/");
+        check(&table, None, "GET", "/a/c", "/a/");
+        check(&table, None, "GET", "/", "404");
+        check(&table, None, "GET", "/ab", "404");
+    }
+
+    #[test]
+    fn a_method_that_the_place_does_not_take_is_405_and_falls_to_no_later_route() {
+        let table = device();
+        check(&table, None, "DELETE", "/admin/", "405 GET, HEAD, POST");
+        check(&table, None, "HEAD", "/admin/", "/admin/");
+        check(&table, None, "DELETE", "/other", "");
+        check(
+            &table,
+            None,
+            "TRACE",
+            "/other",
+            "405 DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+        );
+    }
+
+    #[test]
+    fn routes_for_the_same_place_share_it_by_method() {
+        let table = RouteTable::new(vec![
+            Route {
+                label: "read".into(),
+                ..route("/files/", &["GET"], can("view"))
+            },
+            Route {
+                label: "write".into(),
+                ..route("/files/", &["PUT"], can("edit"))
+            },
+        ]);
+        check(&table, None, "GET", "/files/a", "read");
+        check(&table, None, "PUT", "/files/a", "write");
+        check(&table, None, "DELETE", "/files/a", "405 GET, HEAD, PUT");
+    }
+
+    #[test]
+    fn a_protected_path_in_another_case_needs_its_abilities_too() {
+        let table = device();
+        check(&table, None, "GET", "/ADMIN/", " + /admin/");
+        check(&table, None, "GET", "/Admin", " + /admin/");
+        check(&table, None, "GET", "/ABOUT", "");
+        check(&table, None, "GET", "/public/Readme", "/public/");
+        let upper = RouteTable::new(vec![
+            route("/Admin/", &[], can("edit")),
+            route("", &[], Access::Public),
+        ]);
+        check(&upper, None, "GET", "/admin/x", " + /Admin/");
+        check(&upper, None, "GET", "/Admin/x", "/Admin/");
+    }
+
+    #[test]
+    fn a_route_with_a_host_is_for_that_host_in_any_case_port_or_trailing_dot() {
+        let hosted = Route {
+            label: "ui".into(),
+            hosts: HostPattern::parse(["UI.example.com", "*.plant.example"]).unwrap(),
+            ..route("", &[], Access::Public)
+        };
+        let table = RouteTable::new(vec![hosted, route("", &[], can("view"))]);
+        for host in ["ui.example.com", "UI.EXAMPLE.COM.:8443", "a.plant.example"] {
+            check(&table, Some(host), "GET", "/", "ui");
+        }
+        for host in [
+            "example.com",
+            "x.ui.example.com",
+            "a.b.plant.example",
+            "[::1]:80",
+        ] {
+            check(&table, Some(host), "GET", "/", "");
+        }
+        check(&table, None, "GET", "/", "");
+    }
+
+    #[test]
+    fn patterns_that_no_request_could_match_are_refused() {
+        for good in ["", "/", "/a", "/a/", "/a b", "/büro/"] {
+            assert!(PathPattern::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "admin", "/a//b", "/a/../b", "/a?x=1", "/a%20b", "/a;b", "/%zz",
+        ] {
+            assert!(PathPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_would_shadow() {
+        let covers = |a: &str, b: &str| {
+            PathPattern::parse(a)
+                .unwrap()
+                .covers(&PathPattern::parse(b).unwrap())
+        };
+        assert!(covers("", "/a/") && covers("/a/", "/a/b/") && covers("/a/", "/a"));
+        assert!(!covers("/a/", "/ab") && !covers("/a", "/a/") && !covers("/a/", ""));
+    }
+}

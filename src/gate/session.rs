@@ -1,0 +1,149 @@
+//! What a session is, and when it stops proving an identity.
+//!
+//! Where sessions are kept is the store's business; the cookie that carries the id is the proxy's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::identity::{InvalidIdentity, UserName};
+
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z. The gate never reads a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// How long before `self` the earlier time was; zero if it was not earlier (a clock set back
+    /// must not end sessions).
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The SHA-256 of a session id. The id itself is only in the user's cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionDigest(pub [u8; 32]);
+
+impl SessionDigest {
+    /// The first eight hex digits, as the log shows it: enough to follow a session, useless to
+    /// take it over.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let [a, b, c, d, ..] = self.0;
+        format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+    }
+}
+
+/// One login of one user.
+#[derive(Debug)]
+pub struct Session {
+    /// Who logged in.
+    pub user: UserName,
+    /// When.
+    pub created: Timestamp,
+    /// The user's credential epoch at that time: another one now means another password.
+    pub credential_epoch: u64,
+    last_seen: AtomicU64,
+}
+
+impl Session {
+    /// A session that begins `now`.
+    #[must_use]
+    pub const fn begin(user: UserName, credential_epoch: u64, now: Timestamp) -> Self {
+        Self {
+            user,
+            created: now,
+            credential_epoch,
+            last_seen: AtomicU64::new(now.0),
+        }
+    }
+
+    /// When it was last used.
+    pub fn last_seen(&self) -> Timestamp {
+        Timestamp(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it is used `now`. Written at most once a second, so that requests in parallel
+    /// do not pass one cache line around between the cores.
+    pub fn touch(&self, now: Timestamp) {
+        if now.since(self.last_seen()) >= Duration::from_secs(1) {
+            self.last_seen.store(now.0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How long a session lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// It ends when unused for this long.
+    pub idle: Duration,
+    /// It ends this long after the login, however much it is used.
+    pub lifetime: Duration,
+}
+
+impl Default for SessionPolicy {
+    /// Half an hour unused, half a day in all: a working day needs one or two logins, and a
+    /// cookie stolen overnight is worth nothing (OWASP ASVS 7.3.1, 7.3.2).
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(30 * 60),
+            lifetime: Duration::from_secs(12 * 60 * 60),
+        }
+    }
+}
+
+impl SessionPolicy {
+    /// Checks that `session` has not ended by time.
+    ///
+    /// # Errors
+    /// Which of the two limits has passed.
+    pub fn check(&self, session: &Session, now: Timestamp) -> Result<(), InvalidIdentity> {
+        if now.since(session.created) >= self.lifetime {
+            return Err(InvalidIdentity::LifetimeOver);
+        }
+        if now.since(session.last_seen()) >= self.idle {
+            return Err(InvalidIdentity::IdleTooLong);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    #[test]
+    fn a_session_ends_when_idle_or_old_and_not_before() {
+        let policy = SessionPolicy {
+            idle: Duration::from_secs(600),
+            lifetime: Duration::from_secs(3600),
+        };
+        let user = UserName::parse("ralph").unwrap();
+        let session = Session::begin(user, 7, Timestamp(0));
+        assert_eq!(policy.check(&session, Timestamp(10 * MINUTE - 1)), Ok(()));
+        assert_eq!(
+            policy.check(&session, Timestamp(10 * MINUTE)),
+            Err(InvalidIdentity::IdleTooLong)
+        );
+        for minute in 1..60 {
+            session.touch(Timestamp(minute * MINUTE));
+        }
+        assert_eq!(policy.check(&session, Timestamp(60 * MINUTE - 1)), Ok(()));
+        assert_eq!(
+            policy.check(&session, Timestamp(60 * MINUTE)),
+            Err(InvalidIdentity::LifetimeOver)
+        );
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_end_a_session() {
+        let user = UserName::parse("ralph").unwrap();
+        let session = Session::begin(user, 0, Timestamp(50 * MINUTE));
+        assert_eq!(
+            SessionPolicy::default().check(&session, Timestamp(0)),
+            Ok(())
+        );
+    }
+}

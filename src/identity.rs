@@ -1,0 +1,111 @@
+//! Words that the whole program shares for "who is asking": the user's name, and why there is none.
+//!
+//! How an identity is proved (sessions, certificates) is decided elsewhere; this file only names the
+//! results, so that the gate, the headers, the log and the metrics say the same thing.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The name a user logs in with, unique among the configured users.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserName(Arc<str>);
+
+impl UserName {
+    /// The longest name accepted, in bytes: it is repeated in headers and log lines.
+    pub const MAX_BYTES: usize = 64;
+
+    /// Takes a name of 1 to 64 bytes from `A-Z a-z 0-9 . _ @ + -`.
+    ///
+    /// # Errors
+    /// [`InvalidUserName`] for anything else: such names could not be written into a header or a
+    /// log line without being changed.
+    pub fn parse(name: &str) -> Result<Self, InvalidUserName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
+        if name.is_empty() || name.len() > Self::MAX_BYTES || !name.bytes().all(allowed) {
+            return Err(InvalidUserName);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as configured.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user name with a character outside the accepted set, empty, or too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a user name has 1 to 64 characters from A-Z a-z 0-9 . _ @ + -")]
+pub struct InvalidUserName;
+
+/// Why a request has no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoIdentity {
+    /// The listener does not ask: sessions are not accepted over plain HTTP.
+    NotRequested,
+    /// Nothing was presented.
+    NotPresented,
+    /// Something was presented, and it does not prove an identity.
+    Invalid(InvalidIdentity),
+}
+
+/// What was wrong with the proof of identity that a request carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidIdentity {
+    /// The cookie is not of the form that a login issues, or there are two of them.
+    MalformedCookie,
+    /// No such session: forged, ended by a logout, or from before a restart.
+    UnknownSession,
+    /// The session was not used for longer than the idle limit.
+    IdleTooLong,
+    /// The session is older than the absolute limit.
+    LifetimeOver,
+    /// The user was removed or disabled since the login.
+    UserGone,
+    /// The user's password was changed since the login.
+    PasswordChanged,
+    /// The session store did not answer. Protected routes refuse.
+    StoreUnavailable,
+}
+
+impl NoIdentity {
+    /// A stable word for logs (`auth.reason`) and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRequested => "not_requested",
+            Self::NotPresented => "not_presented",
+            Self::Invalid(why) => match why {
+                InvalidIdentity::MalformedCookie => "malformed_cookie",
+                InvalidIdentity::UnknownSession => "unknown_session",
+                InvalidIdentity::IdleTooLong => "session_idle_too_long",
+                InvalidIdentity::LifetimeOver => "session_lifetime_over",
+                InvalidIdentity::UserGone => "user_gone",
+                InvalidIdentity::PasswordChanged => "password_changed",
+                InvalidIdentity::StoreUnavailable => "session_store_unavailable",
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_fit_a_header_are_accepted_and_others_are_not() {
+        for good in ["ralph", "a", "ops@plant-3.example", "x".repeat(64).as_str()] {
+            assert!(UserName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a\r\nx: y", "ä", "a,b", "x".repeat(65).as_str()] {
+            assert_eq!(UserName::parse(bad), Err(InvalidUserName), "{bad:?}");
+        }
+    }
+}

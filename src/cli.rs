@@ -1,0 +1,103 @@
+//! The command line: what there is to say, and which file does it.
+
+pub mod check;
+pub mod demo;
+pub mod passwd;
+pub mod run;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bad configuration on `run` (EX_CONFIG of sysexits.h): restarting will not help.
+const EX_CONFIG: u8 = 78;
+
+/// What was asked for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    about = "A gate for anything that has none: TLS, login and abilities in front of an \
+             unmodified backend",
+    long_about = "Portcullis runs beside a backend that you cannot or do not want to change. It \
+                  ends TLS, logs people in, decides by route and ability who may do what, and \
+                  forwards with headers that say who is asking and that no client can forge.",
+    after_help = "Try it:   portcullis demo\n\
+                  Then:     portcullis passwd --file users.yaml alice user\n          \
+                  portcullis check -c portcullis.yaml\n          \
+                  portcullis run -c portcullis.yaml\n\n\
+                  Exit codes: 0 ok, 1 failed, 2 wrong usage, 78 `run` with a bad configuration.",
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve what a configuration file describes.
+    Run(ConfigFile),
+    /// Report every problem of a configuration file; binds nothing.
+    Check(ConfigFile),
+    /// Show it at work: a backend, a certificate and a user made up on the spot.
+    Demo(demo::DemoArgs),
+    /// Make a password hash, or add or change a user in a users file.
+    #[command(alias = "pass")]
+    Passwd(passwd::PasswdArgs),
+}
+
+/// Which configuration.
+#[derive(Debug, clap::Args)]
+pub struct ConfigFile {
+    /// The configuration file (YAML).
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "portcullis.yaml",
+        env = "PORTCULLIS_CONFIG"
+    )]
+    config: PathBuf,
+}
+
+impl Cli {
+    /// Does it; what the process ends with. Errors have been printed.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        match self.command {
+            Command::Run(file) => run::run(&file.config),
+            Command::Check(file) => check::check(&file.config),
+            Command::Demo(args) => done(demo::demo(&args)),
+            Command::Passwd(args) => done(passwd::run(args)),
+        }
+    }
+}
+
+fn done<E: Error>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints an error with all its causes; each says its own level only.
+fn complain(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors show their cause already.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    eprintln!("portcullis: {text}");
+}

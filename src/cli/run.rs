@@ -1,0 +1,77 @@
+//! `portcullis run`: from a file to a server that serves.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{EX_CONFIG, complain};
+use crate::config;
+use crate::config::settings::{LogFormat, Settings};
+use crate::observe::log::{Format, Logger};
+use crate::server::Server;
+use crate::tls::acceptor::Acceptor;
+
+/// Serves `file` until a signal ends it.
+#[must_use]
+pub fn run(file: &Path) -> ExitCode {
+    let settings = match config::load(file) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return EX_CONFIG.into();
+        }
+    };
+    let acceptor = match settings.tls.as_ref().map(Acceptor::load).transpose() {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            complain(&error);
+            return EX_CONFIG.into();
+        }
+    };
+    match serve(settings, acceptor.as_ref()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts logging and serves.
+///
+/// # Errors
+/// Whatever keeps the server from starting.
+pub fn serve(
+    settings: Settings,
+    acceptor: Option<&Acceptor>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let log = start_log(settings.log_format)?;
+    let server = Server::start(settings, acceptor, log)?;
+    server.run()?;
+    Ok(())
+}
+
+/// Lines go to standard output. What the libraries have to say goes to standard error, from
+/// warnings up unless `PORTCULLIS_LOG` asks for more.
+///
+/// # Errors
+/// When the writer thread cannot be started.
+pub fn start_log(format: LogFormat) -> std::io::Result<Logger> {
+    let format = match format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Text => Format::Text,
+        LogFormat::Auto if std::io::stdout().is_terminal() => Format::Text,
+        LogFormat::Auto => Format::Json,
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PORTCULLIS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let libraries = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second server in one process keeps the first one's subscriber.
+    drop(match format {
+        Format::Json => libraries.json().flatten_event(true).try_init(),
+        Format::Text => libraries.try_init(),
+    });
+    Logger::start(format, std::io::stdout())
+}

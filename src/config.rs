@@ -1,0 +1,83 @@
+//! From the YAML file to domain types, every problem reported at once.
+//!
+//! `file` mirrors the YAML and holds no logic; `read` turns text into that mirror; `lower` turns
+//! the mirror into what the program runs on; `problem` says what is wrong and where. Nothing here
+//! binds, connects or changes anything.
+
+pub mod file;
+pub mod scalar;
+
+pub mod expand;
+pub mod locate;
+pub mod read;
+
+pub mod document;
+pub mod lower;
+pub mod users;
+
+pub mod problem;
+pub mod settings;
+
+#[cfg(test)]
+mod golden;
+
+use std::path::{Path, PathBuf};
+
+use file::ConfigFile;
+use lower::{WrittenUsers, lower};
+use problem::Problems;
+use read::{Variables, fit, read_text, read_yaml};
+use settings::Settings;
+use users::FoundUsers;
+
+/// Where a configuration comes from.
+pub struct Source<'v> {
+    /// The file it was read from: named in problems, and relative paths begin at its folder.
+    pub file: PathBuf,
+    /// What `${VAR}` stands for.
+    pub variables: Variables<'v>,
+}
+
+impl Source<'_> {
+    /// Where relative paths begin.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or_else(|| Path::new(""))
+    }
+}
+
+/// Reads the configuration in `file`, and the file of users that it names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(file: &Path) -> Result<Settings, Problems> {
+    let text = read_text(file)?;
+    let source = Source {
+        file: file.into(),
+        variables: &|name| std::env::var(name).ok(),
+    };
+    parse(&text, &source)
+}
+
+/// Reads a configuration from its text, and the file of users that it names.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
+    let (document, mut value) = read_yaml(text, &source.file, source.variables)?;
+    let top = document.root();
+    let mut written: ConfigFile = fit(&mut value, &top);
+    let FoundUsers { entries, place } = FoundUsers::find(written.users.take(), source, &top);
+    let users = WrittenUsers {
+        entries,
+        at: place.top(&top),
+    };
+    let settings = lower(written, users, source.folder(), &top);
+    match Problems::of_files([document.take_problems(), place.take_problems()]) {
+        Some(problems) => Err(problems),
+        None => Ok(Settings {
+            warnings: [document.warnings(), place.warnings()].concat(),
+            ..settings
+        }),
+    }
+}

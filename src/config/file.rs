@@ -1,0 +1,352 @@
+//! The YAML file as it was written: one struct a section, no logic, nothing checked but the kind of
+//! each value. What it means is for `lower` to say.
+//!
+//! Everything is optional here, so that `lower` can report all that is missing at once.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::scalar::{
+    Entries, Flag, Items, Number, OneOrMany, Size, SizeOrUnlimited, Span, Version, collect,
+};
+
+/// The whole file.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with listeners, upstreams and routes"
+)]
+pub struct ConfigFile {
+    /// Where clients connect. At least one is required.
+    pub listeners: Option<Items<ListenerFile>>,
+    /// Certificates. Required when a listener speaks https.
+    pub tls: Option<TlsFile>,
+    /// The backends by name. At least one is required.
+    pub upstreams: Option<Entries<UpstreamFile>>,
+    /// What each role may do.
+    pub roles: Option<RolesFile>,
+    /// The people who can log in: written here, or the path of a file that holds them.
+    pub users: Option<UsersSection>,
+    /// Who may ask for what, in order; the first that matches decides. At least one is required.
+    pub routes: Option<Items<RouteFile>>,
+    /// The login and logout pages. Without this section they exist when a route needs them.
+    pub login: Option<LoginFile>,
+    /// How long a login lasts.
+    pub sessions: Option<SessionsFile>,
+    /// How the backend is told who asks.
+    pub identity: Option<IdentityFile>,
+    /// How much a client may send.
+    pub limits: Option<LimitsFile>,
+    /// How long a client may take.
+    pub timeouts: Option<TimeoutsFile>,
+    /// The listener for health checks and metrics. Without this section there is none.
+    pub admin: Option<AdminFile>,
+    /// Threads that accept and forward, 1 to 256. Default: one for each core.
+    pub threads: Option<Number>,
+    /// How the program ends.
+    pub shutdown: Option<ShutdownFile>,
+    /// How log lines are written.
+    pub log: Option<LogFile>,
+}
+
+/// An item of `listeners`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a listener, like {address: 0.0.0.0:8443}"
+)]
+pub struct ListenerFile {
+    /// `host:port`. The host is an IP address, `localhost`, or left out for all IPv4 addresses; an
+    /// IPv6 address stands in brackets. Port 0 lets the system choose. Required.
+    pub address: Option<String>,
+    /// `https` or `http`. Default: `https`.
+    pub protocol: Option<String>,
+    /// Connections open at one time, 1 to 1,000,000. Default: 10,000.
+    pub max_connections: Option<Number>,
+    /// Accepts passwords and session cookies on an `http` listener. Default: `false`.
+    pub unsafe_login_without_tls: Option<Flag>,
+}
+
+/// The section `tls`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with min_version and certificates"
+)]
+pub struct TlsFile {
+    /// The oldest version accepted, `1.2` or `1.3`. Default: `1.2`.
+    pub min_version: Option<Version>,
+    /// Exactly one for now.
+    pub certificates: Option<Items<CertificateFile>>,
+}
+
+/// An item of `tls.certificates`. Relative paths begin at the folder of the configuration file.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a certificate, like {cert: tls.crt, key: tls.key}"
+)]
+pub struct CertificateFile {
+    /// PEM file with the certificate and its intermediates, leaf first. Required.
+    pub cert: Option<String>,
+    /// PEM file with the private key. Required.
+    pub key: Option<String>,
+}
+
+/// A value of `upstreams`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an upstream, like {url: \"http://127.0.0.1:8080\"}"
+)]
+pub struct UpstreamFile {
+    /// `http://host[:port]`; port 80 when left out. Required.
+    pub url: Option<String>,
+    /// The longest wait for a connection. Default: `5s`.
+    pub connect_timeout: Option<Span>,
+    /// The longest wait for an answer, and between two pieces of one. Default: `60s`.
+    pub read_timeout: Option<Span>,
+    /// The longest wait for the backend to take more of a request. Default: `30s`.
+    pub write_timeout: Option<Span>,
+    /// How long an unused connection is kept. Default: `55s`.
+    pub idle_timeout: Option<Span>,
+}
+
+/// The section `roles`, in one of its two forms.
+#[derive(Debug)]
+pub enum RolesFile {
+    /// Role to abilities; an item may be another role, whose abilities are inherited, or `*`.
+    Map(Entries<OneOrMany>),
+    /// Roles in order: each may do what those before it may.
+    Ladder(Vec<Option<String>>),
+}
+
+/// The section `users`, in one of its two forms.
+#[derive(Debug)]
+pub enum UsersSection {
+    /// Written in the configuration itself.
+    Inline(Entries<UserFile>),
+    /// The path of a file. Relative paths begin at the folder of the configuration file.
+    File(String),
+}
+
+/// A file of users that has its own key `users` at the top.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping of users")]
+pub struct WrappedUsersFile {
+    /// The people who can log in.
+    pub users: Option<Entries<UserFile>>,
+}
+
+/// A value of `users`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a user, like {password: \"$argon2id$…\", roles: [user]}"
+)]
+pub struct UserFile {
+    /// A hash, as `portcullis passwd` prints it. Required.
+    pub password: Option<String>,
+    /// Names from the section `roles`. Default: none.
+    pub roles: Option<OneOrMany>,
+    /// One role; an older way to write `roles`.
+    pub role: Option<String>,
+    /// A disabled user cannot log in. Default: `false`.
+    pub disabled: Option<Flag>,
+    /// The name to show, sent to the backend.
+    pub name: Option<String>,
+    /// Sent to the backend.
+    pub email: Option<String>,
+}
+
+/// An item of `routes`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a route, like {match: /admin/, can: edit}"
+)]
+pub struct RouteFile {
+    /// A path; with `/` at its end, that folder and all below it. Left out: every path.
+    #[serde(rename = "match")]
+    pub pattern: Option<String>,
+    /// Host names; `*.` stands for one label. Left out: every host.
+    pub host: Option<OneOrMany>,
+    /// Methods in upper case. Left out: all but CONNECT and TRACE.
+    pub methods: Option<OneOrMany>,
+    /// The abilities that are needed, all of them. Either this or `public: true` is required.
+    pub can: Option<OneOrMany>,
+    /// `true` opens the route to everybody.
+    pub public: Option<Flag>,
+    /// The name of an upstream. May be left out when there is only one.
+    pub upstream: Option<String>,
+    /// The largest request body, or `unlimited`. Default: `limits.body`.
+    pub body_limit: Option<SizeOrUnlimited>,
+    /// Where a browser without a session is sent, a path on this site. Default: the login page.
+    pub redirect: Option<String>,
+}
+
+/// The section `login`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with path, logout, title, home and realms"
+)]
+pub struct LoginFile {
+    /// The path of the login page. Default: `/auth/login`.
+    pub path: Option<String>,
+    /// The path of the logout page. Default: `/auth/logout`.
+    pub logout: Option<String>,
+    /// What the pages call the thing behind the gate. Default: `Portcullis`.
+    pub title: Option<String>,
+    /// Where a login goes that came from nowhere in particular. Default: `/`.
+    pub home: Option<String>,
+    /// The realms that Ioto password hashes may have been made with. Default: `web`,
+    /// `example.com`.
+    pub realms: Option<OneOrMany>,
+}
+
+/// The section `sessions`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with store, idle, lifetime and max"
+)]
+pub struct SessionsFile {
+    /// Where sessions are kept. Only `memory` for now.
+    pub store: Option<String>,
+    /// A session ends when unused for this long. Default: `30m`.
+    pub idle: Option<Span>,
+    /// A session ends this long after the login. Default: `12h`.
+    pub lifetime: Option<Span>,
+    /// Sessions held at one time, 1 to 10,000,000. Default: 100,000.
+    pub max: Option<Number>,
+}
+
+/// The section `identity`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with headers")]
+pub struct IdentityFile {
+    /// Sets of header names; none when empty. Default: `x-forwarded-user`.
+    pub headers: Option<OneOrMany>,
+}
+
+/// The section `limits`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with header_bytes, header_fields and body"
+)]
+pub struct LimitsFile {
+    /// Bytes of a request head, 1 KiB to 1 MiB. Default: `32KiB`.
+    pub header_bytes: Option<Size>,
+    /// Fields of a request head, 1 to 1000. Default: 100.
+    pub header_fields: Option<Number>,
+    /// Bytes of a request body. Default: `100MiB`.
+    pub body: Option<Size>,
+}
+
+/// The section `timeouts`; each up to one hour.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with handshake, head, body and idle"
+)]
+pub struct TimeoutsFile {
+    /// From the connection to the end of the TLS handshake. Default: `10s`.
+    pub handshake: Option<Span>,
+    /// From the first byte of a request head to its last. Default: `10s`.
+    pub head: Option<Span>,
+    /// Between two pieces of a body. Default: `60s`.
+    pub body: Option<Span>,
+    /// Between two requests on a connection. Default: `60s`.
+    pub idle: Option<Span>,
+}
+
+/// The section `admin`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with address, like {address: 127.0.0.1:9901}"
+)]
+pub struct AdminFile {
+    /// `host:port`, as for a listener. Required.
+    pub address: Option<String>,
+}
+
+/// The section `shutdown`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with delay and drain")]
+pub struct ShutdownFile {
+    /// How long connections are still accepted after the signal, up to one hour. Default: `0s`.
+    pub delay: Option<Span>,
+    /// How long requests in flight may then take to end, up to a day. Default: `30s`.
+    pub drain: Option<Span>,
+}
+
+/// The section `log`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with format")]
+pub struct LogFile {
+    /// `auto` (text on a terminal, else JSON), `json` or `text`. Default: `auto`.
+    pub format: Option<String>,
+}
+
+// === The sections with two forms ===
+
+impl<'de> Deserialize<'de> for RolesFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = RolesFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("roles with their abilities, like {user: [view]}, or a list of roles")
+            }
+
+            fn visit_unit<E>(self) -> Result<RolesFile, E> {
+                Ok(RolesFile::Ladder(Vec::new()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RolesFile, A::Error> {
+                collect(list).map(RolesFile::Ladder)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<RolesFile, A::Error> {
+                Entries::deserialize(MapAccessDeserializer::new(mapping)).map(RolesFile::Map)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for UsersSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = UsersSection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("users by name, or the path of a file with users")
+            }
+
+            fn visit_unit<E>(self) -> Result<UsersSection, E> {
+                Ok(UsersSection::Inline(Entries::default()))
+            }
+
+            fn visit_str<E>(self, path: &str) -> Result<UsersSection, E> {
+                Ok(UsersSection::File(path.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<UsersSection, A::Error> {
+                Entries::deserialize(MapAccessDeserializer::new(mapping)).map(UsersSection::Inline)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}

@@ -1,0 +1,305 @@
+//! From what was written to what the program runs on: one small file a section, each of which
+//! records every problem it finds and goes on.
+//!
+//! A section with a problem still gives a value, so that the next ones can be looked at; the whole
+//! is thrown away in the end when anything was wrong. Nothing here opens a file or a socket.
+
+mod address;
+mod listeners;
+
+mod tls;
+
+mod upstreams;
+
+mod roles;
+mod users;
+
+mod login;
+mod routes;
+mod sessions;
+
+mod client;
+mod identity;
+mod process;
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::document::At;
+use super::file::{ConfigFile, UserFile};
+use super::problem::closest;
+use super::scalar::{Entries, Number, Span};
+use super::settings::Settings;
+use crate::gate::Gate;
+use crate::gate::route::RouteTable;
+use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
+use crate::password::credentials::Credentials;
+use routes::PlacedRoute;
+use upstreams::Upstreams;
+use users::KnownUsers;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The users, and the document they are written in: the configuration, or a file of their own.
+pub struct WrittenUsers<'d> {
+    /// None where they could not be read, which was then recorded.
+    pub entries: Entries<UserFile>,
+    /// Where their names are keys.
+    pub at: At<'d>,
+}
+
+/// Lowers the whole configuration. What it gives is only good if no problem was recorded at `top`
+/// or at the users. Relative paths begin at `folder`.
+#[must_use]
+pub fn lower(
+    written: ConfigFile,
+    written_users: WrittenUsers<'_>,
+    folder: &Path,
+    top: &At<'_>,
+) -> Settings {
+    let ConfigFile {
+        listeners,
+        tls,
+        upstreams,
+        roles,
+        users: _, // These come as `written_users`.
+        routes,
+        login,
+        sessions,
+        identity,
+        limits,
+        timeouts,
+        admin,
+        threads,
+        shutdown,
+        log,
+    } = written;
+    let listeners = listeners::lower(listeners, top);
+    let tls = tls::lower(tls, &listeners, folder, top);
+    let upstreams = upstreams::lower(upstreams, top);
+    let roles = roles::lower(roles, top);
+    let users = users::lower(written_users, &roles);
+    let routes = routes::lower(routes, &upstreams, &roles, top);
+    let has_login = login.is_some() || routes.iter().any(PlacedRoute::is_protected);
+    let login = login::lower(login.unwrap_or_default(), &top.key("login"));
+    warn_across_sections(&listeners, &upstreams, &users, &routes, top);
+    routes
+        .iter()
+        .for_each(|route| route.warn_of_own_page(has_login.then_some(&login)));
+    let (sessions, max_sessions) =
+        sessions::lower(sessions.unwrap_or_default(), &top.key("sessions"));
+    let (shutdown_delay, drain_timeout) =
+        process::lower_shutdown(shutdown.unwrap_or_default(), &top.key("shutdown"));
+    Settings {
+        admin: process::lower_admin(admin, &listeners, top),
+        listeners,
+        tls,
+        upstreams: upstreams.specs,
+        gate: Gate {
+            routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()),
+            users: users.users,
+            sessions,
+            own_pages: has_login.then(|| login.own_paths()),
+        },
+        credentials: Arc::new(Credentials::new(users.passwords, login.realms)),
+        login: has_login.then_some(login.spec),
+        identity: identity::lower(identity.unwrap_or_default(), &top.key("identity")),
+        limits: client::lower_limits(limits.unwrap_or_default(), &top.key("limits")),
+        timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
+        threads: process::lower_threads(threads, &top.key("threads")),
+        max_sessions,
+        shutdown_delay,
+        drain_timeout,
+        log_format: process::lower_log(log.unwrap_or_default(), &top.key("log")),
+        warnings: Vec::new(),
+    }
+}
+
+/// Notes what is right in each section and useless together.
+fn warn_across_sections(
+    listeners: &[ListenerSpec],
+    upstreams: &Upstreams,
+    users: &KnownUsers,
+    routes: &[PlacedRoute<'_>],
+    top: &At<'_>,
+) {
+    upstreams.warn_of_unused(
+        |id| routes.iter().any(|placed| placed.route.upstream == id),
+        top,
+    );
+    if !routes.iter().any(PlacedRoute::is_protected) {
+        return;
+    }
+    if users.users.is_empty() {
+        top.key("users")
+            .warn("there are none, so nobody can use the routes with can");
+    }
+    let no_login =
+        |listener: &ListenerSpec| listener.protocol == Protocol::Http(PlainLogin::Refuse);
+    if listeners.iter().all(no_login) {
+        top.key("listeners").warn(
+            "logins are accepted by none, so nobody can use the routes with can; \
+             use protocol: https",
+        );
+    }
+}
+
+// === What several sections need ===
+
+/// What a word may stand for; `None` what is planned and not there yet.
+type Choices<'c, T> = [(&'c str, Option<T>)];
+
+/// Reads one of several words.
+fn choose<T: Copy>(word: Option<&str>, default: T, choices: &Choices<'_, T>, at: &At<'_>) -> T {
+    word.and_then(|word| choose_word(word, choices, at))
+        .unwrap_or(default)
+}
+
+fn choose_word<T: Copy>(word: &str, choices: &Choices<'_, T>, at: &At<'_>) -> Option<T> {
+    let available = choices
+        .iter()
+        .filter(|(_, choice)| choice.is_some())
+        .map(|(name, _)| *name);
+    match choices.iter().find(|(name, _)| *name == word) {
+        Some((_, Some(choice))) => return Some(*choice),
+        Some((name, None)) => {
+            let available = available.collect::<Vec<_>>().join(" or ");
+            at.problem(format!(
+                "{name} is not available in this version; use {available}"
+            ));
+        }
+        None => {
+            let got = at.quoted(word);
+            let expected = available.collect::<Vec<_>>().join(" or ");
+            let meant = closest(word, choices.iter().map(|(name, _)| *name));
+            let meant = meant.map(|name| format!("; did you mean {name:?}?"));
+            at.problem(format!(
+                "expected {expected}, got {got}{}",
+                meant.unwrap_or_default()
+            ));
+        }
+    }
+    None
+}
+
+/// Reads a number within bounds.
+fn in_range(
+    written: Option<Number>,
+    default: usize,
+    range: RangeInclusive<usize>,
+    at: &At<'_>,
+) -> usize {
+    let Some(Number(number)) = written else {
+        return default;
+    };
+    match usize::try_from(number) {
+        Ok(number) if range.contains(&number) => number,
+        _ => {
+            at.problem(format!("must be from {} to {}", range.start(), range.end()));
+            default
+        }
+    }
+}
+
+/// Reads a duration within bounds.
+fn span_within(
+    written: Option<Span>,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+    at: &At<'_>,
+) -> Duration {
+    let Some(Span(span)) = written else {
+        return default;
+    };
+    if !range.contains(&span) {
+        let (shortest, longest) = (words(*range.start()), words(*range.end()));
+        at.problem(format!("must be from {shortest} to {longest}"));
+        return default;
+    }
+    span
+}
+
+/// A duration as the configuration writes it.
+fn words(span: Duration) -> String {
+    let millis = span.as_millis();
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+    ];
+    match units
+        .iter()
+        .find(|(_, factor)| millis % factor == 0 && millis > 0)
+    {
+        Some((unit, factor)) => format!("{}{unit}", millis / factor),
+        None if millis == 0 => "0s".into(),
+        None => format!("{millis}ms"),
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::config::document::Document;
+    use crate::config::locate::Positions;
+    use crate::config::problem::Problem;
+
+    /// Runs `lower` at the top of an empty document; what it gives, and the problems it recorded.
+    pub(super) fn at_top<T>(lower: impl FnOnce(&At<'_>) -> T) -> (T, Vec<Problem>) {
+        let document = Document::new(Path::new("test.yaml"), Positions::scan("").unwrap());
+        let lowered = lower(&document.root());
+        (lowered, document.take_problems())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::at_top;
+    use super::*;
+
+    #[test]
+    fn a_duration_is_told_as_it_would_be_written() {
+        for (millis, expected) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (1500, "1500ms"),
+            (90_000, "90s"),
+            (43_200_000, "12h"),
+            (86_400_000, "1d"),
+        ] {
+            assert_eq!(words(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn a_word_is_one_of_several_or_a_problem() {
+        let choices = [("one", Some(1)), ("two", Some(2)), ("three", None)];
+        for (word, expected, message) in [
+            (None, 1, None),
+            (Some("two"), 2, None),
+            (
+                Some("three"),
+                1,
+                Some("three is not available in this version; use one or two"),
+            ),
+            (
+                Some("tow"),
+                1,
+                Some("expected one or two, got \"tow\"; did you mean \"two\"?"),
+            ),
+            (
+                Some("nine nine"),
+                1,
+                Some("expected one or two, got \"nine nine\""),
+            ),
+        ] {
+            let (chosen, problems) = at_top(|at| choose(word, 1, &choices, at));
+            let messages: Vec<_> = problems.iter().map(|problem| &*problem.message).collect();
+            assert_eq!((chosen, messages.first().copied()), (expected, message));
+        }
+    }
+}

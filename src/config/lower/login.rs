@@ -1,0 +1,153 @@
+//! The section `login`.
+
+use crate::config::document::At;
+use crate::config::file::LoginFile;
+use crate::config::scalar::OneOrMany;
+use crate::gate::OwnPaths;
+use crate::gate::route::PathPattern;
+use crate::password::stored::DEFAULT_REALMS;
+use crate::proxy::spec::LoginSpec;
+
+/// The login pages, and the realms of older password hashes.
+pub(super) struct Login {
+    /// The pages.
+    pub(super) spec: LoginSpec,
+    /// Tried for hashes that have a realm in them.
+    pub(super) realms: Vec<String>,
+}
+
+impl Login {
+    /// Where the pages are, as the gate knows them.
+    pub(super) fn own_paths(&self) -> OwnPaths {
+        OwnPaths {
+            login: self.spec.path.clone(),
+            logout: self.spec.logout.clone(),
+        }
+    }
+}
+
+/// The login pages, with the defaults for what is not written.
+pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
+    let LoginFile {
+        path,
+        logout,
+        title,
+        home,
+        realms,
+    } = written;
+    let own = |written: Option<String>, key, default: &str| {
+        let path = written.and_then(|path| lower_own_path(path, &at.key(key)));
+        path.unwrap_or_else(|| default.into())
+    };
+    let home_path = home.and_then(|home| lower_site_path(&home, &at.key("home")));
+    let spec = LoginSpec {
+        path: own(path, "path", "/auth/login"),
+        logout: own(logout, "logout", "/auth/logout"),
+        title: lower_title(title, &at.key("title")),
+        home: home_path.unwrap_or_else(|| "/".into()),
+    };
+    if spec.path == spec.logout {
+        at.key("logout")
+            .problem("login and logout need a path each");
+    }
+    if spec.home == spec.path || spec.home == spec.logout {
+        at.key("home")
+            .problem("a login would lead back to the login or logout page");
+    }
+    let realms = lower_realms(realms, &at.key("realms"));
+    Login { spec, realms }
+}
+
+/// The path of a page of our own: one exact path.
+fn lower_own_path(written: String, at: &At<'_>) -> Option<String> {
+    if let Ok(PathPattern::Exact(path)) = PathPattern::parse(&written) {
+        return Some(path);
+    }
+    let got = at.quoted(&written);
+    at.problem(format!(
+        "expected one path like /auth/login, without / at its end, got {got}"
+    ));
+    None
+}
+
+/// A place on this site that a browser is sent to. `//host` and `/\host` would be another site.
+pub(super) fn lower_site_path(written: &str, at: &At<'_>) -> Option<String> {
+    let visible = written
+        .bytes()
+        .all(|byte| matches!(byte, 0x21..=0x7e) && byte != b'\\');
+    if visible && written.starts_with('/') && !written.starts_with("//") {
+        return Some(written.into());
+    }
+    let got = at.quoted(written);
+    at.problem(format!(
+        "expected a path on this site like /auth/login, got {got}"
+    ));
+    None
+}
+
+fn lower_title(written: Option<String>, at: &At<'_>) -> String {
+    const MOST: usize = 100;
+    let title = written.unwrap_or_else(|| "Portcullis".into());
+    let fits = (1..=MOST).contains(&title.chars().count());
+    if !fits || title.chars().any(char::is_control) {
+        at.problem(format!("expected 1 to {MOST} characters on one line"));
+    }
+    title
+}
+
+fn lower_realms(written: Option<OneOrMany>, at: &At<'_>) -> Vec<String> {
+    let Some(written) = written else {
+        return DEFAULT_REALMS.map(str::to_owned).into();
+    };
+    if written.0.is_empty() {
+        at.problem("an empty list; name a realm, or leave realms out");
+    }
+    at.texts(written)
+        .into_iter()
+        .map(|(_, realm)| realm)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::lower::testing::at_top;
+
+    #[test]
+    fn a_redirect_stays_on_this_site() {
+        for good in ["/", "/auth/login", "/auth/login?rd=/x", "/a%20b"] {
+            assert!(at_top(|at| lower_site_path(good, at)).0.is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "login",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "https://evil.example",
+            "/a b",
+            "/a\r\nSet-Cookie: x",
+            "/ä",
+            "javascript:alert(1)",
+        ] {
+            let (path, problems) = at_top(|at| lower_site_path(bad, at));
+            assert_eq!((path, problems.len()), (None, 1), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_our_own_has_one_exact_path() {
+        for good in ["/", "/auth/login", "/login.html"] {
+            assert!(
+                at_top(|at| lower_own_path(good.into(), at)).0.is_some(),
+                "{good}"
+            );
+        }
+        for bad in [
+            "", "login", "/auth/", "/a//b", "/a?b", "/a;b", "/%61", "/../a",
+        ] {
+            let (path, problems) = at_top(|at| lower_own_path(bad.into(), at));
+            assert_eq!((path, problems.len()), (None, 1), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The section `roles`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::document::At;
+use crate::config::file::RolesFile;
+use crate::config::scalar::{Entries, Items};
+use crate::gate::ability::{Ability, Roles};
+
+/// The roles as users and routes refer to them.
+pub(super) struct KnownRoles {
+    /// What each role grants.
+    pub(super) roles: Roles,
+    /// Whether a role or ability that is not there may be called unknown.
+    complete: bool,
+}
+
+impl KnownRoles {
+    /// Records a problem for a role that is not configured.
+    pub(super) fn check_role(&self, role: &str, at: &At<'_>) {
+        if !self.complete || self.roles.contains(role) {
+            return;
+        }
+        let named = at.quoted(role);
+        let meant = at.suggestion(role, self.roles.names());
+        at.problem(format!("no role is named {named}{meant}"));
+    }
+
+    /// Records a problem for an ability that nobody could ever have.
+    pub(super) fn check_ability(&self, ability: &Ability, at: &At<'_>) {
+        if !self.complete || self.roles.grant(ability) {
+            return;
+        }
+        let named = at.quoted(ability.as_str());
+        let known = self.roles.ability_names();
+        let meant = match known.is_empty() {
+            true => "; add it to a role in the section roles".into(),
+            false => at.suggestion(ability.as_str(), known),
+        };
+        at.problem(format!("no role grants {named}{meant}"));
+    }
+}
+
+/// The roles, in whichever of the three shapes they are written.
+pub(super) fn lower(written: Option<RolesFile>, at: &At<'_>) -> KnownRoles {
+    let at = at.key("roles");
+    // What was refused as a whole, or in part, may hold any name.
+    let mut complete = !at.is_refused();
+    let roles = match written {
+        None => Roles::default(),
+        Some(RolesFile::Map(map)) => Roles::from_map(&lower_map(map, &at, &mut complete)),
+        Some(RolesFile::Ladder(roles)) => {
+            complete &= roles.iter().all(Option::is_some);
+            Roles::from_ladder(&lower_ladder(roles, &at))
+        }
+    };
+    KnownRoles { roles, complete }
+}
+
+fn lower_map(
+    written: Entries<crate::config::scalar::OneOrMany>,
+    at: &At<'_>,
+    complete: &mut bool,
+) -> BTreeMap<String, Vec<String>> {
+    let mut roles = BTreeMap::new();
+    for (at, role, items) in at.entries(written) {
+        check_role_name(&role, &at, At::key_problem);
+        *complete &= items
+            .as_ref()
+            .is_some_and(|items| items.0.iter().all(Option::is_some));
+        let mut abilities = Vec::new();
+        for (at, item) in at.texts(items.unwrap_or_default()) {
+            if item.is_empty() {
+                at.problem("an ability without a name");
+            }
+            abilities.push(item);
+        }
+        roles.insert(role, abilities);
+    }
+    roles
+}
+
+fn lower_ladder(written: Vec<Option<String>>, at: &At<'_>) -> Vec<String> {
+    let mut roles = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (at, role) in at.items(Items(written)) {
+        check_role_name(&role, &at, At::problem);
+        if !seen.insert(role.clone()) {
+            at.problem(format!(
+                "the role {} is in the list already",
+                at.quoted(&role)
+            ));
+        }
+        roles.push(role);
+    }
+    roles
+}
+
+/// A role is sent to the backend as an item of a list with commas.
+fn check_role_name<'d>(role: &str, at: &At<'d>, problem: impl Fn(&At<'d>, String)) {
+    let legal = |c: char| c != ',' && !c.is_control();
+    if role == "*" {
+        problem(
+            at,
+            "a role cannot be named \"*\"; write [\"*\"] as its abilities".into(),
+        );
+    } else if role.is_empty() || role.trim() != role || !role.chars().all(legal) {
+        let message = "a role name must not be empty, begin or end with a space, or have a comma";
+        problem(at, message.into());
+    }
+}

@@ -1,0 +1,266 @@
+//! The section `upstreams`.
+
+use std::time::Duration;
+
+use crate::config::document::At;
+use crate::config::file::UpstreamFile;
+use crate::config::scalar::Entries;
+use crate::gate::route::UpstreamId;
+use crate::proxy::spec::UpstreamSpec;
+
+use super::{DAY, span_within};
+
+/// The upstreams as routes refer to them.
+pub(super) struct Upstreams {
+    /// Those without a problem; all of them, if nothing is wrong.
+    pub(super) specs: Vec<UpstreamSpec>,
+    /// The names as written, also of those with a problem.
+    names: Vec<String>,
+    /// Whether a name that is not there may be called unknown.
+    complete: bool,
+}
+
+impl Upstreams {
+    /// The upstream that a route means by `name`, or the only one when it names none. `None` when
+    /// there is no such upstream, which is then recorded.
+    pub(super) fn find(&self, name: Option<&str>, at: &At<'_>) -> Option<UpstreamId> {
+        let Some(name) = name else {
+            return self.only(at);
+        };
+        let found = self.names.iter().position(|known| known == name);
+        if found.is_none() && self.complete {
+            let named = at.quoted(name);
+            let meant = at.suggestion(name, self.names.iter().map(String::as_str));
+            at.problem(format!("no upstream is named {named}{meant}"));
+        }
+        found.map(UpstreamId)
+    }
+
+    fn only(&self, at: &At<'_>) -> Option<UpstreamId> {
+        match self.names.len() {
+            1 => Some(UpstreamId(0)),
+            // That there is none was recorded where they should be.
+            0 => None,
+            _ => {
+                if !at.is_refused() {
+                    let known = at.suggestion("", self.names.iter().map(String::as_str));
+                    at.problem(format!("missing; say which upstream{known}"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Records the upstreams that no route uses.
+    pub(super) fn warn_of_unused(&self, used: impl Fn(UpstreamId) -> bool, at: &At<'_>) {
+        for (id, name) in self.names.iter().enumerate() {
+            if !used(UpstreamId(id)) {
+                at.key("upstreams")
+                    .key(name)
+                    .warn("no route uses this upstream");
+            }
+        }
+    }
+}
+
+/// The upstreams. At least one is required: a gate without a backend forwards nothing.
+pub(super) fn lower(written: Option<Entries<UpstreamFile>>, at: &At<'_>) -> Upstreams {
+    let hint = "name the backend, as \"app: {url: 'http://127.0.0.1:8080'}\"";
+    let complete = written.is_some();
+    let written = at.required("upstreams", written, hint).unwrap_or_default();
+    let at = at.key("upstreams");
+    if complete && written.0.is_empty() {
+        at.problem(format!("none; {hint}"));
+    }
+    let mut upstreams = Upstreams {
+        specs: Vec::new(),
+        names: Vec::new(),
+        complete: complete && !written.0.is_empty(),
+    };
+    for (at, name, upstream) in at.entries(written) {
+        if !is_name(&name) {
+            at.key_problem("an upstream name has 1 to 64 characters from A-Z a-z 0-9 . _ -");
+        }
+        let spec = upstream.and_then(|upstream| lower_one(upstream, &name, &at));
+        upstreams.specs.extend(spec);
+        upstreams.names.push(name);
+    }
+    upstreams
+}
+
+/// The name is a label of metrics.
+fn is_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(legal)
+}
+
+fn lower_one(written: UpstreamFile, name: &str, at: &At<'_>) -> Option<UpstreamSpec> {
+    let UpstreamFile {
+        url,
+        connect_timeout,
+        read_timeout,
+        write_timeout,
+        idle_timeout,
+    } = written;
+    let url = at.required(
+        "url",
+        url,
+        "write the address of the backend, as http://127.0.0.1:8080",
+    );
+    let endpoint = url.and_then(|url| lower_url(&url, &at.key("url")));
+    let (host, port) = endpoint.clone().unwrap_or_default();
+    let default = UpstreamSpec::new(name, &host, port);
+    let within = |span, default: Duration, key| {
+        let shortest = Duration::from_millis(1);
+        span_within(span, default, shortest..=DAY, &at.key(key))
+    };
+    let spec = UpstreamSpec {
+        connect_timeout: within(connect_timeout, default.connect_timeout, "connect_timeout"),
+        read_timeout: within(read_timeout, default.read_timeout, "read_timeout"),
+        write_timeout: within(write_timeout, default.write_timeout, "write_timeout"),
+        idle_timeout: within(idle_timeout, default.idle_timeout, "idle_timeout"),
+        ..default
+    };
+    endpoint.map(|_| spec)
+}
+
+/// Host and port of `http://host[:port]`. A user and password in the URL is never repeated.
+fn lower_url(url: &str, at: &At<'_>) -> Option<(String, u16)> {
+    match split_url(url) {
+        Ok(endpoint) => Some(endpoint),
+        Err(UrlError::Unknown) if !url.contains('@') => {
+            let got = at.quoted(url);
+            at.problem(format!(
+                "expected a URL like http://127.0.0.1:8080, got {got}"
+            ));
+            None
+        }
+        Err(error) => {
+            at.problem(error.to_string());
+            None
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum UrlError {
+    #[error("{0} upstreams are not available in this version; use http://")]
+    NotAvailable(&'static str),
+    #[error("a user or password in the URL is not sent to the backend; take it out")]
+    UserInfo,
+    #[error(
+        "requests keep their own path; write the URL without path and query, like http://127.0.0.1:8080"
+    )]
+    Path,
+    #[error("the port must be from 1 to 65535")]
+    Port,
+    #[error("expected a URL like http://127.0.0.1:8080")]
+    Unknown,
+}
+
+fn split_url(url: &str) -> Result<(String, u16), UrlError> {
+    for scheme in ["https", "h2c", "unix"] {
+        if url
+            .strip_prefix(scheme)
+            .is_some_and(|rest| rest.starts_with(':'))
+        {
+            return Err(UrlError::NotAvailable(scheme));
+        }
+    }
+    let rest = url.strip_prefix("http://").ok_or(UrlError::Unknown)?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err(UrlError::UserInfo);
+    }
+    // A single slash is no path of its own.
+    if !matches!(path, "" | "/") {
+        return Err(UrlError::Path);
+    }
+    split_authority(authority)
+}
+
+fn split_authority(authority: &str) -> Result<(String, u16), UrlError> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or(UrlError::Unknown)?;
+            host.parse::<std::net::Ipv6Addr>()
+                .map_err(|_| UrlError::Unknown)?;
+            (host, port)
+        }
+        None => {
+            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if host.is_empty() || !host.bytes().all(legal) {
+                return Err(UrlError::Unknown);
+            }
+            (host, port)
+        }
+    };
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => 80,
+        None => return Err(UrlError::Unknown),
+        Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return Err(UrlError::Unknown);
+        }
+        Some(digits) => digits
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or(UrlError::Port)?,
+    };
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expected: Result<(&str, u16), UrlError>) {
+        let expected = expected.map(|(host, port)| (host.to_owned(), port));
+        assert_eq!(split_url(url), expected, "{url}");
+    }
+
+    #[test]
+    fn a_url_names_host_and_port() {
+        check("http://127.0.0.1:8080", Ok(("127.0.0.1", 8080)));
+        check("http://127.0.0.1:8080/", Ok(("127.0.0.1", 8080)));
+        check("http://backend", Ok(("backend", 80)));
+        check("http://my_app.local:1", Ok(("my_app.local", 1)));
+        check("http://[::1]:81", Ok(("::1", 81)));
+        check("http://[fe80::1]", Ok(("fe80::1", 80)));
+    }
+
+    #[test]
+    fn what_a_backend_would_not_get_is_refused() {
+        use UrlError::*;
+        check("http://a/app", Err(Path));
+        check("http://a?x", Err(Path));
+        check("http://a#x", Err(Path));
+        check("http://me:secret@a", Err(UserInfo));
+        check("https://a", Err(NotAvailable("https")));
+        check("h2c://a", Err(NotAvailable("h2c")));
+        check("unix:/run/a.sock", Err(NotAvailable("unix")));
+        check("http://a:0", Err(Port));
+        check("http://a:65536", Err(Port));
+        check("http://a:", Err(Port));
+        for unknown in [
+            "",
+            "a",
+            "127.0.0.1:8080",
+            "http://",
+            "http://:80",
+            "http://a b",
+            "http://a:x",
+            "http://[::1",
+            "http://[1.2.3.4]",
+            "http://[::1]x",
+            "http://ä",
+            "ftp://a",
+            "HTTP://a",
+            "http://a:+80",
+        ] {
+            check(unknown, Err(Unknown));
+        }
+    }
+}

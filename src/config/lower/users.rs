@@ -1,0 +1,127 @@
+//! The users, from the section `users` or from a file of their own.
+
+use std::collections::HashMap;
+
+use crate::config::document::At;
+use crate::config::file::UserFile;
+use crate::config::scalar::{Flag, OneOrMany};
+use crate::gate::users::{User, Users};
+use crate::identity::UserName;
+use crate::password::stored::StoredPassword;
+
+use super::WrittenUsers;
+use super::roles::KnownRoles;
+
+/// The users and the hashes of their passwords.
+#[derive(Default)]
+pub(super) struct KnownUsers {
+    /// As the gate knows them.
+    pub(super) users: Users,
+    /// What their passwords are checked against.
+    pub(super) passwords: HashMap<UserName, StoredPassword>,
+}
+
+/// The users. Those with a problem are left out.
+pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles) -> KnownUsers {
+    let WrittenUsers { entries, at } = written;
+    let lowered = at.entries(entries).filter_map(|(at, name, user)| {
+        let parsed = UserName::parse(&name);
+        if let Err(error) = parsed {
+            at.key_problem(error.to_string());
+        }
+        // A user with a bad name is looked at too, so that all that is wrong is told at once.
+        let stand_in = || UserName::parse("x").ok();
+        lower_one(user?, parsed.ok().or_else(stand_in)?, roles, &at)
+    });
+    let (users, passwords): (Vec<_>, _) = lowered
+        .map(|(user, password)| (user.clone(), (user.name, password)))
+        .unzip();
+    KnownUsers {
+        users: users.into_iter().collect(),
+        passwords,
+    }
+}
+
+fn lower_one(
+    written: UserFile,
+    name: UserName,
+    known: &KnownRoles,
+    at: &At<'_>,
+) -> Option<(User, StoredPassword)> {
+    let UserFile {
+        password,
+        roles,
+        role,
+        disabled,
+        name: display_name,
+        email,
+    } = written;
+    let roles = lower_roles(roles, role, known, at);
+    let display_name = lower_text(display_name, &at.key("name"));
+    let email = lower_text(email, &at.key("email"));
+    let hint = "add a hash made with `portcullis passwd`";
+    let password = at.required("password", password, hint)?;
+    let password = lower_password(&password, &name, &at.key("password"))?;
+    let user = User {
+        abilities: known.roles.abilities_of(roles.iter().map(String::as_str)),
+        name,
+        roles,
+        disabled: disabled == Some(Flag(true)),
+        email,
+        display_name,
+        credential_epoch: password.fingerprint(),
+    };
+    Some((user, password))
+}
+
+fn lower_roles(
+    roles: Option<OneOrMany>,
+    role: Option<String>,
+    known: &KnownRoles,
+    at: &At<'_>,
+) -> Vec<String> {
+    if roles.is_some() && role.is_some() {
+        at.key("role")
+            .key_problem("roles is there too; put all of them there");
+    }
+    let mut names: Vec<String> = Vec::new();
+    let several = at.key("roles").texts(roles.unwrap_or_default());
+    let single = role.map(|role| (at.key("role"), role));
+    for (at, name) in several.into_iter().chain(single) {
+        known.check_role(&name, &at);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// A text that is sent to the backend in a header.
+fn lower_text(written: Option<String>, at: &At<'_>) -> Option<String> {
+    const MOST: usize = 256;
+    let text = written?;
+    if text.is_empty() || text.len() > MOST || text.chars().any(char::is_control) {
+        at.problem(format!(
+            "expected 1 to {MOST} bytes without control characters"
+        ));
+    }
+    Some(text)
+}
+
+fn lower_password(written: &str, user: &UserName, at: &At<'_>) -> Option<StoredPassword> {
+    let password = match StoredPassword::parse(written) {
+        Ok(password) => password,
+        Err(error) => {
+            at.problem(error.to_string());
+            return None;
+        }
+    };
+    if password.is_weak() {
+        let format = password.format_name();
+        at.warn(format!(
+            "the {format} hash of {user} is cheap to guess from a stolen copy; \
+             make a new one with `portcullis passwd`"
+        ));
+    }
+    Some(password)
+}

@@ -1,0 +1,60 @@
+//! A whole configuration, checked: what the server is built from.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gate::Gate;
+use crate::listen::spec::ListenerSpec;
+use crate::password::credentials::Credentials;
+use crate::proxy::spec::{ClientTimeouts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use crate::tls::spec::TlsSpec;
+
+/// A configuration without problems.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<ListenerSpec>,
+    /// Present whenever a listener speaks https.
+    pub tls: Option<TlsSpec>,
+    /// The backends; a route's `UpstreamId` is a place in this list.
+    pub upstreams: Vec<UpstreamSpec>,
+    /// Routes, users, session limits.
+    pub gate: Gate,
+    /// The users' password hashes.
+    pub credentials: Arc<Credentials>,
+    /// The login pages, where there is a login.
+    pub login: Option<LoginSpec>,
+    /// The identity headers that backends get.
+    pub identity: Vec<IdentityPreset>,
+    /// How much a client may send.
+    pub limits: Limits,
+    /// How long a client may take.
+    pub timeouts: ClientTimeouts,
+    /// Where the admin listener binds, if it does.
+    pub admin: Option<SocketAddr>,
+    /// Threads that accept and forward.
+    pub threads: usize,
+    /// The most sessions held; the longest unused ends when another begins.
+    pub max_sessions: usize,
+    /// After SIGTERM, how long connections are still accepted while readiness already fails.
+    pub shutdown_delay: Duration,
+    /// After that, how long requests in flight may take to end.
+    pub drain_timeout: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// What was noticed that is no error.
+    pub warnings: Vec<String>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

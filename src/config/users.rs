@@ -1,0 +1,113 @@
+//! Where the users are written: in the configuration, or in a file of their own.
+
+use serde_yaml::Value;
+
+use super::Source;
+use super::document::{At, Document};
+use super::file::{UserFile, UsersSection, WrappedUsersFile};
+use super::problem::Problem;
+use super::read::{fit, read_text, read_yaml};
+use super::scalar::Entries;
+
+/// The users as they are written, and where.
+pub struct FoundUsers {
+    /// None where they could not be read, which was then recorded.
+    pub entries: Entries<UserFile>,
+    /// The place.
+    pub place: Place,
+}
+
+/// The place where users are written.
+pub enum Place {
+    /// In the configuration.
+    Here,
+    /// In a file of their own, with the key that they are under, if any.
+    File(Document, Option<&'static str>),
+    /// In a file that is no YAML.
+    BrokenFile(Problem),
+}
+
+impl FoundUsers {
+    /// Reads the users that `section` holds or names. `top` is that of the configuration.
+    #[must_use]
+    pub fn find(section: Option<UsersSection>, source: &Source<'_>, top: &At<'_>) -> Self {
+        let written = match section {
+            None => return Self::here(Entries::default()),
+            Some(UsersSection::Inline(entries)) => return Self::here(entries),
+            Some(UsersSection::File(written)) => written,
+        };
+        let file = source.folder().join(&written);
+        let read = match read_text(&file) {
+            Ok(text) => read_yaml(&text, &file, source.variables),
+            Err(problem) => {
+                let at = top.key("users");
+                let named = at.quoted(&written);
+                at.problem(format!("the file {named}: {}", problem.message));
+                return Self::here(Entries::default());
+            }
+        };
+        match read {
+            Ok((document, value)) => Self::in_document(document, value),
+            Err(problem) => Self {
+                entries: Entries::default(),
+                place: Place::BrokenFile(problem),
+            },
+        }
+    }
+
+    const fn here(entries: Entries<UserFile>) -> Self {
+        let place = Place::Here;
+        Self { entries, place }
+    }
+
+    fn in_document(document: Document, mut value: Value) -> Self {
+        let top = document.root();
+        let (key, entries) = if has_users_key(&value) {
+            let WrappedUsersFile { users } = fit(&mut value, &top);
+            (Some("users"), users.unwrap_or_default())
+        } else {
+            (None, fit(&mut value, &top))
+        };
+        Self {
+            entries,
+            place: Place::File(document, key),
+        }
+    }
+}
+
+/// Whether a file has its users under a key `users`, rather than a user of that name.
+fn has_users_key(value: &Value) -> bool {
+    let users = value.get("users");
+    users.is_some_and(|users| users.get("password").is_none())
+}
+
+impl Place {
+    /// The mapping of users, where `top` is that of the configuration.
+    #[must_use]
+    pub fn top<'d>(&'d self, top: &At<'d>) -> At<'d> {
+        match self {
+            Self::Here | Self::BrokenFile(_) => top.key("users"),
+            Self::File(document, Some(key)) => document.root().key(key),
+            Self::File(document, None) => document.root(),
+        }
+    }
+
+    /// The problems found in a file of users.
+    #[must_use]
+    pub fn take_problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Here => Vec::new(),
+            Self::File(document, _) => document.take_problems(),
+            Self::BrokenFile(problem) => vec![problem.clone()],
+        }
+    }
+
+    /// What was noticed in a file of users.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::File(document, _) => document.warnings(),
+            Self::Here | Self::BrokenFile(_) => Vec::new(),
+        }
+    }
+}

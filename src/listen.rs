@@ -1,0 +1,5 @@
+//! Accepting connections: one thread a core, each with its own socket, runtime and upstream pool.
+
+pub mod accept;
+pub mod socket;
+pub mod spec;

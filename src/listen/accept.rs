@@ -1,0 +1,332 @@
+//! The accept loops: a bound on open connections, a deadline for the handshake, and the hand-over
+//! to the version of HTTP that was agreed on.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+
+use super::socket::ClientSocket;
+use super::spec::{ListenerSpec, PlainLogin, Protocol};
+use crate::observe::log::Level;
+use crate::observe::metrics::{InFlight, observe};
+use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, TlsSummary};
+use crate::proxy::{Worker, h1, h2};
+use crate::tls::acceptor::{Acceptor, HandshakeFailure, TlsFacts};
+
+/// Connections that the kernel holds for us while all threads are busy.
+const BACKLOG: i32 = 1024;
+
+/// How long to wait after accept fails for want of resources.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound address, shared by the threads that accept on it.
+#[derive(Debug)]
+pub struct Listener {
+    spec: ListenerSpec,
+    acceptor: Option<Acceptor>,
+    /// Where it is bound: the port is known even when 0 was configured.
+    pub address: SocketAddr,
+    slots: Arc<Semaphore>,
+    open: Arc<OpenConnections>,
+}
+
+/// All connections of a server, so that a drain can end as soon as the last has.
+#[derive(Debug, Default)]
+pub struct OpenConnections {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+impl OpenConnections {
+    /// Resolves when none is open.
+    pub async fn none_left(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+}
+
+struct OpenConnection(Arc<OpenConnections>);
+
+impl OpenConnection {
+    fn enter(open: &Arc<OpenConnections>) -> Self {
+        open.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+impl Listener {
+    /// Binds one socket for each of `threads`, all on the same address.
+    ///
+    /// # Errors
+    /// When the address cannot be bound. Nothing stays bound then.
+    pub fn bind(
+        spec: ListenerSpec,
+        acceptor: Option<Acceptor>,
+        threads: usize,
+        open: Arc<OpenConnections>,
+    ) -> io::Result<(Self, Vec<StdListener>)> {
+        if spec.address.port() != 0 {
+            // With SO_REUSEPORT a second server would bind beside a first and take half of its
+            // connections. A socket without it is refused, as people expect.
+            drop(bind(spec.address, Sharing::Alone)?);
+        }
+        let first = bind(spec.address, Sharing::WithOurThreads)?;
+        let address = first.local_addr()?;
+        let mut sockets = vec![first];
+        while sockets.len() < threads {
+            sockets.push(bind(address, Sharing::WithOurThreads)?);
+        }
+        let listener = Self {
+            address,
+            slots: Arc::new(Semaphore::new(spec.max_connections)),
+            spec,
+            acceptor,
+            open,
+        };
+        Ok((listener, sockets))
+    }
+
+    /// What it was configured to be.
+    #[must_use]
+    pub const fn spec(&self) -> &ListenerSpec {
+        &self.spec
+    }
+
+    /// Accepts on one of its sockets until the worker drains.
+    ///
+    /// # Errors
+    /// When the socket cannot be used on this thread's runtime.
+    pub async fn accept(
+        self: Arc<Self>,
+        socket: StdListener,
+        worker: Arc<Worker>,
+    ) -> io::Result<()> {
+        let socket = TcpListener::from_std(socket)?;
+        let mut draining = worker.draining.clone();
+        loop {
+            // The slot comes first: a connection that is not accepted waits in the kernel.
+            let slot = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => break,
+                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+            };
+            let Ok(slot) = slot else { return Ok(()) };
+            let accepted = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, peer)) => self.spawn(&worker, tcp, peer, slot),
+                Err(error) => self.accept_failed(&worker, &error).await,
+            }
+        }
+        self.accept_waiting(&socket, &worker).await;
+        Ok(())
+    }
+
+    /// What the kernel already holds when the socket closes would be reset: it is still served.
+    async fn accept_waiting(&self, socket: &TcpListener, worker: &Arc<Worker>) {
+        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            match timeout(Duration::ZERO, socket.accept()).await {
+                Ok(Ok((tcp, peer))) => self.spawn(worker, tcp, peer, slot),
+                _ => return,
+            }
+        }
+    }
+
+    async fn accept_failed(&self, worker: &Worker, error: &io::Error) {
+        // A client that gave up before it was accepted costs nothing.
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        let line = worker
+            .shared
+            .log
+            .line(Level::Error, "listener.accept_error")
+            .text("listener", &self.spec.name)
+            .text("error.message", &error.to_string());
+        worker.shared.log.access(line);
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+
+    fn spawn(
+        &self,
+        worker: &Arc<Worker>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        slot: tokio::sync::OwnedSemaphorePermit,
+    ) {
+        let metrics = &worker.shared.metrics;
+        let name = self.spec.name.as_ref();
+        metrics.connections.with_label_values(&[name]).inc();
+        let active = InFlight::enter(metrics.connections_active.with_label_values(&[name]));
+        let open = OpenConnection::enter(&self.open);
+        let connection = Connection {
+            worker: Arc::clone(worker),
+            name: Arc::clone(&self.spec.name),
+            protocol: self.spec.protocol,
+            acceptor: self.acceptor.clone(),
+        };
+        tokio::spawn(async move {
+            // A client that is gone already needs no more than this.
+            if let Ok(socket) = ClientSocket::new(tcp, peer) {
+                connection.serve(socket).await;
+            }
+            drop((open, active, slot));
+        });
+    }
+}
+
+/// One accepted connection.
+struct Connection {
+    worker: Arc<Worker>,
+    name: Arc<str>,
+    protocol: Protocol,
+    acceptor: Option<Acceptor>,
+}
+
+impl Connection {
+    async fn serve(self, socket: ClientSocket) {
+        match (self.protocol, &self.acceptor) {
+            (Protocol::Https, Some(acceptor)) => self.serve_tls(acceptor, socket).await,
+            // An https listener without an acceptor is not built; were it, it would serve nobody.
+            (Protocol::Https, None) => {}
+            (Protocol::Http(login), _) => {
+                let sessions = match login {
+                    PlainLogin::Accept => SessionsAccepted::Yes,
+                    PlainLogin::Refuse => SessionsAccepted::OnlyOverTls,
+                };
+                let client = self.facts(&socket, Scheme::Http, sessions, None);
+                h1::serve(&self.worker, &client, socket).await;
+            }
+        }
+    }
+
+    async fn serve_tls(&self, acceptor: &Acceptor, socket: ClientSocket) {
+        let started = Instant::now();
+        let limit = self.worker.shared.snapshot.load().timeouts.handshake;
+        let (peer, local) = (socket.peer, socket.local);
+        let (stream, tls) = match timeout(limit, acceptor.accept(socket)).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(failure)) => return self.handshake_failed(peer, failure.as_str()),
+            Err(_) => return self.handshake_failed(peer, "timeout"),
+        };
+        self.handshake_done(&tls, started.elapsed());
+        stream.get_ref().acknowledge_now();
+        let summary = TlsSummary {
+            version: tls.version,
+            cipher: tls.cipher,
+            resumed: tls.resumed,
+        };
+        let client = ClientFacts {
+            listener: Arc::clone(&self.name),
+            peer,
+            local,
+            scheme: Scheme::Https,
+            sessions: SessionsAccepted::Yes,
+            tls: Some(summary),
+        };
+        if tls.http2 {
+            h2::serve(&self.worker, &Arc::new(client), Box::new(stream)).await;
+        } else {
+            h1::serve(&self.worker, &client, stream).await;
+        }
+    }
+
+    fn facts(
+        &self,
+        socket: &ClientSocket,
+        scheme: Scheme,
+        sessions: SessionsAccepted,
+        tls: Option<TlsSummary>,
+    ) -> ClientFacts {
+        ClientFacts {
+            listener: Arc::clone(&self.name),
+            peer: socket.peer,
+            local: socket.local,
+            scheme,
+            sessions,
+            tls,
+        }
+    }
+
+    fn handshake_done(&self, tls: &TlsFacts, time: Duration) {
+        let metrics = &self.worker.shared.metrics;
+        let resumed = if tls.resumed { "true" } else { "false" };
+        metrics
+            .tls_handshakes
+            .with_label_values(&[&*self.name, tls.version, resumed, "false"])
+            .inc();
+        let duration = metrics
+            .tls_handshake_duration
+            .with_label_values(&[&*self.name]);
+        observe(&duration, time);
+    }
+
+    fn handshake_failed(&self, peer: SocketAddr, reason: &'static str) {
+        let shared = &self.worker.shared;
+        shared
+            .metrics
+            .tls_handshake_errors
+            .with_label_values(&[&*self.name, reason])
+            .inc();
+        // Port scans and TCP health checks end like this all the time: counted, not written.
+        if reason == HandshakeFailure::Eof.as_str() {
+            return;
+        }
+        let address = peer.ip().to_canonical().to_string();
+        let line = shared
+            .log
+            .line(Level::Info, "tls.handshake_error")
+            .text("client.address", &address)
+            .text("listener", &self.name)
+            .text("error.type", reason);
+        shared.log.access(line);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    WithOurThreads,
+}
+
+fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restart must not wait for the connections of the last run to time out in the kernel.
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::WithOurThreads {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

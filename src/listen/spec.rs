@@ -1,0 +1,36 @@
+//! What a listener is configured to be.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSpec {
+    /// Its name in logs and metrics: the address as configured.
+    pub name: Arc<str>,
+    /// Where to bind; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Connections open at one time; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/2 over TLS.
+    Https,
+    /// HTTP/1.1 in the clear. Whether people may log in there is said apart: a password and a
+    /// session cookie would cross the network readable.
+    Http(PlainLogin),
+}
+
+/// Whether passwords and session cookies are accepted without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainLogin {
+    /// No: only public routes can be used.
+    Refuse,
+    /// Yes: `unsafe_login_without_tls`, for a listener behind something else that ends TLS.
+    Accept,
+}

@@ -1,0 +1,5 @@
+//! What the program tells its operator: log lines, metrics, and the admin listener.
+
+pub mod admin;
+pub mod log;
+pub mod metrics;

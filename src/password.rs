@@ -1,0 +1,11 @@
+//! Stored passwords: reading the hash formats, checking a password against one, and the threads
+//! that do the work.
+//!
+//! Not here: who the users are, what they may do, lockout and sessions.
+
+pub mod credentials;
+pub mod stored;
+
+pub mod pool;
+
+mod bf1;

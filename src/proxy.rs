@@ -1,0 +1,354 @@
+//! The life of a request in one straight line: head → gate → headers → upstream → forward → log.
+//!
+//! [`Request::serve`] is that line, for every version of HTTP; `h1` and `h2` bring requests to it.
+
+pub mod client;
+pub mod cookie;
+pub mod exchange;
+pub mod forward;
+pub mod h1;
+pub mod h2;
+pub mod headers;
+pub mod login;
+pub mod pages;
+pub mod record;
+pub mod request_id;
+pub mod respond;
+pub mod spec;
+pub mod upstream;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use http::StatusCode;
+use tokio::sync::watch;
+
+use crate::gate::authorize::{Permit, Refusal, RefusalReason};
+use crate::gate::request::{PresentedSession, RequestView};
+use crate::gate::session::Timestamp;
+use crate::gate::{Decision, Gate};
+use crate::http1::head::{RequestFraming, RequestHead};
+use crate::identity::{InvalidIdentity, NoIdentity};
+use crate::observe::log::Logger;
+use crate::observe::metrics::{InFlight, Metrics};
+use crate::password::credentials::Credentials;
+use crate::password::pool::HashPool;
+use crate::store::secret::FormKey;
+use crate::store::{SessionStore, Sessions};
+use client::{ClientFacts, SessionsAccepted};
+use exchange::{AnswerSink, BodyFailure, BodySource, Upload};
+use forward::{ForwardFailure, forward};
+use headers::UpstreamRequest;
+use login::OwnExchange;
+use pages::Pages;
+use record::Record;
+use request_id::RequestId;
+use respond::{Answer, Audience, Refused};
+use spec::{ClientTimeouts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use upstream::UpstreamPool;
+
+/// What a request is served by. A request sees one snapshot from start to end; a reload swaps it
+/// whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The decision.
+    pub gate: Gate,
+    /// The password hashes.
+    pub credentials: Arc<Credentials>,
+    /// The backends, in the order of their ids.
+    pub upstreams: Vec<UpstreamSpec>,
+    /// The identity headers that backends get.
+    pub identity: Vec<IdentityPreset>,
+    /// The login pages, where there is a login.
+    pub login: Option<LoginSpec>,
+    /// How pages look.
+    pub pages: Pages,
+    /// How much a client may send.
+    pub limits: Limits,
+    /// How long it may take.
+    pub timeouts: ClientTimeouts,
+}
+
+/// What all threads share.
+pub struct Shared {
+    /// The configuration of this moment.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Who is logged in.
+    pub sessions: Sessions,
+    /// Where passwords are checked.
+    pub hashing: HashPool,
+    /// The key of our forms' tokens.
+    pub form_key: FormKey,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where lines go.
+    pub log: Logger,
+}
+
+/// What one forwarding thread works with.
+pub struct Worker {
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// This thread's connections to backends.
+    pub pool: UpstreamPool,
+    /// Becomes true when no further request should be taken.
+    pub draining: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Whether connections should end with the request they serve.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}
+
+/// The time as the gate wants it.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since_epoch.map_or(0, |elapsed| elapsed.as_millis());
+    Timestamp(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// One request and all that it is served with.
+pub struct Request<'r> {
+    worker: &'r Worker,
+    client: &'r ClientFacts,
+    snapshot: Arc<Snapshot>,
+    head: &'r RequestHead,
+    id: RequestId,
+    now: Timestamp,
+}
+
+impl<'r> Request<'r> {
+    /// A request that has just arrived on `client`'s connection.
+    #[must_use]
+    pub fn new(worker: &'r Worker, client: &'r ClientFacts, head: &'r RequestHead) -> Self {
+        Self {
+            worker,
+            client,
+            snapshot: worker.shared.snapshot.load_full(),
+            head,
+            id: RequestId::generate(),
+            now: now(),
+        }
+    }
+
+    /// Serves it: decides, then forwards, answers or refuses, and writes it down.
+    pub async fn serve<B: BodySource, A: AnswerSink>(
+        self,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+    ) {
+        let shared = &self.worker.shared;
+        let in_flight = &shared.metrics.http_requests_in_flight;
+        let _in_flight =
+            InFlight::enter(in_flight.with_label_values(&[self.client.listener.as_ref()]));
+        let mut record = Record::begin(self.client, self.head, &self.id);
+
+        let view = RequestView {
+            method: self.head.method().as_str(),
+            authority: self.head.authority(),
+            path: self.head.path(),
+            session: self.presented_session().await,
+        };
+        let result = match self.snapshot.gate.decide(&view, self.now) {
+            Decision::Forward(permit) => {
+                record.permitted(&permit);
+                self.note_use(&view);
+                self.forward(&permit, body, answer, &mut record).await
+            }
+            Decision::Own(page, identity) => {
+                record.own(page, &identity);
+                self.own(page, &identity, body, answer, &mut record).await
+            }
+            Decision::Refuse(refusal) => {
+                record.refused(&refusal);
+                self.refuse(&refusal, body, answer, &mut record).await
+            }
+        };
+        if let Err(failure) = result {
+            self.fail(&failure, body, answer, &mut record).await;
+        }
+        record.end(shared, body.received());
+    }
+
+    /// The session that the request's cookie leads to.
+    async fn presented_session(&self) -> Result<PresentedSession, NoIdentity> {
+        if self.client.sessions == SessionsAccepted::OnlyOverTls {
+            return Err(NoIdentity::NotRequested);
+        }
+        let digest = cookie::session_id(self.head.fields())?.digest();
+        match self.worker.shared.sessions.look_up(&digest).await {
+            Ok(Some(session)) => Ok(PresentedSession { digest, session }),
+            Ok(None) => Err(NoIdentity::Invalid(InvalidIdentity::UnknownSession)),
+            Err(_) => Err(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)),
+        }
+    }
+
+    /// A permitted request keeps its session from idling out.
+    fn note_use(&self, view: &RequestView<'_>) {
+        if let Ok(presented) = &view.session {
+            presented.session.touch(self.now);
+        }
+    }
+
+    async fn forward<B: BodySource, A: AnswerSink>(
+        &self,
+        permit: &Permit,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        let route = permit.route();
+        let limit = route.body_limit.unwrap_or(self.snapshot.limits.body);
+        if declared_length(self.head) > limit {
+            return Err(ForwardFailure::Body(BodyFailure::TooLarge));
+        }
+        body.allow(limit);
+        let upstream = &self.snapshot.upstreams[route.upstream.0];
+        record.upstream(&upstream.name);
+        let request = UpstreamRequest {
+            head: self.head,
+            permit,
+            client: self.client,
+            upstream,
+            identity: &self.snapshot.identity,
+            request_id: &self.id,
+        };
+        forward(
+            &self.worker.pool,
+            request,
+            body,
+            answer,
+            &mut record.forwarded,
+        )
+        .await
+    }
+
+    async fn own<B: BodySource, A: AnswerSink>(
+        &self,
+        page: crate::gate::OwnPage,
+        identity: &Result<crate::gate::authenticate::Principal, NoIdentity>,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        // The gate only knows own pages where there is a login.
+        let Some(login) = &self.snapshot.login else {
+            let problem = self.problem(StatusCode::NOT_FOUND, "There is nothing at this address.");
+            return self.send(problem, body, answer, record).await;
+        };
+        let exchange = OwnExchange {
+            head: self.head,
+            client: self.client,
+            shared: &self.worker.shared,
+            snapshot: &self.snapshot,
+            login,
+            id: &self.id,
+            now: self.now,
+        };
+        let page = exchange
+            .answer(page, identity, body, answer)
+            .await
+            .map_err(ForwardFailure::Body)?;
+        self.send(page, body, answer, record).await
+    }
+
+    async fn refuse<B: BodySource, A: AnswerSink>(
+        &self,
+        refusal: &Refusal,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        if let RefusalReason::Ambiguous(_) | RefusalReason::NoRoute = refusal.reason {
+            record.reject(match refusal.reason {
+                RefusalReason::NoRoute => "no_route",
+                _ => "bad_request",
+            });
+        }
+        let refused = Refused {
+            head: self.head,
+            sessions: self.client.sessions,
+            login: self.snapshot.login.as_ref(),
+            pages: &self.snapshot.pages,
+            id: &self.id,
+        };
+        self.send(refused.answer(refusal), body, answer, record)
+            .await
+    }
+
+    /// Answers a failure where nothing was answered yet, and breaks off what cannot be finished.
+    async fn fail<B: BodySource, A: AnswerSink>(
+        &self,
+        failure: &ForwardFailure,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) {
+        record.failed(failure);
+        if answer.has_begun() || failure.as_str() == "client_gone" {
+            answer.abort();
+            return;
+        }
+        let detail = match failure {
+            ForwardFailure::Body(BodyFailure::TooLarge) => "The request body is too large.",
+            ForwardFailure::Body(BodyFailure::TooSlow) => "The request body came too slowly.",
+            ForwardFailure::Body(_) | ForwardFailure::ClientGone => {
+                "The request body cannot be read."
+            }
+            ForwardFailure::TooSlow => "The service behind this gate took too long to answer.",
+            _ => "The service behind this gate cannot be reached.",
+        };
+        let problem = self.problem(failure.status(), detail);
+        if self.send(problem, body, answer, record).await.is_err() {
+            answer.abort();
+        }
+    }
+
+    fn problem(&self, status: StatusCode, detail: &str) -> Answer {
+        let audience = Audience::of(self.head);
+        Answer::problem(status, detail, audience, &self.snapshot.pages, &self.id)
+    }
+
+    async fn send<B: BodySource, A: AnswerSink>(
+        &self,
+        page: Answer,
+        body: &Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        if !body.has_ended() && !is_small(self.head) {
+            answer.close_after();
+        }
+        record.forwarded.status = Some(page.status);
+        let head_only = self.head.method() == http::Method::HEAD;
+        let sent = page.send(head_only, &self.id, answer).await?;
+        record.forwarded.answer_bytes = sent;
+        Ok(())
+    }
+}
+
+/// What a request says of the length of its body, 0 where it says nothing.
+fn declared_length(head: &RequestHead) -> u64 {
+    match head.framing() {
+        RequestFraming::Length(length)
+        | RequestFraming::Stream {
+            length: Some(length),
+        } => length,
+        RequestFraming::None
+        | RequestFraming::Chunked
+        | RequestFraming::Stream { length: None } => 0,
+    }
+}
+
+/// Whether a body that nobody wants may be read to its end, so that the connection can serve
+/// another request. A client that waits for 100 Continue will not send it at all, or will: nobody
+/// can tell what comes next on that connection.
+fn is_small(head: &RequestHead) -> bool {
+    matches!(head.framing(), RequestFraming::Length(length) if length <= h1::MAX_DISCARD)
+        && !head.expects_continue()
+}

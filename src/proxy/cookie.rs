@@ -1,0 +1,164 @@
+//! Our cookies: found in a request, taken out of what the backend gets, kept from being set by it.
+//!
+//! The `__Host-` prefix makes browsers insist on Secure, Path=/ and no Domain, so that no sibling
+//! host and nothing without TLS can plant one (RFC 6265bis section 4.1.3.2).
+
+use crate::http1::fields::Fields;
+use crate::identity::{InvalidIdentity, NoIdentity};
+use crate::store::secret::SessionId;
+
+/// Carries the session id.
+pub const SESSION: &str = "__Host-portcullis";
+
+/// Ties a login form to the browser that asked for it. Holds no secret and stores nothing.
+pub const LOGIN: &str = "__Host-portcullis-login";
+
+/// The session id that a request presents.
+///
+/// # Errors
+/// Why there is none. Two session cookies are as bad as a broken one: which of them counts would
+/// depend on who reads them.
+pub fn session_id(fields: &Fields) -> Result<SessionId, NoIdentity> {
+    let malformed = NoIdentity::Invalid(InvalidIdentity::MalformedCookie);
+    let mut values = values(fields, SESSION);
+    let value = values.next().ok_or(NoIdentity::NotPresented)?;
+    if values.next().is_some() {
+        return Err(malformed);
+    }
+    SessionId::parse(value).ok_or(malformed)
+}
+
+/// The value of the login cookie, where there is exactly one of the form we issue.
+#[must_use]
+pub fn login_nonce(fields: &Fields) -> Option<SessionId> {
+    let mut values = values(fields, LOGIN);
+    let value = values.next()?;
+    values.next().is_none().then(|| SessionId::parse(value))?
+}
+
+fn values<'f>(fields: &'f Fields, name: &'static str) -> impl Iterator<Item = &'f [u8]> {
+    fields
+        .get_all("cookie")
+        .flat_map(pairs)
+        .filter(move |pair| name_of(pair) == name.as_bytes())
+        .map(|pair| pair.splitn(2, |&byte| byte == b'=').nth(1).unwrap_or(b""))
+}
+
+/// All cookies of a request but ours, as one field value; `None` when nothing is left. HTTP/2
+/// clients split the field, HTTP/1 backends want one (RFC 9113 section 8.2.3).
+#[must_use]
+pub fn without_ours(fields: &Fields) -> Option<Vec<u8>> {
+    let mut kept: Vec<u8> = Vec::new();
+    for pair in fields.get_all("cookie").flat_map(pairs) {
+        if is_ours(name_of(pair)) {
+            continue;
+        }
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(pair);
+    }
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// Whether a backend's `Set-Cookie` would set one of ours: that would be a session fixed by
+/// whoever controls a page of the backend.
+#[must_use]
+pub fn sets_ours(set_cookie: &[u8]) -> bool {
+    is_ours(name_of(set_cookie))
+}
+
+fn pairs(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|&byte| byte == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty())
+}
+
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|&byte| byte == b'=' || byte == b';')
+        .next()
+        .unwrap_or(b"")
+        .trim_ascii()
+}
+
+/// Some frameworks ignore the case of cookie names, so ours is taken in any.
+fn is_ours(name: &[u8]) -> bool {
+    [SESSION, LOGIN]
+        .iter()
+        .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+}
+
+/// The `Set-Cookie` value that gives a browser a session or a login nonce.
+#[must_use]
+pub fn set(name: &str, id: &SessionId) -> String {
+    format!(
+        "{name}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
+        id.as_str()
+    )
+}
+
+/// The `Set-Cookie` value that takes it away.
+#[must_use]
+pub fn clear(name: &str) -> String {
+    format!("{name}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn cookies(values: &[&str]) -> Fields {
+        Fields::from_pairs(values.iter().map(|value| ("Cookie", value.as_bytes()))).unwrap()
+    }
+
+    #[track_caller]
+    fn check_id(values: &[&str], expected: Result<&str, NoIdentity>) {
+        let found = session_id(&cookies(values));
+        let found = found.as_ref().map(SessionId::as_str).map_err(|why| *why);
+        assert_eq!(found, expected, "{values:?}");
+    }
+
+    #[test]
+    fn one_well_formed_session_cookie_is_presented_and_anything_else_is_not() {
+        let malformed = Err(NoIdentity::Invalid(InvalidIdentity::MalformedCookie));
+        let ours = format!("{SESSION}={ID}");
+        check_id(&[&ours], Ok(ID));
+        check_id(&[&format!("a=1; {ours}; b=2")], Ok(ID));
+        check_id(&["a=1", &ours], Ok(ID));
+        check_id(&[], Err(NoIdentity::NotPresented));
+        check_id(&["a=1"], Err(NoIdentity::NotPresented));
+        check_id(&[&format!("x{ours}")], Err(NoIdentity::NotPresented));
+        check_id(&[&format!("{SESSION}=forged")], malformed);
+        check_id(&[SESSION], malformed);
+        check_id(&[&format!("{ours}; {ours}")], malformed);
+        check_id(&[&ours, &ours], malformed);
+    }
+
+    #[test]
+    fn the_backend_gets_every_cookie_but_ours() {
+        let without = |values: &[&str]| {
+            without_ours(&cookies(values)).map(|value| String::from_utf8(value).unwrap())
+        };
+        let ours = format!("{SESSION}={ID}");
+        assert_eq!(without(&[&ours]), None);
+        assert_eq!(without(&["a=1; b=2"]), Some("a=1; b=2".into()));
+        assert_eq!(without(&["a=1", &ours, "b=2"]), Some("a=1; b=2".into()));
+        let mixed = format!(
+            "a=1;{}; __HOST-PORTCULLIS-LOGIN=x;b=\"q\"",
+            ours.to_uppercase()
+        );
+        assert_eq!(without(&[&mixed]), Some("a=1; b=\"q\"".into()));
+    }
+
+    #[test]
+    fn a_backend_cannot_set_ours() {
+        assert!(sets_ours(format!("{SESSION}=x; Path=/").as_bytes()));
+        assert!(sets_ours(
+            format!(" {} =x", LOGIN.to_lowercase()).as_bytes()
+        ));
+        assert!(!sets_ours(b"session=x; Path=/"));
+    }
+}

@@ -1,0 +1,144 @@
+//! The two ends of one exchange with a client, whatever version of HTTP it speaks: the body it
+//! sends and the answer it gets.
+//!
+//! They are separate values, so that neither direction can block the other.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::http1::fields::Fields;
+
+/// Why the rest of a request body does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFailure {
+    /// The client went away.
+    ClientGone,
+    /// Nothing came for too long.
+    TooSlow,
+    /// The framing is broken.
+    Malformed,
+    /// More came than the route takes.
+    TooLarge,
+}
+
+/// The client went away, or takes no more of the answer. Nothing can be said to it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientGone;
+
+/// Where a request body comes from.
+pub trait BodySource: Send {
+    /// Whether there is none, so that nothing need be awaited.
+    fn is_empty(&self) -> bool;
+
+    /// The next piece, or `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
+}
+
+/// How much of an answer's body follows its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerLength {
+    /// None can follow (HEAD, 204, 304); the length that GET would have, where it is known.
+    NoBody(Option<u64>),
+    /// This many bytes.
+    Exact(u64),
+    /// Until it ends.
+    Unknown,
+}
+
+/// Where an answer goes. In order: `begin`, `field` for each, `ready`, `write` for each piece,
+/// `finish`. Nothing is sent before the first `write`, `flush` or `finish`, so that a head leaves
+/// together with the first bytes of its body.
+pub trait AnswerSink: Send {
+    /// Tells a client that waits for it to send the body (100 Continue).
+    fn send_continue(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Begins a final answer.
+    fn begin(&mut self, status: StatusCode);
+
+    /// Adds a field. Framing and connection fields are the sink's own.
+    fn field(&mut self, name: &str, value: &[u8]);
+
+    /// Ends the head and settles how the body is delimited.
+    fn ready(&mut self, length: AnswerLength);
+
+    /// Sends a piece of the body.
+    fn write(&mut self, piece: Bytes) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Sends what is ready.
+    fn flush(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Ends the answer.
+    fn finish(
+        &mut self,
+        trailers: Option<&Fields>,
+    ) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Breaks the answer off so that the client notices: it must not take it for whole.
+    fn abort(&mut self);
+
+    /// Serves no further request on this connection, because what the client is still sending
+    /// will not be read. To be called before `ready`.
+    fn close_after(&mut self);
+
+    /// Whether `begin` was called.
+    fn has_begun(&self) -> bool;
+
+    /// Resolves when the client gives the exchange up. May never resolve.
+    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// A request body under a limit, counted.
+#[derive(Debug)]
+pub struct Upload<'b, B> {
+    source: &'b mut B,
+    limit: u64,
+    received: u64,
+    ended: bool,
+}
+
+impl<'b, B: BodySource> Upload<'b, B> {
+    /// The body of `source`, until its route sets a limit not to be read at all.
+    pub fn new(source: &'b mut B) -> Self {
+        let ended = source.is_empty();
+        Self {
+            source,
+            limit: 0,
+            received: 0,
+            ended,
+        }
+    }
+
+    /// Takes up to `limit` bytes from now on.
+    pub fn allow(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// Whether all of it has been read (or there was none).
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The bytes read so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The next piece, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`BodyFailure`]; `TooLarge` once the limit is passed.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
+        if self.ended {
+            return Ok(None);
+        }
+        let Some(piece) = self.source.next().await? else {
+            self.ended = true;
+            return Ok(None);
+        };
+        self.received = self.received.saturating_add(piece.len() as u64);
+        if self.received > self.limit {
+            return Err(BodyFailure::TooLarge);
+        }
+        Ok(Some(piece))
+    }
+}

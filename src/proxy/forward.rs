@@ -1,0 +1,417 @@
+//! One exchange with a backend: the request out, the answer back, both streamed.
+//!
+//! A request without a body is one write and then the answer. With a body, the two directions run
+//! beside each other in one task, so that neither waits for the other: a backend may answer before
+//! it has read everything, or echo while it reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::headers::{UpstreamRequest, answer_fields};
+use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
+use crate::http1::body::BodyDecoder;
+use crate::http1::head::{HeadLimits, RequestFraming};
+use crate::http1::read::{ReadBuffer, ReadError};
+use crate::http1::response::{ResponseFraming, ResponseHead};
+use crate::http1::write::BodyEncoder;
+
+/// Interim answers (1xx) that a backend may send before the final one.
+const MAX_INTERIM: usize = 16;
+
+/// What a backend's answer head may be: larger than a client's, since backends are chosen by the
+/// operator and some set many cookies.
+const ANSWER_LIMITS: HeadLimits = HeadLimits {
+    bytes: 64 << 10,
+    fields: 200,
+};
+
+/// Why a request was not forwarded to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardFailure {
+    /// No connection to the backend.
+    #[error(transparent)]
+    Connect(#[from] ConnectFailure),
+    /// The connection broke before any of the answer came.
+    #[error("the backend closed the connection before it answered")]
+    NoAnswer,
+    /// No answer, or no more of it, in time.
+    #[error("the backend took too long")]
+    TooSlow,
+    /// What the backend sent is not HTTP/1 as we accept it.
+    #[error("the backend's answer is not acceptable: {0}")]
+    BadAnswer(ReadError),
+    /// The answer was cut short.
+    #[error("the backend broke off its answer: {0}")]
+    CutShort(ReadError),
+    /// The client's body failed.
+    #[error("the request body failed: {0:?}")]
+    Body(BodyFailure),
+    /// The client went away.
+    #[error("the client went away")]
+    ClientGone,
+}
+
+impl From<ClientGone> for ForwardFailure {
+    fn from(_: ClientGone) -> Self {
+        Self::ClientGone
+    }
+}
+
+impl ForwardFailure {
+    /// A stable word for logs (`error.type`) and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connect(ConnectFailure::Unresolved) => "upstream_unresolved",
+            Self::Connect(ConnectFailure::Refused) => "upstream_refused",
+            Self::Connect(ConnectFailure::TimedOut) => "upstream_connect_timeout",
+            Self::NoAnswer => "upstream_closed",
+            Self::TooSlow => "upstream_timeout",
+            Self::BadAnswer(_) => "upstream_bad_answer",
+            Self::CutShort(_) => "upstream_cut_short",
+            Self::Body(BodyFailure::ClientGone) | Self::ClientGone => "client_gone",
+            Self::Body(BodyFailure::TooSlow) => "body_timeout",
+            Self::Body(BodyFailure::Malformed) => "body_malformed",
+            Self::Body(BodyFailure::TooLarge) => "body_too_large",
+        }
+    }
+
+    /// Whether it is the backend's.
+    #[must_use]
+    pub const fn is_upstream(&self) -> bool {
+        !matches!(self, Self::Body(_) | Self::ClientGone)
+    }
+
+    /// What the client is answered, where the answer has not begun.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Connect(ConnectFailure::TimedOut) | Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Self::Connect(_) | Self::NoAnswer | Self::BadAnswer(_) | Self::CutShort(_) => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::Body(BodyFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// What an exchange came to, for the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forwarded {
+    /// The status the client got, once known.
+    pub status: Option<StatusCode>,
+    /// Bytes of the answer's body that were passed on.
+    pub answer_bytes: u64,
+    /// Time until the backend's answer began.
+    pub first_byte: Option<Duration>,
+    /// Whether an idle connection was used.
+    pub reused: bool,
+}
+
+/// Forwards one request. `report` is filled as things happen, so that it is right even when the
+/// exchange fails in the middle.
+///
+/// # Errors
+/// [`ForwardFailure`]. Whether the answer had begun is for the sink to say.
+pub async fn forward<B: BodySource, A: AnswerSink>(
+    pool: &UpstreamPool,
+    request: UpstreamRequest<'_>,
+    body: &mut Upload<'_, B>,
+    answer: &mut A,
+    report: &mut Forwarded,
+) -> Result<(), ForwardFailure> {
+    let upstream = request.upstream;
+    let mut head = Vec::with_capacity(1024);
+    request.write(&mut head);
+    // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
+    // was read; with a body, part of that would be gone.
+    let repeatable = request.head.method().is_idempotent() && body.has_ended();
+
+    if let Some(mut connection) = pool.take(upstream) {
+        report.reused = true;
+        let exchange = Exchange::new(&request, &head, report);
+        match exchange.run(&mut connection, body, answer).await {
+            Ok(Reusable::Yes) => {
+                pool.put(upstream, connection);
+                return Ok(());
+            }
+            Ok(Reusable::No) => return Ok(()),
+            // The backend closed it while our request was under way.
+            Err(ForwardFailure::NoAnswer) if repeatable => report.reused = false,
+            Err(failure) => return Err(failure),
+        }
+    }
+    let mut connection = tokio::select! {
+        connection = pool.connect(upstream) => connection?,
+        () = answer.gone() => return Err(ForwardFailure::ClientGone),
+    };
+    let exchange = Exchange::new(&request, &head, report);
+    if exchange.run(&mut connection, body, answer).await? == Reusable::Yes {
+        pool.put(upstream, connection);
+    }
+    Ok(())
+}
+
+/// Whether a connection can serve another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reusable {
+    Yes,
+    No,
+}
+
+struct Exchange<'e> {
+    head: &'e [u8],
+    framing: RequestFraming,
+    expects_continue: bool,
+    receive: Receive<'e>,
+    write_limit: Duration,
+}
+
+impl<'e> Exchange<'e> {
+    fn new(request: &UpstreamRequest<'e>, head: &'e [u8], report: &'e mut Forwarded) -> Self {
+        Self {
+            head,
+            framing: request.head.framing(),
+            expects_continue: request.head.expects_continue(),
+            receive: Receive {
+                method: request.head.method(),
+                request_id: request.request_id.as_str(),
+                read_limit: request.upstream.read_timeout,
+                started: Instant::now(),
+                report,
+            },
+            write_limit: request.upstream.write_timeout,
+        }
+    }
+
+    async fn run<B: BodySource, A: AnswerSink>(
+        mut self,
+        connection: &mut UpstreamConnection,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+    ) -> Result<Reusable, ForwardFailure> {
+        let UpstreamConnection { io, buffer } = connection;
+        if body.has_ended() {
+            send(io, self.head, self.write_limit).await?;
+            return self.receive.run(io, buffer, answer, None).await;
+        }
+        let sent_whole = AtomicBool::new(false);
+        let (mut read, mut write) = tokio::io::split(io);
+        let upload = send_with_body(
+            &mut write,
+            self.head,
+            self.framing,
+            self.expects_continue,
+            body,
+            self.write_limit,
+        );
+        let download = self
+            .receive
+            .run(&mut read, buffer, answer, Some(&sent_whole));
+        tokio::pin!(upload, download);
+        tokio::select! {
+            biased;
+            sent = &mut upload => match sent {
+                Ok(()) => {
+                    sent_whole.store(true, Ordering::Relaxed);
+                    download.await
+                }
+                // It may have answered before it closed: a refusal of the body, most likely.
+                Err(ForwardFailure::NoAnswer) => download.await.map(|_| Reusable::No),
+                Err(failure) => Err(failure),
+            },
+            // The whole answer came while the body was still on its way: the rest is not wanted.
+            received = &mut download => received.map(|_| Reusable::No),
+        }
+    }
+}
+
+/// Sends a head alone.
+async fn send(
+    io: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    limit: Duration,
+) -> Result<(), ForwardFailure> {
+    match timeout(limit, io.write_all(bytes)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(ForwardFailure::NoAnswer),
+        Err(_) => Err(ForwardFailure::TooSlow),
+    }
+}
+
+/// Sends a head and the body behind it. The head leaves with the first piece, unless the client
+/// waits to be told to send one.
+async fn send_with_body<B: BodySource>(
+    io: &mut (impl AsyncWrite + Unpin),
+    head: &[u8],
+    framing: RequestFraming,
+    expects_continue: bool,
+    body: &mut Upload<'_, B>,
+    limit: Duration,
+) -> Result<(), ForwardFailure> {
+    let mut encoder = match framing {
+        RequestFraming::None => BodyEncoder::None,
+        RequestFraming::Length(length)
+        | RequestFraming::Stream {
+            length: Some(length),
+        } => BodyEncoder::Length(length),
+        RequestFraming::Chunked | RequestFraming::Stream { length: None } => BodyEncoder::Chunked,
+    };
+    let mut out = head.to_vec();
+    if expects_continue {
+        send(io, &out, limit).await?;
+        out.clear();
+    }
+    let malformed = |_| ForwardFailure::Body(BodyFailure::Malformed);
+    while let Some(piece) = body.next().await.map_err(ForwardFailure::Body)? {
+        encoder.encode(&piece, &mut out).map_err(malformed)?;
+        send(io, &out, limit).await?;
+        out.clear();
+    }
+    encoder.finish(None, &mut out).map_err(malformed)?;
+    if !out.is_empty() {
+        send(io, &out, limit).await?;
+    }
+    Ok(())
+}
+
+/// The answer's way back.
+struct Receive<'e> {
+    method: &'e Method,
+    request_id: &'e str,
+    read_limit: Duration,
+    started: Instant,
+    report: &'e mut Forwarded,
+}
+
+impl Receive<'_> {
+    /// `sent_whole` says, where the request has a body, whether all of it has left.
+    async fn run<A: AnswerSink>(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        buffer: &mut ReadBuffer,
+        answer: &mut A,
+        sent_whole: Option<&AtomicBool>,
+    ) -> Result<Reusable, ForwardFailure> {
+        let head = self.final_head(io, buffer, answer).await?;
+        self.report.first_byte = Some(self.started.elapsed());
+        self.report.status = Some(head.status());
+        let incomplete = || sent_whole.is_some_and(|sent| !sent.load(Ordering::Relaxed));
+        if incomplete() {
+            answer.close_after();
+        }
+        self.begin(&head, answer);
+        let mut decoder = decoder_for(&head);
+        self.pass_body(io, buffer, &mut decoder, answer).await?;
+        answer
+            .finish(ReadBuffer::trailers(&mut decoder).as_ref())
+            .await?;
+        let clean = head.keep_alive() && buffer.is_empty() && !incomplete();
+        Ok(if clean { Reusable::Yes } else { Reusable::No })
+    }
+
+    /// The head of the final answer. Interim ones are dropped, but for the one that the client
+    /// may be waiting for.
+    async fn final_head<A: AnswerSink>(
+        &self,
+        io: &mut (impl AsyncRead + Unpin),
+        buffer: &mut ReadBuffer,
+        answer: &mut A,
+    ) -> Result<ResponseHead, ForwardFailure> {
+        for _ in 0..MAX_INTERIM {
+            let head = tokio::select! {
+                biased;
+                head = buffer.response_head(io, self.method, &ANSWER_LIMITS, self.read_limit) => {
+                    head.map_err(head_failure)?
+                }
+                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+            };
+            match head.status() {
+                // We never ask for another protocol, so nobody may switch to one.
+                StatusCode::SWITCHING_PROTOCOLS => break,
+                StatusCode::CONTINUE => answer.send_continue().await?,
+                status if status.is_informational() => {}
+                _ => return Ok(head),
+            }
+        }
+        Err(ForwardFailure::BadAnswer(ReadError::ClosedInHead))
+    }
+
+    fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
+        answer.begin(head.status());
+        for (name, value) in answer_fields(head) {
+            answer.field(name, value);
+        }
+        answer.field("X-Request-Id", self.request_id.as_bytes());
+        answer.ready(match head.framing() {
+            ResponseFraming::None => AnswerLength::NoBody(head.declared_length()),
+            ResponseFraming::Length(length) => AnswerLength::Exact(length),
+            ResponseFraming::Chunked | ResponseFraming::UntilClose => AnswerLength::Unknown,
+        });
+    }
+
+    async fn pass_body<A: AnswerSink>(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        buffer: &mut ReadBuffer,
+        decoder: &mut BodyDecoder,
+        answer: &mut A,
+    ) -> Result<(), ForwardFailure> {
+        let cut_short = |error| ForwardFailure::CutShort(ReadError::Body(error));
+        match buffer.buffered_body(decoder).map_err(cut_short)? {
+            Some(None) => return Ok(()),
+            Some(Some(piece)) => self.pass(piece, answer).await?,
+            // Nothing of the body is here yet, and it may be long in coming (a stream of events).
+            None => answer.flush().await?,
+        }
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = buffer.body(io, decoder, self.read_limit) => piece,
+                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+            };
+            match piece {
+                Ok(Some(piece)) => self.pass(piece, answer).await?,
+                Ok(None) => return Ok(()),
+                Err(ReadError::TooSlow) => return Err(ForwardFailure::TooSlow),
+                Err(error) => return Err(ForwardFailure::CutShort(error)),
+            }
+        }
+    }
+
+    async fn pass<A: AnswerSink>(
+        &mut self,
+        piece: Bytes,
+        answer: &mut A,
+    ) -> Result<(), ClientGone> {
+        let length = piece.len() as u64;
+        answer.write(piece).await?;
+        self.report.answer_bytes += length;
+        Ok(())
+    }
+}
+
+fn decoder_for(head: &ResponseHead) -> BodyDecoder {
+    match head.framing() {
+        ResponseFraming::None => BodyDecoder::empty(),
+        ResponseFraming::Length(length) => BodyDecoder::length(length),
+        ResponseFraming::Chunked => BodyDecoder::chunked(),
+        ResponseFraming::UntilClose => BodyDecoder::until_close(),
+    }
+}
+
+fn head_failure(error: ReadError) -> ForwardFailure {
+    match error {
+        ReadError::Closed | ReadError::Io(_) => ForwardFailure::NoAnswer,
+        ReadError::TooSlow | ReadError::Idle => ForwardFailure::TooSlow,
+        error => ForwardFailure::BadAnswer(error),
+    }
+}

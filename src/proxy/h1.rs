@@ -1,0 +1,437 @@
+//! Clients that speak HTTP/1: heads read one after the other, each answered before the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::client::ClientFacts;
+use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::record::bad_head;
+use super::request_id::RequestId;
+use super::respond::{Answer, Audience};
+use super::{Request, Snapshot, Worker};
+use crate::http1::body::{BodyDecoder, BodyError};
+use crate::http1::fields::{Fields, list_elements};
+use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
+use crate::http1::read::{ReadBuffer, ReadError};
+use crate::http1::write::{self, BodyEncoder};
+
+/// How much of a body that nobody wants is read, so that the connection can go on: less than a
+/// new connection with its handshake would cost.
+pub const MAX_DISCARD: u64 = 64 << 10;
+
+/// How long a client may take to see our answer and close, after we have closed our side while it
+/// was still sending. Without the wait, its unread bytes would make the kernel reset the
+/// connection, and the answer would be lost.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a draining server waits for the first request of a new connection.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
+/// How much is read while lingering.
+const MAX_LINGER: usize = 1 << 20;
+
+/// Serves a connection until it ends.
+pub async fn serve<S>(worker: &Worker, client: &ClientFacts, mut io: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut buffer = ReadBuffer::default();
+    let mut draining = worker.draining.clone();
+    // Whoever has just connected is about to ask for something.
+    let mut grace = FIRST_REQUEST;
+    loop {
+        let snapshot = worker.shared.snapshot.load_full();
+        let head = tokio::select! {
+            biased;
+            head = next_head(&snapshot, &mut buffer, &mut io) => head,
+            // Nothing has begun: nothing is lost by closing. What has begun is still served.
+            () = drained(&mut draining, grace), if buffer.is_empty() => break,
+        };
+        grace = Duration::ZERO;
+        let head = match head {
+            Ok(head) => head,
+            Err(ReadError::Head(error)) => {
+                refuse_head(worker, client, &snapshot, &error, &mut io).await;
+                linger(&mut io).await;
+                return;
+            }
+            Err(ReadError::TooSlow) => {
+                refuse_slow_head(worker, client, &snapshot, &mut io).await;
+                break;
+            }
+            Err(_) => break,
+        };
+        drop(snapshot);
+        match exchange(worker, client, &head, &mut buffer, &mut io).await {
+            After::Next => {}
+            After::Close => break,
+            After::Linger => {
+                linger(&mut io).await;
+                return;
+            }
+            // Dropped without the end of TLS, so that the client knows that something is missing.
+            After::Abort => return,
+        }
+    }
+    drop(timeout(LINGER, io.shutdown()).await);
+}
+
+/// Resolves when the server drains and `grace` has passed.
+async fn drained(draining: &mut watch::Receiver<bool>, grace: Duration) {
+    // A sender that is gone is a server that has ended.
+    drop(draining.wait_for(|draining| *draining).await);
+    if !grace.is_zero() {
+        tokio::time::sleep(grace).await;
+    }
+}
+
+async fn next_head(
+    snapshot: &Arc<Snapshot>,
+    buffer: &mut ReadBuffer,
+    io: &mut (impl AsyncRead + Unpin),
+) -> Result<RequestHead, ReadError> {
+    let times = &snapshot.timeouts;
+    buffer
+        .request_head(io, &snapshot.limits.head, times.idle, times.head)
+        .await
+}
+
+/// What becomes of a connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// The next request may come.
+    Next,
+    /// It ends in order.
+    Close,
+    /// It ends, and the client is still sending.
+    Linger,
+    /// It breaks off: the answer is not whole.
+    Abort,
+}
+
+/// Serves one request.
+async fn exchange<S>(
+    worker: &Worker,
+    client: &ClientFacts,
+    head: &RequestHead,
+    buffer: &mut ReadBuffer,
+    io: &mut S,
+) -> After
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let request = Request::new(worker, client, head);
+    let limit = request.snapshot.timeouts.body;
+    let keep = head.keep_alive() && !worker.is_draining();
+    let decoder = match head.framing() {
+        RequestFraming::Length(length) if length > 0 => BodyDecoder::length(length),
+        RequestFraming::Chunked => BodyDecoder::chunked(),
+        // HTTP/2 framing does not come from this codec.
+        RequestFraming::None | RequestFraming::Length(_) | RequestFraming::Stream { .. } => {
+            let mut sink = Sink::new(io, head, keep, limit);
+            request
+                .serve(&mut Upload::new(&mut NoBody), &mut sink)
+                .await;
+            return sink.after();
+        }
+    };
+    let (read, write) = tokio::io::split(io);
+    let mut source = Source {
+        io: read,
+        buffer,
+        decoder,
+        limit,
+    };
+    let mut sink = Sink::new(write, head, keep, limit);
+    let mut body = Upload::new(&mut source);
+    request.serve(&mut body, &mut sink).await;
+    let read_whole = body.has_ended();
+    match sink.after() {
+        After::Next if !read_whole && !discard(&mut source).await => After::Linger,
+        After::Close if !read_whole => After::Linger,
+        after => after,
+    }
+}
+
+/// Reads a body that nobody wants to its end; whether it ended within bounds.
+async fn discard<R: AsyncRead + Unpin + Send>(source: &mut Source<'_, R>) -> bool {
+    let mut left = MAX_DISCARD;
+    let deadline = Instant::now() + LINGER;
+    while let Ok(Ok(Some(piece))) = timeout_at(deadline, source.next()).await {
+        match left.checked_sub(piece.len() as u64) {
+            Some(rest) => left = rest,
+            None => return false,
+        }
+    }
+    source.decoder.is_done()
+}
+
+/// Closes our side and reads on for a while.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) {
+    let deadline = Instant::now() + LINGER;
+    drop(timeout_at(deadline, io.shutdown()).await);
+    let mut ignored = vec![0; 8 << 10];
+    let mut left = MAX_LINGER;
+    while let Ok(Ok(read)) = timeout_at(deadline, io.read(&mut ignored)).await {
+        left = left.saturating_sub(read);
+        if read == 0 || left == 0 {
+            return;
+        }
+    }
+}
+
+// --- Heads that are refused ---
+
+async fn refuse_head<S: AsyncWrite + Unpin + Send>(
+    worker: &Worker,
+    client: &ClientFacts,
+    snapshot: &Snapshot,
+    error: &HeadError,
+    io: &mut S,
+) {
+    let id = RequestId::generate();
+    bad_head(&worker.shared, client, &id, error);
+    let detail = format!("This request is not acceptable: {error}.");
+    refuse(snapshot, error.status(), &detail, &id, io).await;
+}
+
+async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
+    worker: &Worker,
+    client: &ClientFacts,
+    snapshot: &Snapshot,
+    io: &mut S,
+) {
+    let rejected = &worker.shared.metrics.http_requests_rejected;
+    rejected
+        .with_label_values(&[client.listener.as_ref(), "head_timeout"])
+        .inc();
+    let id = RequestId::generate();
+    let detail = "The request head did not arrive in time.";
+    refuse(snapshot, StatusCode::REQUEST_TIMEOUT, detail, &id, io).await;
+}
+
+async fn refuse<S: AsyncWrite + Unpin + Send>(
+    snapshot: &Snapshot,
+    status: StatusCode,
+    detail: &str,
+    id: &RequestId,
+    io: &mut S,
+) {
+    let mut sink = Sink {
+        io,
+        out: Vec::new(),
+        encoder: BodyEncoder::None,
+        version: Version::Http11,
+        keep: false,
+        trailers: false,
+        state: State::Nothing,
+        limit: LINGER,
+    };
+    let answer = Answer::problem(status, detail, Audience::Other, &snapshot.pages, id);
+    drop(answer.send(false, id, &mut sink).await);
+}
+
+// --- The request body ---
+
+/// For requests without a body.
+struct NoBody;
+
+impl BodySource for NoBody {
+    fn is_empty(&self) -> bool {
+        true
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
+        Ok(None)
+    }
+}
+
+struct Source<'b, R> {
+    io: R,
+    buffer: &'b mut ReadBuffer,
+    decoder: BodyDecoder,
+    limit: Duration,
+}
+
+impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
+    fn is_empty(&self) -> bool {
+        false
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
+        let piece = self
+            .buffer
+            .body(&mut self.io, &mut self.decoder, self.limit);
+        piece.await.map_err(|error| match error {
+            ReadError::TooSlow | ReadError::Idle => BodyFailure::TooSlow,
+            ReadError::Body(error) if error != BodyError::Truncated => BodyFailure::Malformed,
+            _ => BodyFailure::ClientGone,
+        })
+    }
+}
+
+// --- The answer ---
+
+struct Sink<W> {
+    io: W,
+    /// What is ready to be sent.
+    out: Vec<u8>,
+    encoder: BodyEncoder,
+    version: Version,
+    keep: bool,
+    /// Whether the client asked for trailers.
+    trailers: bool,
+    state: State,
+    limit: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Nothing,
+    Begun,
+    Whole,
+    Broken,
+}
+
+impl<W> Sink<W> {
+    fn new(io: W, head: &RequestHead, keep: bool, limit: Duration) -> Self {
+        let trailers = head
+            .fields()
+            .get_all("te")
+            .flat_map(list_elements)
+            .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+        Self {
+            io,
+            out: Vec::with_capacity(1024),
+            encoder: BodyEncoder::None,
+            version: head.version(),
+            keep,
+            trailers,
+            state: State::Nothing,
+            limit,
+        }
+    }
+
+    const fn after(&self) -> After {
+        match self.state {
+            State::Whole if self.keep => After::Next,
+            State::Whole => After::Close,
+            State::Nothing | State::Begun | State::Broken => After::Abort,
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> Sink<W> {
+    async fn send_out(&mut self) -> Result<(), ClientGone> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let sent = timeout(self.limit, self.io.write_all(&self.out)).await;
+        self.out.clear();
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                self.state = State::Broken;
+                Err(ClientGone)
+            }
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<W> {
+    async fn send_continue(&mut self) -> Result<(), ClientGone> {
+        // HTTP/1.0 knows no interim answers.
+        if self.version == Version::Http11 && self.state == State::Nothing {
+            write::status_line(&mut self.out, StatusCode::CONTINUE);
+            write::end_of_head(&mut self.out);
+            self.send_out().await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, status: StatusCode) {
+        self.state = State::Begun;
+        write::status_line(&mut self.out, status);
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) {
+        write::field(&mut self.out, name, value);
+    }
+
+    fn ready(&mut self, length: AnswerLength) {
+        self.encoder = match length {
+            AnswerLength::NoBody(_) => BodyEncoder::None,
+            AnswerLength::Exact(length) => BodyEncoder::Length(length),
+            AnswerLength::Unknown if self.version == Version::Http11 => BodyEncoder::Chunked,
+            AnswerLength::Unknown => BodyEncoder::UntilClose,
+        };
+        match (length, &self.encoder) {
+            (AnswerLength::NoBody(Some(length)) | AnswerLength::Exact(length), _) => {
+                write::field(
+                    &mut self.out,
+                    "Content-Length",
+                    length.to_string().as_bytes(),
+                );
+            }
+            (_, BodyEncoder::Chunked) => {
+                write::field(&mut self.out, "Transfer-Encoding", b"chunked");
+            }
+            (_, BodyEncoder::UntilClose) => self.keep = false,
+            _ => {}
+        }
+        match (self.keep, self.version) {
+            (false, _) => write::field(&mut self.out, "Connection", b"close"),
+            (true, Version::Http10) => write::field(&mut self.out, "Connection", b"keep-alive"),
+            (true, _) => {}
+        }
+        write::end_of_head(&mut self.out);
+    }
+
+    async fn write(&mut self, piece: Bytes) -> Result<(), ClientGone> {
+        // More than was promised: what is sent ends at the promise, and the client sees the break.
+        if self.encoder.encode(&piece, &mut self.out).is_err() {
+            self.state = State::Broken;
+            return Err(ClientGone);
+        }
+        self.send_out().await
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientGone> {
+        self.send_out().await
+    }
+
+    async fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientGone> {
+        let trailers = trailers.filter(|_| self.trailers);
+        if self.encoder.finish(trailers, &mut self.out).is_err() {
+            self.state = State::Broken;
+            return Err(ClientGone);
+        }
+        self.send_out().await?;
+        self.state = State::Whole;
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.state = State::Broken;
+    }
+
+    fn close_after(&mut self) {
+        self.keep = false;
+    }
+
+    fn has_begun(&self) -> bool {
+        self.state != State::Nothing
+    }
+
+    /// A client that closes its sending side may still want the answer (`curl` never does, `nc`
+    /// does), and one that is gone shows when it is written to.
+    async fn gone(&mut self) {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,364 @@
+//! Clients that speak HTTP/2: many requests beside each other on one connection.
+//!
+//! Frames, flow control and the limits against floods are the h2 crate's, set up with
+//! pingora-core's bounded options. Streams are taken from it directly, not through pingora-core's
+//! session: that one reads and writes through one `&mut`, so an upload would block its download.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v2::server::{default_h2_options, handshake};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::client::ClientFacts;
+use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::record::bad_head;
+use super::request_id::RequestId;
+use super::respond::{Answer, Audience};
+use super::{Request, Worker};
+use crate::http1::fields::Fields;
+use crate::http1::head::{HeadError, RequestHead};
+
+/// Bytes a client may send on one stream before we have passed them on, and on all streams of a
+/// connection: what a fast link needs, and a bound on what we hold.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes of an answer held for a stream whose client is slow to take them.
+const SEND_BUFFER: usize = 128 << 10;
+
+/// Requests with unacceptable heads after which a connection is cut off.
+const MAX_BAD_HEADS: usize = 32;
+
+/// Serves a connection until it ends.
+pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) {
+    let times = worker.shared.snapshot.load().timeouts;
+    let mut options = default_h2_options();
+    options
+        .max_header_list_size(header_limit(worker))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    // The client's preface is a head like any other: it has to come in time.
+    let Ok(Ok(connection)) = timeout(times.head, handshake(io, Some(options))).await else {
+        return;
+    };
+    Streams {
+        worker,
+        client,
+        active: Arc::default(),
+        bad_heads: Arc::default(),
+    }
+    .accept(connection, times.idle)
+    .await;
+}
+
+fn header_limit(worker: &Worker) -> u32 {
+    let bytes = worker.shared.snapshot.load().limits.head.bytes;
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+struct Streams<'w> {
+    worker: &'w Arc<Worker>,
+    client: &'w Arc<ClientFacts>,
+    active: Arc<Active>,
+    bad_heads: Arc<AtomicUsize>,
+}
+
+/// Counts the streams being served, so that an idle connection can be told from a busy one.
+#[derive(Default)]
+struct Active {
+    streams: AtomicUsize,
+    changed: Notify,
+}
+
+struct ActiveStream(Arc<Active>);
+
+impl ActiveStream {
+    fn enter(active: &Arc<Active>) -> Self {
+        active.streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(active))
+    }
+}
+
+impl Drop for ActiveStream {
+    fn drop(&mut self) {
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+impl Active {
+    async fn idle_for(&self, time: Duration) {
+        while self.streams.load(Ordering::Relaxed) > 0 {
+            self.changed.notified().await;
+        }
+        tokio::time::sleep(time).await;
+    }
+}
+
+impl Streams<'_> {
+    async fn accept(self, mut connection: Connection<Stream, Bytes>, idle: Duration) {
+        let mut draining = self.worker.draining.clone();
+        let mut ending = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining), if !ending => {
+                    connection.graceful_shutdown();
+                    ending = true;
+                    continue;
+                }
+                accepted = connection.accept() => accepted,
+                () = self.active.idle_for(idle), if !ending => {
+                    connection.graceful_shutdown();
+                    ending = true;
+                    continue;
+                }
+                // A client that does not react to GOAWAY is not waited for.
+                () = self.active.idle_for(LAST_WORDS), if ending => return,
+            };
+            let Some(Ok((request, respond))) = accepted else {
+                return;
+            };
+            if self.bad_heads.load(Ordering::Relaxed) >= MAX_BAD_HEADS {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                ending = true;
+                continue;
+            }
+            self.serve_stream(request, respond);
+        }
+    }
+
+    fn serve_stream(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let worker = Arc::clone(self.worker);
+        let client = Arc::clone(self.client);
+        let bad_heads = Arc::clone(&self.bad_heads);
+        let stream = ActiveStream::enter(&self.active);
+        tokio::spawn(async move {
+            serve_request(&worker, &client, request, respond, &bad_heads).await;
+            drop(stream);
+        });
+    }
+}
+
+/// How long a connection stays after GOAWAY when nothing happens on it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+async fn serve_request(
+    worker: &Worker,
+    client: &ClientFacts,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    bad_heads: &AtomicUsize,
+) {
+    let snapshot = worker.shared.snapshot.load_full();
+    let limit = snapshot.timeouts.body;
+    let (parts, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let mut sink = Sink::new(respond, limit);
+    let head = match RequestHead::from_http2(parts, ended, &snapshot.limits.head) {
+        Ok(head) => head,
+        Err(error) => {
+            bad_heads.fetch_add(1, Ordering::Relaxed);
+            refuse_head(worker, client, &error, &mut sink).await;
+            return;
+        }
+    };
+    drop(snapshot);
+    let mut source = Source { body, ended, limit };
+    let mut upload = Upload::new(&mut source);
+    Request::new(worker, client, &head)
+        .serve(&mut upload, &mut sink)
+        .await;
+}
+
+async fn refuse_head(worker: &Worker, client: &ClientFacts, error: &HeadError, sink: &mut Sink) {
+    let id = RequestId::generate();
+    bad_head(&worker.shared, client, &id, error);
+    let detail = format!("This request is not acceptable: {error}.");
+    let pages = &worker.shared.snapshot.load_full().pages;
+    let answer = Answer::problem(error.status(), &detail, Audience::Other, pages, &id);
+    drop(answer.send(false, &id, sink).await);
+}
+
+// --- The request body ---
+
+struct Source {
+    body: RecvStream,
+    ended: bool,
+    limit: Duration,
+}
+
+impl BodySource for Source {
+    fn is_empty(&self) -> bool {
+        self.ended
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
+        match timeout(self.limit, self.body.data()).await {
+            Err(_) => Err(BodyFailure::TooSlow),
+            Ok(None) => Ok(None),
+            Ok(Some(Err(_))) => Err(BodyFailure::ClientGone),
+            Ok(Some(Ok(piece))) => {
+                // The client may send as much again. What is passed on slowly is bounded by the
+                // one piece that the forwarding loop holds.
+                drop(self.body.flow_control().release_capacity(piece.len()));
+                Ok(Some(piece))
+            }
+        }
+    }
+}
+
+// --- The answer ---
+
+struct Sink {
+    respond: SendResponse<Bytes>,
+    head: Option<Response<()>>,
+    stream: Option<SendStream<Bytes>>,
+    /// Whether the head is also the end.
+    no_body: bool,
+    begun: bool,
+    limit: Duration,
+}
+
+impl Sink {
+    const fn new(respond: SendResponse<Bytes>, limit: Duration) -> Self {
+        Self {
+            respond,
+            head: None,
+            stream: None,
+            no_body: false,
+            begun: false,
+            limit,
+        }
+    }
+
+    fn send_head(&mut self, end: bool) -> Result<(), ClientGone> {
+        if let Some(head) = self.head.take() {
+            let stream = self.respond.send_response(head, end);
+            self.stream = Some(stream.map_err(|_| ClientGone)?);
+        }
+        Ok(())
+    }
+
+    /// Waits for the client to take more, and says how much.
+    async fn capacity(&mut self, wanted: usize) -> Result<usize, ClientGone> {
+        let stream = self.stream.as_mut().ok_or(ClientGone)?;
+        stream.reserve_capacity(wanted);
+        if stream.capacity() > 0 {
+            return Ok(stream.capacity());
+        }
+        match timeout(self.limit, poll_fn(|cx| stream.poll_capacity(cx))).await {
+            Ok(Some(Ok(capacity))) if capacity > 0 => Ok(capacity),
+            _ => Err(ClientGone),
+        }
+    }
+}
+
+impl AnswerSink for Sink {
+    async fn send_continue(&mut self) -> Result<(), ClientGone> {
+        let mut interim = Response::new(());
+        *interim.status_mut() = StatusCode::CONTINUE;
+        self.respond
+            .send_informational(interim)
+            .map_err(|_| ClientGone)
+    }
+
+    fn begin(&mut self, status: StatusCode) {
+        self.begun = true;
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        self.head = Some(head);
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) {
+        // Both were checked where they came from; what still is not a field is left out.
+        let (Some(head), Ok(name), Ok(value)) = (
+            self.head.as_mut(),
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) else {
+            return;
+        };
+        head.headers_mut().append(name, value);
+    }
+
+    fn ready(&mut self, length: AnswerLength) {
+        self.no_body = matches!(length, AnswerLength::NoBody(_) | AnswerLength::Exact(0));
+        if let AnswerLength::NoBody(Some(length)) | AnswerLength::Exact(length) = length {
+            self.field("content-length", length.to_string().as_bytes());
+        }
+    }
+
+    async fn write(&mut self, mut piece: Bytes) -> Result<(), ClientGone> {
+        self.send_head(false)?;
+        while !piece.is_empty() {
+            let capacity = self.capacity(piece.len()).await?;
+            let part = piece.split_to(capacity.min(piece.len()));
+            let stream = self.stream.as_mut().ok_or(ClientGone)?;
+            stream.send_data(part, false).map_err(|_| ClientGone)?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientGone> {
+        let end = self.no_body;
+        self.send_head(end)
+    }
+
+    async fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientGone> {
+        if self.no_body {
+            return self.send_head(true);
+        }
+        self.send_head(false)?;
+        let stream = self.stream.as_mut().ok_or(ClientGone)?;
+        let sent = match trailers.map(header_map) {
+            Some(trailers) if !trailers.is_empty() => stream.send_trailers(trailers),
+            _ => stream.send_data(Bytes::new(), true),
+        };
+        sent.map_err(|_| ClientGone)
+    }
+
+    fn abort(&mut self) {
+        match &mut self.stream {
+            Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// The other streams of the connection go on; this one ends with its answer.
+    fn close_after(&mut self) {}
+
+    fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    async fn gone(&mut self) {
+        let reset = match &mut self.stream {
+            Some(stream) => poll_fn(|cx| stream.poll_reset(cx)).await,
+            None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
+        };
+        drop(reset);
+    }
+}
+
+fn header_map(fields: &Fields) -> HeaderMap {
+    fields
+        .iter()
+        .filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_bytes(value).ok()?))
+        })
+        .collect()
+}

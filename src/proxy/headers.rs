@@ -1,0 +1,362 @@
+//! What the backend is told, and what the client is told back.
+//!
+//! The identity fields are written from the [`Permit`] alone, on every route, after every copy that
+//! the client sent is gone: in any case, with `_` for `-`, doubled, or named in `Connection`.
+//! Whatever a client says about where it comes from is replaced by what we saw.
+
+use http::Method;
+
+use super::client::ClientFacts;
+use super::cookie;
+use super::request_id::RequestId;
+use super::spec::{IdentityPreset, UpstreamSpec};
+use crate::gate::authorize::Permit;
+use crate::gate::route::Methods;
+use crate::http1::fields::{Fields, list_elements};
+use crate::http1::head::{RequestFraming, RequestHead};
+use crate::http1::response::ResponseHead;
+use crate::http1::write;
+
+/// Fields about one connection, which end with it (RFC 9110 section 7.6.1), and those that name
+/// credentials for a proxy.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+/// Fields that are written anew from what was checked.
+const REWRITTEN: &[&str] = &["host", "content-length", "expect", "cookie"];
+
+/// Names that say who asks or where from: ours to write, whatever preset is on. Those that begin
+/// with one of [`RESERVED_PREFIXES`] are reserved too.
+const RESERVED: &[&str] = &[
+    "forwarded",
+    "x-real-ip",
+    "x-request-id",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "remote-user",
+    "remote-groups",
+    "remote-name",
+    "remote-email",
+    "client-cert",
+    "client-cert-chain",
+    "mutual-auth-header",
+    "proxy-mutual-auth-header",
+    "encoded-pem",
+    "x-wso2-client-certificate",
+    // Some frameworks route by these instead of by the path that the gate checked.
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// See [`RESERVED`].
+const RESERVED_PREFIXES: &[&str] = &[
+    "x-forwarded-",
+    "x-auth-request-",
+    "x-portcullis-",
+    "ssl-client-",
+    "x-ssl-",
+];
+
+/// Some frameworks take the method from these. On a route that says which methods it takes, they
+/// would let another one through.
+const METHOD_OVERRIDES: &[&str] = &[
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// Whether a client may not send this field to a backend. `_` counts as `-`: CGI and WSGI cannot
+/// tell them apart.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let mut folded = [0u8; 32];
+    // No reserved name or prefix is longer; a longer name can still begin with a prefix.
+    let length = name.len().min(folded.len());
+    for (folded, byte) in folded.iter_mut().zip(name.bytes()) {
+        *folded = match byte {
+            b'_' => b'-',
+            byte => byte.to_ascii_lowercase(),
+        };
+    }
+    let folded = &folded[..length];
+    let whole = name.len() == length;
+    (whole
+        && RESERVED
+            .iter()
+            .any(|reserved| folded == reserved.as_bytes()))
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| folded.starts_with(prefix.as_bytes()))
+}
+
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+fn is_nominated(fields: &Fields, name: &str) -> bool {
+    fields
+        .get_all("connection")
+        .flat_map(list_elements)
+        .any(|element| element.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Everything the request to the backend is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamRequest<'r> {
+    /// What the client sent.
+    pub head: &'r RequestHead,
+    /// Who is asking, as the gate found.
+    pub permit: &'r Permit,
+    /// Where from.
+    pub client: &'r ClientFacts,
+    /// Where to.
+    pub upstream: &'r UpstreamSpec,
+    /// Under which names the backend wants to know who asks.
+    pub identity: &'r [IdentityPreset],
+    /// The request's id.
+    pub request_id: &'r RequestId,
+}
+
+impl UpstreamRequest<'_> {
+    /// Writes the head, up to and including the empty line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write::request_line(out, self.head.method(), self.head.target());
+        match self.head.authority() {
+            Some(authority) => write::field(out, "Host", authority.as_bytes()),
+            None => write::field(out, "Host", self.upstream.authority().as_bytes()),
+        }
+        self.write_client_fields(out);
+        if let Some(cookies) = cookie::without_ours(self.head.fields()) {
+            write::field(out, "Cookie", &cookies);
+        }
+        self.write_framing(out);
+        self.write_forwarding(out);
+        self.write_identity(out);
+        write::end_of_head(out);
+    }
+
+    fn write_client_fields(&self, out: &mut Vec<u8>) {
+        let fields = self.head.fields();
+        let nominates = fields.contains("connection");
+        let restricted = self.permit.route().methods != Methods::Any;
+        let traced = trace_id(fields).is_some();
+        for (name, value) in fields.iter() {
+            let dropped = is_one_of(name, HOP_BY_HOP)
+                || is_one_of(name, REWRITTEN)
+                || is_reserved(name)
+                || (restricted && is_one_of(&name.replace('_', "-"), METHOD_OVERRIDES))
+                || (!traced && is_one_of(name, &["traceparent", "tracestate"]))
+                || (nominates && is_nominated(fields, name));
+            if !dropped {
+                write::field(out, name, value);
+            }
+        }
+    }
+
+    fn write_framing(&self, out: &mut Vec<u8>) {
+        let needs_length = matches!(
+            *self.head.method(),
+            Method::POST | Method::PUT | Method::PATCH
+        );
+        match self.head.framing() {
+            RequestFraming::None if needs_length => write::field(out, "Content-Length", b"0"),
+            RequestFraming::None => {}
+            RequestFraming::Length(length)
+            | RequestFraming::Stream {
+                length: Some(length),
+            } => write::field(out, "Content-Length", length.to_string().as_bytes()),
+            RequestFraming::Chunked | RequestFraming::Stream { length: None } => {
+                write::field(out, "Transfer-Encoding", b"chunked");
+            }
+        }
+        if self.head.expects_continue() {
+            write::field(out, "Expect", b"100-continue");
+        }
+    }
+
+    fn write_forwarding(&self, out: &mut Vec<u8>) {
+        let address = self.client.peer.ip().to_canonical();
+        let ip = address.to_string();
+        let proto = self.client.scheme.as_str();
+        write::field(out, "X-Forwarded-For", ip.as_bytes());
+        write::field(out, "X-Forwarded-Proto", proto.as_bytes());
+        let port = self.client.local.port().to_string();
+        write::field(out, "X-Forwarded-Port", port.as_bytes());
+        write::field(out, "X-Real-IP", ip.as_bytes());
+        // RFC 7239 section 6: an IPv6 address is bracketed and quoted.
+        let node = if address.is_ipv6() {
+            format!("\"[{ip}]\"")
+        } else {
+            ip
+        };
+        let mut forwarded = format!("for={node};proto={proto}");
+        if let Some(authority) = self.head.authority() {
+            write::field(out, "X-Forwarded-Host", authority.as_bytes());
+            forwarded.push_str(";host=\"");
+            forwarded.push_str(authority);
+            forwarded.push('"');
+        }
+        write::field(out, "Forwarded", forwarded.as_bytes());
+        let id = self.request_id.as_str();
+        write::field(out, "X-Request-Id", id.as_bytes());
+        if trace_id(self.head.fields()).is_none() {
+            // The request id is 128 random bits, as a trace id is; the flag says not sampled.
+            let created = format!("00-{id}-{}-00", &id[..16]);
+            write::field(out, "traceparent", created.as_bytes());
+        }
+    }
+
+    fn write_identity(&self, out: &mut Vec<u8>) {
+        let Ok(principal) = self.permit.identity() else {
+            return;
+        };
+        let user = principal.user();
+        for preset in self.identity {
+            match preset {
+                IdentityPreset::XForwardedUser => {
+                    write::field(out, "X-Forwarded-User", user.name.as_str().as_bytes());
+                    if let Some(email) = &user.email {
+                        write::field(out, "X-Forwarded-Email", &visible(email));
+                    }
+                    if !user.roles.is_empty() {
+                        write::field(out, "X-Forwarded-Groups", &visible(&user.roles.join(",")));
+                    }
+                    let preferred = user.display_name.as_deref();
+                    let preferred = preferred.unwrap_or(user.name.as_str());
+                    write::field(out, "X-Forwarded-Preferred-Username", &visible(preferred));
+                }
+            }
+        }
+    }
+}
+
+/// A value in visible ASCII: everything else (and `%`, so that it stays readable one way only)
+/// percent-encoded.
+fn visible(value: &str) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut out = Vec::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b' ' | b'!'..=b'$' | b'&'..=b'~' => out.push(byte),
+            byte => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// The trace id of the one valid `traceparent` of a request, where there is one (W3C Trace Context
+/// section 3.2). Anything else is not passed on.
+#[must_use]
+pub fn trace_id(fields: &Fields) -> Option<&str> {
+    let mut values = fields.get_all("traceparent");
+    let text = std::str::from_utf8(values.next()?).ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let hex = |part: &str, length: usize| {
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        part.len() == length && part.bytes().all(digit)
+    };
+    let not_zero = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let valid = version == "00"
+        && (hex(trace, 32) && not_zero(trace))
+        && (hex(parent, 16) && not_zero(parent))
+        && hex(flags, 2)
+        && parts.next().is_none();
+    valid.then_some(trace)
+}
+
+/// The fields of a backend's answer that the client gets, in order.
+pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = (&str, &[u8])> {
+    let fields = response.fields();
+    let nominates = fields.contains("connection");
+    fields.iter().filter(move |(name, value)| {
+        let dropped = is_one_of(name, HOP_BY_HOP)
+            || is_one_of(name, &["content-length", "x-request-id"])
+            || (nominates && is_nominated(fields, name))
+            || (name.eq_ignore_ascii_case("set-cookie") && cookie::sets_ours(value));
+        !dropped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_say_who_asks_are_reserved_in_every_spelling() {
+        for name in [
+            "X-Forwarded-User",
+            "x_forwarded_user",
+            "X-FORWARDED_user",
+            "X-Forwarded-Anything-That-Is-Longer-Than-The-Buffer",
+            "Forwarded",
+            "X-Auth-Request-Email",
+            "Remote_User",
+            "ssl-client-verify",
+            "X_SSL_Client_DN",
+            "Client-Cert",
+            "proxy-mutual-auth-header",
+            "X-WSO2-CLIENT-CERTIFICATE",
+            "x-original-url",
+            "X-Portcullis-Anything",
+        ] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in [
+            "X-Forwarded",
+            "Accept",
+            "User-Agent",
+            "Remote",
+            "Client-Certs",
+            "X-User",
+            "",
+        ] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_outside_visible_ascii_is_percent_encoded() {
+        assert_eq!(visible("Ralph X"), b"Ralph X");
+        assert_eq!(visible("Jürgen 100%"), b"J%C3%BCrgen 100%25");
+        assert_eq!(visible("a\r\nb"), b"a%0D%0Ab");
+    }
+
+    #[test]
+    fn a_valid_traceparent_is_kept_and_an_invalid_one_is_not() {
+        let found = |values: &[&str]| {
+            let pairs = values.iter().map(|value| ("traceparent", value.as_bytes()));
+            let fields = Fields::from_pairs(pairs).unwrap();
+            trace_id(&fields).map(str::to_owned)
+        };
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let valid = format!("00-{trace}-b7ad6b7169203331-01");
+        assert_eq!(found(&[&valid]).as_deref(), Some(trace));
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[&valid, &valid]), None);
+        for bad in [
+            "",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        ] {
+            assert_eq!(found(&[bad]), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,565 @@
+//! The login and logout exchanges: forms for people, JSON for programs, a cookie for both.
+//!
+//! A form must carry a token that we made for the same browser; JSON needs none, because another
+//! site's page cannot send it without a preflight that we never grant. The password goes to the
+//! hashing pool and nowhere else.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use http::StatusCode;
+use zeroize::Zeroizing;
+
+use super::client::{ClientFacts, SessionsAccepted};
+use super::cookie;
+use super::exchange::{AnswerSink, BodyFailure, BodySource, Upload};
+use super::pages::LoginForm;
+use super::request_id::RequestId;
+use super::respond::{Answer, Audience};
+use super::spec::LoginSpec;
+use super::{Shared, Snapshot};
+use crate::gate::OwnPage;
+use crate::gate::authenticate::Principal;
+use crate::gate::session::{Session, Timestamp};
+use crate::gate::users::User;
+use crate::http1::head::RequestHead;
+use crate::identity::{NoIdentity, UserName};
+use crate::observe::log::{Level, Line};
+use crate::observe::metrics::observe;
+use crate::password::pool::PoolError;
+use crate::store::SessionStore;
+use crate::store::secret::SessionId;
+
+/// The largest form: a name, a password of 1 KiB percent-encoded, and where to go.
+const MAX_FORM: u64 = 16 << 10;
+
+/// How long a form may lie open, in seconds.
+const FORM_LIFETIME: u64 = 60 * 60;
+
+/// The longest address to come back to after a login.
+const MAX_RD: usize = 2048;
+
+/// One request for a page of our own.
+pub struct OwnExchange<'x> {
+    /// What the client sent.
+    pub head: &'x RequestHead,
+    /// Where from.
+    pub client: &'x ClientFacts,
+    /// What all threads share.
+    pub shared: &'x Shared,
+    /// The configuration of this moment.
+    pub snapshot: &'x Snapshot,
+    /// The login pages.
+    pub login: &'x LoginSpec,
+    /// The request's id.
+    pub id: &'x RequestId,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What a client posted.
+#[derive(Default)]
+struct Posted {
+    username: Option<String>,
+    password: Option<Zeroizing<String>>,
+    csrf: Option<String>,
+    rd: Option<String>,
+    form: FormKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum FormKind {
+    #[default]
+    Form,
+    Json,
+}
+
+/// What a login attempt came to.
+enum Attempted {
+    Success(Answer),
+    Failure(&'static str, Answer),
+}
+
+impl OwnExchange<'_> {
+    /// Answers a request for `page`.
+    ///
+    /// # Errors
+    /// [`BodyFailure`] when the posted form does not arrive.
+    pub async fn answer<B: BodySource, A: AnswerSink>(
+        &self,
+        page: OwnPage,
+        identity: &Result<Principal, NoIdentity>,
+        body: &mut Upload<'_, B>,
+        sink: &mut A,
+    ) -> Result<Answer, BodyFailure> {
+        match (page, self.head.method().as_str()) {
+            (OwnPage::Login, "GET" | "HEAD") => Ok(self.show_login()),
+            (OwnPage::Logout, "GET" | "HEAD") => Ok(self.show_logout(identity)),
+            (_, "POST") => {
+                let posted = match self.read_form(body, sink).await? {
+                    Ok(posted) => posted,
+                    Err(refusal) => return Ok(refusal),
+                };
+                Ok(match page {
+                    OwnPage::Login => self.log_in(posted).await,
+                    OwnPage::Logout => self.log_out(identity, &posted).await,
+                })
+            }
+            _ => Ok(self
+                .problem(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "This address does not take that method.",
+                )
+                .with("Allow", "GET, HEAD, POST")),
+        }
+    }
+
+    fn problem(&self, status: StatusCode, detail: &str) -> Answer {
+        let audience = Audience::of(self.head);
+        Answer::problem(status, detail, audience, &self.snapshot.pages, self.id)
+    }
+
+    fn seconds(&self) -> u64 {
+        self.now.0 / 1000
+    }
+
+    // --- Showing forms ---
+
+    fn show_login(&self) -> Answer {
+        if self.client.sessions == SessionsAccepted::OnlyOverTls {
+            return self.problem(
+                StatusCode::FORBIDDEN,
+                "Logging in is only possible over HTTPS.",
+            );
+        }
+        let rd = self.head.query().and_then(|query| {
+            form_urlencoded::parse(query.as_bytes())
+                .find(|(name, _)| name == "rd")
+                .map(|(_, value)| value)
+        });
+        let rd = self.safe_target(rd.as_deref());
+        self.login_form(StatusCode::OK, &rd, "", None)
+    }
+
+    /// The form, tied to this browser by a nonce in a cookie that it gets or already has.
+    fn login_form(
+        &self,
+        status: StatusCode,
+        rd: &str,
+        username: &str,
+        error: Option<&str>,
+    ) -> Answer {
+        let known = cookie::login_nonce(self.head.fields());
+        let is_new = known.is_none();
+        let Ok(nonce) = known.map_or_else(SessionId::generate, Ok) else {
+            return self.no_randomness();
+        };
+        let expires = self.seconds() + FORM_LIFETIME;
+        let subject = nonce.as_str().as_bytes();
+        let token = self.shared.form_key.token("login", subject, expires);
+        let form = LoginForm {
+            token: &token,
+            rd,
+            username,
+            error,
+        };
+        let page = self.snapshot.pages.login(self.login, &form);
+        let answer = Answer::page(status, &self.snapshot.pages, page);
+        if is_new {
+            answer.with("Set-Cookie", cookie::set(cookie::LOGIN, &nonce))
+        } else {
+            answer
+        }
+    }
+
+    fn show_logout(&self, identity: &Result<Principal, NoIdentity>) -> Answer {
+        let Ok(principal) = identity else {
+            return Answer::redirect(StatusCode::SEE_OTHER, self.login.path.clone());
+        };
+        let user = principal.user().name.as_str();
+        let token = self.logout_token(principal);
+        let page = self.snapshot.pages.logout(self.login, user, &token);
+        Answer::page(StatusCode::OK, &self.snapshot.pages, page)
+    }
+
+    fn logout_token(&self, principal: &Principal) -> String {
+        let expires = self.seconds() + FORM_LIFETIME;
+        let subject = &principal.session().0;
+        self.shared.form_key.token("logout", subject, expires)
+    }
+
+    fn no_randomness(&self) -> Answer {
+        self.problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Logging in is not possible at the moment.",
+        )
+    }
+
+    // --- Reading forms ---
+
+    async fn read_form<B: BodySource, A: AnswerSink>(
+        &self,
+        body: &mut Upload<'_, B>,
+        sink: &mut A,
+    ) -> Result<Result<Posted, Answer>, BodyFailure> {
+        if self.client.sessions == SessionsAccepted::OnlyOverTls {
+            let detail = "Logging in is only possible over HTTPS.";
+            return Ok(Err(self.problem(StatusCode::FORBIDDEN, detail)));
+        }
+        // Fetch Metadata: a browser says so when another site's page sends the request.
+        let site = self.head.fields().get("sec-fetch-site");
+        if matches!(site, Some(b"cross-site" | b"same-site")) {
+            let detail = "This form can only be sent from its own page.";
+            return Ok(Err(self.problem(StatusCode::FORBIDDEN, detail)));
+        }
+        let Some(kind) = self.form_kind() else {
+            let detail = "Send application/x-www-form-urlencoded or application/json.";
+            return Ok(Err(self.problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)));
+        };
+        body.allow(MAX_FORM);
+        if self.head.expects_continue() && !body.has_ended() {
+            sink.send_continue()
+                .await
+                .map_err(|_| BodyFailure::ClientGone)?;
+        }
+        let mut bytes = Zeroizing::new(Vec::new());
+        while let Some(piece) = body.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        let posted = match kind {
+            FormKind::Form => parse_form(&bytes),
+            FormKind::Json => parse_json(&bytes),
+        };
+        let detail = "This form cannot be read: each field may stand in it once, as text.";
+        Ok(posted.ok_or_else(|| self.problem(StatusCode::BAD_REQUEST, detail)))
+    }
+
+    fn form_kind(&self) -> Option<FormKind> {
+        let value = self.head.fields().get("content-type")?;
+        let media_type = value.split(|&byte| byte == b';').next()?.trim_ascii();
+        if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            Some(FormKind::Form)
+        } else if media_type.eq_ignore_ascii_case(b"application/json") {
+            Some(FormKind::Json)
+        } else {
+            None
+        }
+    }
+
+    // --- Logging in ---
+
+    async fn log_in(&self, posted: Posted) -> Answer {
+        let started = Instant::now();
+        let typed = posted.username.clone().unwrap_or_default();
+        let user = UserName::parse(&typed)
+            .ok()
+            .and_then(|name| self.snapshot.gate.users.active(&name));
+        let kind = posted.form;
+        let attempted = self.attempt(posted, &typed, user.map(AsRef::as_ref)).await;
+        let method = match kind {
+            FormKind::Form => "form",
+            FormKind::Json => "json",
+        };
+        let (event, level, result, answer) = match attempted {
+            Attempted::Success(answer) => ("login.success", Level::Info, "success", answer),
+            Attempted::Failure(reason, answer) => ("login.failure", Level::Warn, reason, answer),
+        };
+        let metrics = &self.shared.metrics;
+        metrics
+            .auth_logins
+            .with_label_values(&[method, result])
+            .inc();
+        let duration = metrics.auth_login_duration.with_label_values(&[method]);
+        observe(&duration, started.elapsed());
+        // A name that is nobody's may be a password typed into the wrong field.
+        let known = user.map(|user| user.name.as_str());
+        let line = self.audit_line(level, event).maybe_text("user.name", known);
+        let line = match result {
+            "success" => line,
+            reason => line.text("auth.reason", reason),
+        };
+        self.shared.log.audit(line);
+        answer
+    }
+
+    fn audit_line(&self, level: Level, event: &str) -> Line {
+        let address = self.client.peer.ip().to_canonical().to_string();
+        self.shared
+            .log
+            .line(level, event)
+            .text("client.address", &address)
+            .text("request.id", self.id.as_str())
+    }
+
+    async fn attempt(&self, posted: Posted, typed: &str, user: Option<&User>) -> Attempted {
+        let rd = self.safe_target(posted.rd.as_deref());
+        if posted.form == FormKind::Form && !self.is_own_form(posted.csrf.as_deref()) {
+            let error = "This form is no longer valid. Please try again.";
+            let answer = self.login_form(StatusCode::FORBIDDEN, &rd, typed, Some(error));
+            return Attempted::Failure("csrf", answer);
+        }
+        let password = posted.password.unwrap_or_default();
+        let password = Zeroizing::new(password.as_bytes().to_vec());
+        let credentials = &self.snapshot.credentials;
+        let attempt = credentials.attempt(typed, password, user.is_some());
+        match (self.shared.hashing.verify(attempt).await, user) {
+            (Ok(true), Some(user)) => self.begin_session(posted.form, user, &rd).await,
+            (Ok(_), _) => {
+                let answer = self.wrong_credentials(posted.form, &rd, typed);
+                Attempted::Failure("bad_credentials", answer)
+            }
+            (Err(PoolError::Busy), _) => {
+                let detail = "Too many people are logging in. Try again in a moment.";
+                let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+                Attempted::Failure("throttled", answer.with("Retry-After", "2"))
+            }
+            (Err(_), _) => {
+                let detail = "Logging in is not possible at the moment.";
+                let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+                Attempted::Failure("error", answer)
+            }
+        }
+    }
+
+    fn is_own_form(&self, token: Option<&str>) -> bool {
+        let nonce = cookie::login_nonce(self.head.fields());
+        match (token, nonce) {
+            (Some(token), Some(nonce)) => {
+                let subject = nonce.as_str().as_bytes();
+                let key = &self.shared.form_key;
+                key.accepts(token, "login", subject, self.seconds())
+            }
+            _ => false,
+        }
+    }
+
+    fn wrong_credentials(&self, form: FormKind, rd: &str, typed: &str) -> Answer {
+        let error = "Wrong user name or password.";
+        let answer = match form {
+            FormKind::Form => self.login_form(StatusCode::UNAUTHORIZED, rd, typed, Some(error)),
+            FormKind::Json => self.problem(StatusCode::UNAUTHORIZED, error),
+        };
+        let challenge = format!("Cookie form-action=\"{}\"", self.login.path);
+        answer.with("WWW-Authenticate", challenge)
+    }
+
+    /// A new id at every login: one that was planted before is worth nothing (session fixation).
+    async fn begin_session(&self, form: FormKind, user: &User, rd: &str) -> Attempted {
+        let Ok(id) = SessionId::generate() else {
+            return Attempted::Failure("error", self.no_randomness());
+        };
+        let session = Session::begin(user.name.clone(), user.credential_epoch, self.now);
+        let sessions = &self.shared.sessions;
+        if let Ok(old) = cookie::session_id(self.head.fields())
+            && matches!(sessions.end(&old.digest()).await, Ok(true))
+        {
+            self.session_ended("replaced");
+        }
+        if sessions.begin(id.digest(), session).await.is_err() {
+            let detail = "Logging in is not possible at the moment.";
+            let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+            return Attempted::Failure("error", answer);
+        }
+        let metrics = &self.shared.metrics;
+        metrics
+            .auth_sessions_created
+            .with_label_values(&["form"])
+            .inc();
+        let answer = match form {
+            FormKind::Form => Answer::redirect(StatusCode::SEE_OTHER, rd.to_owned()),
+            FormKind::Json => Answer::json(
+                StatusCode::OK,
+                &serde_json::json!({"user": user.name.as_str(), "redirect": rd}),
+            ),
+        };
+        Attempted::Success(
+            answer
+                .with("Set-Cookie", cookie::set(cookie::SESSION, &id))
+                .with("Set-Cookie", cookie::clear(cookie::LOGIN)),
+        )
+    }
+
+    // --- Logging out ---
+
+    async fn log_out(&self, identity: &Result<Principal, NoIdentity>, posted: &Posted) -> Answer {
+        let Ok(principal) = identity else {
+            return self.logged_out(posted.form);
+        };
+        let token = posted.csrf.as_deref().unwrap_or_default();
+        let subject = &principal.session().0;
+        let genuine = posted.form == FormKind::Json
+            || self
+                .shared
+                .form_key
+                .accepts(token, "logout", subject, self.seconds());
+        if !genuine {
+            return self.problem(
+                StatusCode::FORBIDDEN,
+                "This form is no longer valid. Open the logout page again.",
+            );
+        }
+        if self.shared.sessions.end(principal.session()).await.is_err() {
+            return self.problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Logging out is not possible at the moment. Try again soon.",
+            );
+        }
+        self.session_ended("logout");
+        let line = self
+            .audit_line(Level::Info, "session.end")
+            .text("user.name", principal.user().name.as_str())
+            .text("session.id", &principal.session().short())
+            .text("auth.reason", "logout");
+        self.shared.log.audit(line);
+        self.logged_out(posted.form)
+    }
+
+    fn session_ended(&self, reason: &str) {
+        let ended = &self.shared.metrics.auth_sessions_ended;
+        ended.with_label_values(&[reason]).inc();
+    }
+
+    fn logged_out(&self, form: FormKind) -> Answer {
+        let answer = match form {
+            FormKind::Form => {
+                let page = self.snapshot.pages.logged_out(self.login);
+                Answer::page(StatusCode::OK, &self.snapshot.pages, page)
+            }
+            FormKind::Json => {
+                Answer::json(StatusCode::OK, &serde_json::json!({"logged_out": true}))
+            }
+        };
+        // Pages seen while logged in must not come back with the Back button (ASVS 14.3.1).
+        answer
+            .with("Set-Cookie", cookie::clear(cookie::SESSION))
+            .with("Clear-Site-Data", "\"cache\"")
+    }
+
+    /// Where to go after a login: on this site, and not straight back here.
+    fn safe_target<'t>(&'t self, rd: Option<&'t str>) -> Cow<'t, str> {
+        let path = |target: &str| target.split(['?', '#']).next().unwrap_or("").to_owned();
+        let own = |target: &str| {
+            let path = path(target);
+            path == self.login.path || path == self.login.logout
+        };
+        match rd {
+            Some(rd) if is_same_origin(rd) && !own(rd) => rd.into(),
+            _ => self.login.home.as_str().into(),
+        }
+    }
+}
+
+/// Whether a browser would take `target`, in a Location field, for a path of this site. Browsers
+/// read `//` and `/\` as the beginning of a host, and drop tabs and line ends before they look.
+fn is_same_origin(target: &str) -> bool {
+    let bytes = target.as_bytes();
+    bytes.first() == Some(&b'/')
+        && !matches!(bytes.get(1), Some(b'/' | b'\\'))
+        && target.len() <= MAX_RD
+        && bytes
+            .iter()
+            .all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'\\')
+}
+
+/// `None` where a field stands twice: which of them counts would depend on who reads it.
+fn parse_form(bytes: &[u8]) -> Option<Posted> {
+    let mut posted = Posted::default();
+    for (name, value) in form_urlencoded::parse(bytes) {
+        let twice = match name.as_ref() {
+            "username" => posted.username.replace(value.into_owned()).is_some(),
+            "password" => {
+                let value = Zeroizing::new(value.into_owned());
+                posted.password.replace(value).is_some()
+            }
+            "csrf" => posted.csrf.replace(value.into_owned()).is_some(),
+            "rd" => posted.rd.replace(value.into_owned()).is_some(),
+            _ => false,
+        };
+        if twice {
+            return None;
+        }
+    }
+    Some(posted)
+}
+
+fn parse_json(bytes: &[u8]) -> Option<Posted> {
+    /// serde refuses a field that stands twice.
+    #[derive(serde::Deserialize)]
+    struct Body {
+        username: Option<String>,
+        password: Option<Zeroizing<String>>,
+        rd: Option<String>,
+    }
+    if bytes.is_empty() {
+        return Some(Posted {
+            form: FormKind::Json,
+            ..Posted::default()
+        });
+    }
+    let body: Body = serde_json::from_slice(bytes).ok()?;
+    Some(Posted {
+        username: body.username,
+        password: body.password,
+        rd: body.rd,
+        csrf: None,
+        form: FormKind::Json,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_of_this_site_is_gone_back_to() {
+        for good in ["/", "/a", "/a?b=c&d=e", "/a//b", "/%2f%2fevil"] {
+            assert!(is_same_origin(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "//evil",
+            "/\\evil",
+            "https:/evil",
+            "https://evil",
+            "\\/evil",
+            "/\t/evil",
+            "/\n/evil",
+            "\t//evil",
+            " /a",
+            "/a b",
+            "/a\\b",
+            "javascript:x",
+            "/é",
+        ] {
+            assert!(!is_same_origin(bad), "{bad:?}");
+        }
+        assert!(!is_same_origin(&format!("/{}", "a".repeat(MAX_RD))));
+    }
+
+    #[test]
+    fn a_form_is_read_and_one_with_a_field_twice_is_not() {
+        let posted = parse_form(b"username=ralph&password=a%26b+c&rd=%2Fx&other=1").unwrap();
+        assert_eq!(posted.username.as_deref(), Some("ralph"));
+        assert_eq!(
+            posted.password.as_deref().map(String::as_str),
+            Some("a&b c")
+        );
+        assert_eq!(posted.rd.as_deref(), Some("/x"));
+        assert!(parse_form(b"username=a&username=b").is_none());
+    }
+
+    #[test]
+    fn json_is_read_and_what_is_not_a_login_is_not() {
+        let posted = parse_json(br#"{"username":"ralph","password":"x"}"#).unwrap();
+        assert_eq!(posted.username.as_deref(), Some("ralph"));
+        for bad in [
+            "[",
+            "[]",
+            "{\"username\":1}",
+            "{\"username\":\"a\",\"username\":\"b\"}",
+        ] {
+            assert!(parse_json(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

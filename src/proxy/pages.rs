@@ -1,0 +1,225 @@
+//! The pages we show people: login, logout, problems. Rendered here, whole, without scripts and
+//! without a request to anywhere else.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use sha2::{Digest, Sha256};
+
+use super::request_id::RequestId;
+use super::spec::LoginSpec;
+
+const STYLE: &str = include_str!("pages/style.css");
+
+/// The pages of one configuration.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    title: String,
+    policy: String,
+}
+
+/// What the login page shows.
+#[derive(Clone, Debug, Default)]
+pub struct LoginForm<'f> {
+    /// The token that proves that the form is ours.
+    pub token: &'f str,
+    /// Where to go afterwards.
+    pub rd: &'f str,
+    /// The name typed before, to be corrected.
+    pub username: &'f str,
+    /// What went wrong, if something did.
+    pub error: Option<&'f str>,
+}
+
+impl Pages {
+    /// Pages that call what is behind the gate `title`.
+    #[must_use]
+    pub fn new(title: &str) -> Self {
+        let style = STANDARD.encode(Sha256::digest(STYLE));
+        Self {
+            title: title.to_owned(),
+            // Nothing but our own style sheet, by its hash. No framing (ASVS 3.4.6), and forms go
+            // nowhere but here.
+            policy: format!(
+                "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; \
+                 frame-ancestors 'none'; base-uri 'none'"
+            ),
+        }
+    }
+
+    /// The Content-Security-Policy that fits them.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// The login form.
+    #[must_use]
+    pub fn login(&self, login: &LoginSpec, form: &LoginForm<'_>) -> String {
+        let error = match form.error {
+            Some(error) => format!(
+                "<p class=\"error\" role=\"alert\" id=\"error\">{}</p>",
+                escape(error)
+            ),
+            None => String::new(),
+        };
+        let described = if form.error.is_some() {
+            " aria-describedby=\"error\" aria-invalid=\"true\""
+        } else {
+            ""
+        };
+        let (name_focus, password_focus) = if form.username.is_empty() {
+            (" autofocus", "")
+        } else {
+            ("", " autofocus")
+        };
+        let body = format!(
+            "<h1>{title}</h1>{error}\
+             <form method=\"post\" action=\"{action}\">\
+             <input type=\"hidden\" name=\"csrf\" value=\"{token}\">\
+             <input type=\"hidden\" name=\"rd\" value=\"{rd}\">\
+             <label for=\"username\">User name</label>\
+             <input id=\"username\" name=\"username\" type=\"text\" value=\"{username}\" \
+             autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" \
+             required maxlength=\"64\"{described}{name_focus}>\
+             <label for=\"password\">Password</label>\
+             <input id=\"password\" name=\"password\" type=\"password\" \
+             autocomplete=\"current-password\" required{described}{password_focus}>\
+             <button type=\"submit\">Log in</button></form>",
+            title = escape(&self.title),
+            action = escape(&login.path),
+            token = escape(form.token),
+            rd = escape(form.rd),
+            username = escape(form.username),
+        );
+        self.page("Log in", &body)
+    }
+
+    /// The form that logs out.
+    #[must_use]
+    pub fn logout(&self, login: &LoginSpec, user: &str, token: &str) -> String {
+        let body = format!(
+            "<h1>{}</h1><p>You are logged in as <strong>{}</strong>.</p>\
+             <form method=\"post\" action=\"{}\">\
+             <input type=\"hidden\" name=\"csrf\" value=\"{}\">\
+             <button type=\"submit\" autofocus>Log out</button></form>\
+             <p><a href=\"{}\">Stay logged in</a></p>",
+            escape(&self.title),
+            escape(user),
+            escape(&login.logout),
+            escape(token),
+            escape(&login.home),
+        );
+        self.page("Log out", &body)
+    }
+
+    /// What is shown after logging out.
+    #[must_use]
+    pub fn logged_out(&self, login: &LoginSpec) -> String {
+        let body = format!(
+            "<h1>{}</h1><p role=\"status\">You are logged out.</p>\
+             <p><a href=\"{}\">Log in again</a></p>",
+            escape(&self.title),
+            escape(&login.path),
+        );
+        self.page("Logged out", &body)
+    }
+
+    /// What is shown when something is not possible.
+    #[must_use]
+    pub fn problem(&self, status: StatusCode, detail: &str, id: &RequestId) -> String {
+        let body = format!(
+            "<h1>{}</h1><p>{}</p><p class=\"small\">{} · request {}</p>",
+            escape(reason(status)),
+            escape(detail),
+            status.as_u16(),
+            escape(id.as_str()),
+        );
+        self.page(reason(status), &body)
+    }
+
+    fn page(&self, heading: &str, body: &str) -> String {
+        format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\">\
+             <meta name=\"robots\" content=\"noindex\">\
+             <title>{} · {}</title><style>{STYLE}</style></head>\
+             <body><main>{body}</main></body></html>\n",
+            escape(heading),
+            escape(&self.title),
+        )
+    }
+}
+
+/// The words for a status.
+#[must_use]
+pub fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Error")
+}
+
+/// Text as it may stand in HTML, in an element or in a quoted attribute.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text as it may stand in the value of a query parameter.
+#[must_use]
+pub fn encode_query(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte));
+            }
+            byte => {
+                let written = write!(out, "%{byte:02X}");
+                debug_assert!(written.is_ok());
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_typed_becomes_markup() {
+        let login = LoginSpec {
+            path: "/auth/login".into(),
+            logout: "/auth/logout".into(),
+            title: String::new(),
+            home: "/".into(),
+        };
+        let hostile = "\"><script>alert('x')</script>&";
+        let form = LoginForm {
+            token: hostile,
+            rd: hostile,
+            username: hostile,
+            error: Some(hostile),
+        };
+        let page = Pages::new(hostile).login(&login, &form);
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{page}");
+    }
+
+    #[test]
+    fn a_query_value_cannot_end_its_parameter() {
+        assert_eq!(encode_query("/a?b=c&d=é#x"), "/a%3Fb%3Dc%26d%3D%C3%A9%23x");
+    }
+}

@@ -1,0 +1,285 @@
+//! Answers of our own: each refusal mapped to one, in the form that the client can use.
+//!
+//! A browser gets a page or a redirect to the login, everything else a small JSON problem
+//! (RFC 9457), gRPC a status in its own header. The client learns little; the log has the reason.
+
+use http::StatusCode;
+
+use super::client::SessionsAccepted;
+use super::exchange::{AnswerLength, AnswerSink, ClientGone};
+use super::pages::{self, Pages};
+use super::request_id::RequestId;
+use super::spec::LoginSpec;
+use crate::gate::authorize::{Refusal, RefusalReason};
+use crate::http1::head::RequestHead;
+use crate::identity::{InvalidIdentity, NoIdentity};
+
+/// A whole answer of our own.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Fields beyond those that every answer of ours has.
+    pub fields: Vec<(&'static str, String)>,
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+/// What a client can make use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A browser that shows the answer as a page.
+    Browser,
+    /// A gRPC client.
+    Grpc,
+    /// A script, an API client, an image in a page.
+    Other,
+}
+
+impl Audience {
+    /// By `Sec-Fetch-Mode` where the browser sends it, else by what GET and HEAD accept.
+    #[must_use]
+    pub fn of(head: &RequestHead) -> Self {
+        let fields = head.fields();
+        let starts_with = |name, prefix: &[u8]| {
+            fields
+                .get(name)
+                .is_some_and(|value| value.starts_with(prefix))
+        };
+        if starts_with("content-type", b"application/grpc") {
+            return Self::Grpc;
+        }
+        let browser = match fields.get("sec-fetch-mode") {
+            Some(mode) => mode == b"navigate",
+            None => {
+                let accepts_pages = fields
+                    .get("accept")
+                    .is_some_and(|accept| accept.windows(9).any(|part| part == b"text/html"));
+                matches!(head.method().as_str(), "GET" | "HEAD") && accepts_pages
+            }
+        };
+        if browser { Self::Browser } else { Self::Other }
+    }
+}
+
+impl Answer {
+    /// A page for people.
+    #[must_use]
+    pub fn page(status: StatusCode, pages: &Pages, body: String) -> Self {
+        Self {
+            status,
+            fields: vec![("Content-Security-Policy", pages.policy().to_owned())],
+            content_type: "text/html; charset=utf-8",
+            body,
+        }
+    }
+
+    /// JSON of our own making.
+    #[must_use]
+    pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
+        Self {
+            status,
+            fields: Vec::new(),
+            content_type: "application/json",
+            body: body.to_string(),
+        }
+    }
+
+    /// Nothing but a way to go on.
+    #[must_use]
+    pub fn redirect(status: StatusCode, location: String) -> Self {
+        Self {
+            status,
+            fields: vec![("Location", location)],
+            content_type: "text/plain; charset=utf-8",
+            body: String::new(),
+        }
+    }
+
+    /// A problem, as the audience can use it. `detail` is shown to the client.
+    #[must_use]
+    pub fn problem(
+        status: StatusCode,
+        detail: &str,
+        audience: Audience,
+        pages: &Pages,
+        id: &RequestId,
+    ) -> Self {
+        match audience {
+            Audience::Browser => Self::page(status, pages, pages.problem(status, detail, id)),
+            Audience::Grpc => Self::grpc(status, detail),
+            Audience::Other => Self {
+                status,
+                fields: Vec::new(),
+                content_type: "application/problem+json",
+                body: serde_json::json!({
+                    "type": "about:blank",
+                    "title": pages::reason(status),
+                    "status": status.as_u16(),
+                    "detail": detail,
+                    "request_id": id.as_str(),
+                })
+                .to_string(),
+            },
+        }
+    }
+
+    /// A gRPC status in a head without a body (gRPC over HTTP/2, "Trailers-Only").
+    fn grpc(status: StatusCode, detail: &str) -> Self {
+        // The codes that gRPC's "HTTP to gRPC status code mapping" gives.
+        let code = match status.as_u16() {
+            401 => 16,
+            403 => 7,
+            400 | 431 => 13,
+            404 | 405 => 12,
+            429 | 502 | 503 | 504 => 14,
+            _ => 2,
+        };
+        Self {
+            status: StatusCode::OK,
+            fields: vec![
+                ("grpc-status", code.to_string()),
+                ("grpc-message", detail.replace('%', "%25")),
+            ],
+            content_type: "application/grpc",
+            body: String::new(),
+        }
+    }
+
+    /// With one more field.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// Sends it; how many bytes of body the client got.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when nobody takes it.
+    pub async fn send<A: AnswerSink>(
+        self,
+        head_only: bool,
+        id: &RequestId,
+        sink: &mut A,
+    ) -> Result<u64, ClientGone> {
+        sink.begin(self.status);
+        sink.field(
+            "Date",
+            httpdate::fmt_http_date(std::time::SystemTime::now()).as_bytes(),
+        );
+        if !self.body.is_empty() || self.content_type == "application/grpc" {
+            sink.field("Content-Type", self.content_type.as_bytes());
+        }
+        sink.field("Cache-Control", b"no-store");
+        sink.field("X-Content-Type-Options", b"nosniff");
+        sink.field("Referrer-Policy", b"same-origin");
+        sink.field("X-Request-Id", id.as_str().as_bytes());
+        for (name, value) in &self.fields {
+            sink.field(name, value.as_bytes());
+        }
+        let length = self.body.len() as u64;
+        if head_only {
+            sink.ready(AnswerLength::NoBody(Some(length)));
+            sink.finish(None).await?;
+            return Ok(0);
+        }
+        sink.ready(AnswerLength::Exact(length));
+        if length > 0 {
+            sink.write(self.body.into()).await?;
+        }
+        sink.finish(None).await?;
+        Ok(length)
+    }
+}
+
+/// What the answer to a refusal is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'r> {
+    /// What the client sent.
+    pub head: &'r RequestHead,
+    /// Whether it may log in here.
+    pub sessions: SessionsAccepted,
+    /// Where people log in.
+    pub login: Option<&'r LoginSpec>,
+    /// How pages look.
+    pub pages: &'r Pages,
+    /// The request's id.
+    pub id: &'r RequestId,
+}
+
+impl Refused<'_> {
+    /// The answer to `refusal`.
+    #[must_use]
+    pub fn answer(&self, refusal: &Refusal) -> Answer {
+        match &refusal.reason {
+            RefusalReason::Ambiguous(why) => self.problem(
+                StatusCode::BAD_REQUEST,
+                &format!("The path of this request can be read in two ways: {why}."),
+            ),
+            RefusalReason::NoRoute => {
+                self.problem(StatusCode::NOT_FOUND, "There is nothing at this address.")
+            }
+            RefusalReason::MethodNotAllowed(allow) => self
+                .problem(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "This address does not take that method.",
+                )
+                .with("Allow", allow),
+            RefusalReason::Forbidden(_) => self.problem(
+                StatusCode::FORBIDDEN,
+                "You are logged in, but not allowed to use this address.",
+            ),
+            RefusalReason::LoginNeeded(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)) => {
+                self.problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Logins cannot be checked at the moment. Try again soon.",
+                )
+                .with("Retry-After", "5")
+            }
+            RefusalReason::LoginNeeded(_) => {
+                let redirect = refusal.route.as_ref().and_then(|r| r.redirect.as_deref());
+                self.login_needed(redirect)
+            }
+        }
+    }
+
+    fn login_needed(&self, redirect: Option<&str>) -> Answer {
+        let page = redirect.or(self.login.map(|login| login.path.as_str()));
+        let audience = Audience::of(self.head);
+        if let (Audience::Browser, Some(page)) = (audience, page) {
+            // After anything but a read, GET is the only sensible way on (RFC 9110 section
+            // 15.4.4), and the target of a form is no place to come back to.
+            return match self.head.method().as_str() {
+                "GET" | "HEAD" => {
+                    let location = format!("{page}?rd={}", pages::encode_query(self.head.target()));
+                    Answer::redirect(StatusCode::FOUND, location)
+                }
+                _ => Answer::redirect(StatusCode::SEE_OTHER, page.to_owned()),
+            };
+        }
+        let detail = match self.sessions {
+            SessionsAccepted::Yes => "You have to log in to use this address.",
+            SessionsAccepted::OnlyOverTls => {
+                "You have to log in to use this address, which is only possible over HTTPS."
+            }
+        };
+        let answer = self.problem(StatusCode::UNAUTHORIZED, detail);
+        match self.login {
+            // RFC 9110 section 15.5.2 wants a challenge. `Basic` would make browsers ask for a
+            // password that we do not take; this one says where the form is.
+            Some(login) if audience != Audience::Grpc => answer.with(
+                "WWW-Authenticate",
+                format!("Cookie form-action=\"{}\"", login.path),
+            ),
+            _ => answer,
+        }
+    }
+
+    fn problem(&self, status: StatusCode, detail: &str) -> Answer {
+        let audience = Audience::of(self.head);
+        Answer::problem(status, detail, audience, self.pages, self.id)
+    }
+}

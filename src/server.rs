@@ -1,0 +1,452 @@
+//! The composition root: builds everything from a checked configuration, starts the threads, and
+//! ends them in order. The only file that sees every folder.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::settings::Settings;
+use crate::listen::accept::{Listener, OpenConnections};
+use crate::listen::spec::{ListenerSpec, Protocol};
+use crate::observe::admin::{self, AdminSource};
+use crate::observe::log::{Level, Logger};
+use crate::observe::metrics::Metrics;
+use crate::password::pool::HashPool;
+use crate::proxy::pages::Pages;
+use crate::proxy::spec::LoginSpec;
+use crate::proxy::upstream::UpstreamPool;
+use crate::proxy::{Shared, Snapshot, Worker, now};
+use crate::store::memory::MemoryStore;
+use crate::store::secret::{FormKey, NoRandomness};
+use crate::store::{SessionStore, Sessions};
+use crate::tls::acceptor::Acceptor;
+
+/// How often sessions that ended by time are forgotten. They prove nothing from their last
+/// moment on; this only gives their memory back.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How often idle connections to backends are looked through.
+const PRUNE: Duration = Duration::from_secs(10);
+
+/// How long the last log lines may take.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Logins that may wait for a hashing thread. At 20 ms each, the last waits about a second;
+/// whoever comes after that is told to come again.
+const HASH_QUEUE: usize = 64;
+
+/// Why a server did not start. Nothing stays bound.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Bind {
+        /// As configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An https listener has no certificate.
+    #[error("the listener {0} speaks https, and no certificate is configured")]
+    NoCertificate(Arc<str>),
+    /// A thread or runtime cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The system gives no random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// A metric is not well-formed.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another server running there?",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        _ => "",
+    }
+}
+
+/// Where a server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Starting,
+    Ready,
+    Draining,
+}
+
+/// A running server.
+pub struct Server {
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    listeners: Vec<Arc<Listener>>,
+    admin: Option<SocketAddr>,
+    open: Arc<OpenConnections>,
+    threads: Vec<JoinHandle<()>>,
+    /// Of the thread that called `start`: admin listener, signals, housekeeping.
+    runtime: Runtime,
+    draining: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    shutdown_delay: Duration,
+    drain_timeout: Duration,
+}
+
+/// What the admin listener shows.
+struct Status {
+    shared: Arc<Shared>,
+    phase: AtomicU8,
+}
+
+impl Status {
+    fn set(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Acquire) == phase as u8
+    }
+}
+
+impl AdminSource for Status {
+    fn is_started(&self) -> bool {
+        !self.is(Phase::Starting)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is(Phase::Ready)
+    }
+
+    fn metrics(&self) -> String {
+        let metrics = &self.shared.metrics;
+        let dropped = self.shared.log.dropped();
+        let counted = metrics.log_messages_dropped.get();
+        metrics
+            .log_messages_dropped
+            .inc_by(dropped.saturating_sub(counted));
+        let Sessions::Memory(store) = &self.shared.sessions;
+        let kept = i64::try_from(store.kept()).unwrap_or(i64::MAX);
+        metrics.auth_sessions_active.set(kept);
+        metrics
+            .encode()
+            .unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+impl Server {
+    /// Binds every listener, starts the threads, and accepts.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing stays bound then.
+    pub fn start(
+        settings: Settings,
+        acceptor: Option<&Acceptor>,
+        log: Logger,
+    ) -> Result<Self, StartError> {
+        let open = Arc::new(OpenConnections::default());
+        let (listeners, sockets) = bind_all(&settings, acceptor, &open)?;
+        let runtime = runtime()?;
+        let admin = bind_admin(settings.admin, &runtime)?;
+        let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
+        let shared = Arc::new(shared(settings, log)?);
+        for listener in &listeners {
+            announce(&shared, listener);
+        }
+
+        let (draining, _) = watch::channel(false);
+        let (stop, _) = watch::channel(false);
+        let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::new(0))));
+        let mut threads = Vec::new();
+        for (at, sockets) in sockets.into_iter().enumerate() {
+            let worker = Worker {
+                shared: Arc::clone(&shared),
+                pool: UpstreamPool::new(Arc::clone(&connector)),
+                draining: draining.subscribe(),
+            };
+            let accepts = listeners.iter().cloned().zip(sockets).collect();
+            threads.push(start_worker(at, worker, accepts, stop.subscribe())?);
+        }
+        let status = Arc::new(Status {
+            shared: Arc::clone(&shared),
+            phase: AtomicU8::new(Phase::Ready as u8),
+        });
+        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+        if let Some(admin) = admin {
+            runtime.spawn(admin::serve(admin, Arc::clone(&status)));
+        }
+        runtime.spawn(sweep(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            status,
+            listeners,
+            admin: admin_address,
+            open,
+            threads,
+            runtime,
+            draining,
+            stop,
+            shutdown_delay,
+            drain_timeout,
+        })
+    }
+
+    /// The listeners and where they are bound: the port is known even when 0 was configured.
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSpec, SocketAddr)> {
+        self.listeners
+            .iter()
+            .map(|listener| (listener.spec(), listener.address))
+    }
+
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// When signals cannot be awaited.
+    pub fn run(self) -> io::Result<()> {
+        if let Some(admin) = self.admin {
+            let line = self
+                .shared
+                .log
+                .line(Level::Info, "admin.listening")
+                .text("server.address", &admin.ip().to_string())
+                .value("server.port", admin.port());
+            self.shared.log.audit(line);
+        }
+        let line = self.shared.log.line(Level::Info, "server.ready");
+        self.shared.log.audit(line);
+        self.runtime.block_on(self.until_signal())?;
+        self.end();
+        Ok(())
+    }
+
+    async fn until_signal(&self) -> io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => self.drain(&mut terminate, &mut interrupt).await,
+            _ = interrupt.recv() => self.say("server.stop", "SIGINT"),
+        }
+        Ok(())
+    }
+
+    /// Not ready, then no new connections, then the end of those that are open, or of patience.
+    async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
+        self.say("server.drain", "SIGTERM");
+        self.status.set(Phase::Draining);
+        let in_order = async {
+            tokio::time::sleep(self.shutdown_delay).await;
+            self.draining.send_replace(true);
+            timeout(self.drain_timeout, self.drained()).await.is_ok()
+        };
+        let cut_off = tokio::select! {
+            all_ended = in_order => !all_ended,
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+        };
+        if cut_off {
+            let log = &self.shared.log;
+            let line = log
+                .line(Level::Warn, "server.cut_off")
+                .value("connections", self.open.count());
+            log.audit(line);
+        }
+    }
+
+    /// Resolves when every thread has closed its sockets and no connection is left.
+    async fn drained(&self) {
+        // A thread that has not seen the signal yet may still accept: it lets go of its watch
+        // only when its accept loops have ended.
+        self.draining.closed().await;
+        self.open.none_left().await;
+    }
+
+    fn say(&self, event: &str, reason: &str) {
+        let log = &self.shared.log;
+        log.audit(log.line(Level::Info, event).text("reason", reason));
+    }
+
+    fn end(self) {
+        self.stop.send_replace(true);
+        for thread in self.threads {
+            // A thread that panicked has said so; there is nothing left to save here.
+            drop(thread.join());
+        }
+        let log = &self.shared.log;
+        log.audit(log.line(Level::Info, "server.stopped"));
+        log.flush(LAST_LINES);
+    }
+}
+
+// --- Building ---
+
+/// The listeners, and for each thread its socket on each of them.
+type Bound = (Vec<Arc<Listener>>, Vec<Vec<StdListener>>);
+
+fn bind_all(
+    settings: &Settings,
+    acceptor: Option<&Acceptor>,
+    open: &Arc<OpenConnections>,
+) -> Result<Bound, StartError> {
+    let mut listeners = Vec::new();
+    let mut by_thread: Vec<Vec<StdListener>> = (0..settings.threads).map(|_| Vec::new()).collect();
+    for spec in &settings.listeners {
+        let acceptor = match spec.protocol {
+            Protocol::Http(_) => None,
+            Protocol::Https => {
+                let missing = || StartError::NoCertificate(Arc::clone(&spec.name));
+                Some(acceptor.ok_or_else(missing)?.clone())
+            }
+        };
+        let bound = Listener::bind(spec.clone(), acceptor, settings.threads, Arc::clone(open));
+        let (listener, sockets) = bound.map_err(|source| StartError::Bind {
+            address: spec.name.to_string(),
+            source,
+        })?;
+        listeners.push(Arc::new(listener));
+        for (thread, socket) in by_thread.iter_mut().zip(sockets) {
+            thread.push(socket);
+        }
+    }
+    Ok((listeners, by_thread))
+}
+
+fn bind_admin(
+    address: Option<SocketAddr>,
+    runtime: &Runtime,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = runtime.block_on(TcpListener::bind(address));
+    bound.map(Some).map_err(|source| StartError::Bind {
+        address: format!("{address} (admin)"),
+        source,
+    })
+}
+
+fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
+    let metrics = Metrics::new()?;
+    for listener in &settings.listeners {
+        let limit = i64::try_from(listener.max_connections).unwrap_or(i64::MAX);
+        let gauge = &metrics.connections_limit;
+        gauge
+            .with_label_values(&[listener.name.as_ref()])
+            .set(limit);
+    }
+    for warning in &settings.warnings {
+        let line = log.line(Level::Warn, "config.warning");
+        log.audit(line.text("message", warning));
+    }
+    // Half the cores, so that a rush of logins leaves room for what is forwarded.
+    let hashing = NonZeroUsize::new(settings.threads / 2).unwrap_or(NonZeroUsize::MIN);
+    Ok(Shared {
+        sessions: Sessions::Memory(MemoryStore::new(settings.max_sessions)),
+        hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
+        form_key: FormKey::generate()?,
+        metrics,
+        log,
+        snapshot: ArcSwap::from_pointee(snapshot(settings)),
+    })
+}
+
+fn snapshot(settings: Settings) -> Snapshot {
+    let title = settings
+        .login
+        .as_ref()
+        .map(|login: &LoginSpec| login.title.as_str());
+    Snapshot {
+        pages: Pages::new(title.unwrap_or("Portcullis")),
+        gate: settings.gate,
+        credentials: settings.credentials,
+        upstreams: settings.upstreams,
+        identity: settings.identity,
+        login: settings.login,
+        limits: settings.limits,
+        timeouts: settings.timeouts,
+    }
+}
+
+fn announce(shared: &Shared, listener: &Listener) {
+    let protocol = match listener.spec().protocol {
+        Protocol::Https => "https",
+        Protocol::Http(_) => "http",
+    };
+    let line = shared
+        .log
+        .line(Level::Info, "listener.bound")
+        .text("listener", &listener.spec().name)
+        .text("server.address", &listener.address.ip().to_string())
+        .value("server.port", listener.address.port())
+        .text("protocol", protocol);
+    shared.log.audit(line);
+}
+
+// --- Threads ---
+
+fn runtime() -> Result<Runtime, StartError> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().build().map_err(StartError::Thread)
+}
+
+fn start_worker(
+    at: usize,
+    worker: Worker,
+    accepts: Vec<(Arc<Listener>, StdListener)>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, StartError> {
+    let runtime = runtime()?;
+    std::thread::Builder::new()
+        .name(format!("worker-{at}"))
+        .spawn(move || {
+            runtime.block_on(async move {
+                let worker = Arc::new(worker);
+                for (listener, socket) in accepts {
+                    tokio::spawn(listener.accept(socket, Arc::clone(&worker)));
+                }
+                tokio::spawn(prune(Arc::downgrade(&worker)));
+                drop(worker);
+                drop(stop.wait_for(|stop| *stop).await);
+            });
+        })
+        .map_err(StartError::Thread)
+}
+
+async fn prune(worker: std::sync::Weak<Worker>) {
+    let mut ticks = interval(PRUNE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match worker.upgrade() {
+            Some(worker) => worker.pool.prune(),
+            None => return,
+        }
+    }
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let policy = shared.snapshot.load().gate.sessions;
+        if let Ok(ended) = shared.sessions.sweep(&policy, now()).await {
+            let expired = &shared.metrics.auth_sessions_ended;
+            expired.with_label_values(&["expired"]).inc_by(ended as u64);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! TLS: from configured files to a finished handshake. The only folder that knows boring.
+
+pub mod acceptor;
+pub mod certs;
+pub mod development;
+pub mod spec;

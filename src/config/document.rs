@@ -166,10 +166,19 @@ impl<'d> At<'d> {
         findings.private.insert(text.into(), written);
     }
 
-    /// Whether `text` holds the value of a variable.
+    /// Whether `text` is one that holds the value of a variable.
     #[must_use]
     pub fn is_private(&self, text: &str) -> bool {
         self.document.findings.borrow().private.contains_key(text)
+    }
+
+    /// Whether `text` was put together from one that holds the value of a variable.
+    #[must_use]
+    pub fn has_private(&self, text: &str) -> bool {
+        let private = &self.document.findings.borrow().private;
+        private
+            .keys()
+            .any(|private| !private.is_empty() && text.contains(private))
     }
 
     /// `text` in quotes as messages may repeat it: a variable is named, its value is not told.
@@ -224,10 +233,13 @@ impl<'d> At<'d> {
         numbered.filter_map(move |(index, item)| Some((list.item(index), item?)))
     }
 
-    /// The texts here, each with its place. A single one may stand without a list.
+    /// The texts here that were not refused, each with its place.
     #[must_use]
     pub fn texts(&self, texts: OneOrMany) -> Vec<(Self, String)> {
-        self.items(Items(texts.0)).collect()
+        match texts {
+            OneOrMany::One(text) => vec![(self.clone(), text)],
+            OneOrMany::Many(items) => self.items(Items(items)).collect(),
+        }
     }
 
     /// The entries of the mapping here, each with its place; refused ones without their value.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::problem::{Problem, Problems};
+use super::problem::Problems;
 use super::settings::Settings;
 use super::{Source, load, parse};
 
@@ -97,10 +97,219 @@ fn ten_mistakes_are_reported_as_ten() {
 }
 
 #[test]
+fn what_is_written_is_what_runs() {
+    use std::time::Duration;
+
+    use super::settings::LogFormat;
+    use crate::gate::ability::Ability;
+    use crate::gate::route::{Access, UpstreamId};
+    use crate::identity::UserName;
+    use crate::listen::spec::{PlainLogin, Protocol};
+    use crate::tls::spec::MinVersion;
+
+    let file = folder("tests/config/ok-whole.yaml");
+    let settings = load(&file).unwrap();
+    let listeners: Vec<_> = settings
+        .listeners
+        .iter()
+        .map(|listener| listener.protocol)
+        .collect();
+    let plain = [PlainLogin::Accept, PlainLogin::Refuse].map(Protocol::Http);
+    assert_eq!(listeners, [Protocol::Https, plain[0], plain[1]]);
+    assert_eq!(settings.listeners[0].address.to_string(), "0.0.0.0:8443");
+    assert_eq!(settings.listeners[0].max_connections, 500);
+    let tls = settings.tls.unwrap();
+    assert_eq!(tls.cert, file.with_file_name("tls.crt"));
+    assert_eq!(tls.min_version, MinVersion::Tls12);
+    assert_eq!(settings.upstreams[1].authority(), "[::1]:9000");
+    let routes = settings.gate.routes.routes();
+    let labels: Vec<_> = routes.iter().map(|route| &*route.label).collect();
+    let hosts = "ui.example.com,*.plant.example/*";
+    assert_eq!(labels, ["/public/", "/files/", "/files/", hosts, "*"]);
+    assert_eq!(routes[1].upstream, UpstreamId(1));
+    assert_eq!(
+        routes[2].access,
+        Access::Can(["view", "edit"].map(Ability::new).into())
+    );
+    assert_eq!(routes[2].body_limit, Some(u64::MAX));
+    assert_eq!(routes[3].redirect.as_deref(), Some("/auth/login"));
+    let ralph = UserName::parse("ralph").unwrap();
+    let ralph = settings.gate.users.active(&ralph).unwrap();
+    let edit = [Ability::new("edit")];
+    assert_eq!(ralph.abilities.first_missing(&edit), None);
+    assert_eq!(ralph.display_name.as_deref(), Some("Ralph X"));
+    assert_ne!(ralph.credential_epoch, 0);
+    assert_eq!(settings.gate.own_pages.unwrap().logout, "/out");
+    assert_eq!(settings.login.unwrap().home, "/start");
+    assert!(settings.identity.is_empty());
+    assert_eq!(settings.limits.head.bytes, 16 << 10);
+    assert_eq!(settings.limits.body, 10 << 10);
+    assert_eq!(settings.timeouts.head, Duration::from_millis(500));
+    assert_eq!(settings.admin, Some("127.0.0.1:9901".parse().unwrap()));
+    assert_eq!((settings.threads, settings.max_sessions), (2, 1000));
+    assert_eq!(settings.drain_timeout, Duration::from_secs(86_400));
+    assert_eq!(settings.log_format, LogFormat::Json);
+}
+
+#[test]
+fn without_protected_routes_there_is_no_login_until_it_is_written() {
+    let open = "listeners: [{address: ':0', protocol: http}]\n\
+                upstreams: {a: {url: 'http://127.0.0.1'}}\n\
+                routes: [{public: true}]\n";
+    let settings = parse_text(open).unwrap();
+    assert!(settings.login.is_none() && settings.gate.own_pages.is_none());
+    let settings = parse_text(&format!("{open}login:\n")).unwrap();
+    assert_eq!(settings.login.unwrap().path, "/auth/login");
+    assert!(settings.gate.own_pages.is_some());
+}
+
+#[test]
 fn every_file_under_conf_loads() {
     for file in yaml_files(&folder("conf")) {
         if let Err(problems) = load(&file) {
             panic!("{problems}");
         }
+    }
+}
+
+// === Input that no sane person would write ===
+
+#[test]
+fn a_file_that_is_too_large_or_no_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |content: &[u8]| {
+        let file = folder.path().join("portcullis.yaml");
+        fs::write(&file, content).unwrap();
+        let problems = load(&file).unwrap_err().to_string();
+        problems.replace(&format!("{}/", folder.path().display()), "")
+    };
+    let large = vec![b'#'; 10 << 20];
+    assert_eq!(said(&large), "portcullis.yaml: larger than 4 MiB");
+    assert_eq!(said(b"a: \xff\xfe"), "portcullis.yaml: not a text in UTF-8");
+    let missing = load(&folder.path().join("nowhere.yaml")).unwrap_err();
+    assert!(
+        missing
+            .to_string()
+            .contains("nowhere.yaml: cannot be read: No such file")
+    );
+    assert!(load(folder.path()).is_err());
+}
+
+#[test]
+fn odd_yaml_is_a_problem_and_never_a_panic() {
+    let mut odd: Vec<String> = [
+        "~",
+        "null",
+        "5",
+        "\"text\"",
+        "[]",
+        "{}",
+        "---",
+        "...",
+        "--- ---",
+        "\0",
+        "\u{feff}",
+        "\t",
+        "!!binary aGk=",
+        "!x {a: b}",
+        "&a *a",
+        "*a",
+        "&a [*a]",
+        "{<<: *a}",
+        "<<: {<<: {<<: {}}}",
+        "<<: [[{}]]",
+        "? [a, b]\n: c",
+        "? {a: b}\n: c",
+        "~: x",
+        "1: x",
+        "true: x",
+        "1.5: x",
+        "'': x",
+        "listeners: &a [*a]",
+        "routes: [~, ~]",
+        "routes: {0: {can: view}}",
+        "users: {~: {}}",
+        "users: &u {a: *u}",
+        "users: .",
+        "users: /",
+        "users: ''",
+        "users: [a]",
+        "roles: [[user]]",
+        "roles: {user: [~]}",
+        "login: !!str",
+        "threads: 0x10",
+        "threads: .nan",
+        "threads: 1e400",
+        "threads: -0",
+        "threads: 99999999999999999999999",
+        "sessions: {idle: 1e3}",
+        "listeners: [{address: ''}]",
+        "upstreams: {a: {url: 'http://['}}",
+        "%YAML 9.9\n---\na: b",
+        "a: |\n  x\n y",
+        "a: 'x",
+        "a: \"\\x\"",
+        "a: b: c",
+        "- a\nb: c",
+        "{a: b, a: b}",
+        "${",
+        "${}: x",
+        "threads: ${",
+        "threads: \"${A:-${B:-1}}\"",
+        "threads: ${THREADS}}",
+    ]
+    .map(str::to_owned)
+    .into();
+    odd.push("[".repeat(100_000));
+    odd.push("{a: ".repeat(100_000));
+    odd.push("- ".repeat(100_000));
+    odd.push("x".repeat(1_000_000));
+    odd.push(format!("routes: [{}]", "[],".repeat(10_000)));
+    odd.push(format!("{}: x", "k".repeat(100_000)));
+    for text in odd {
+        let _ = parse_text(&text);
+    }
+}
+
+#[test]
+fn mistakes_without_end_are_reported_to_a_limit() {
+    let unknown: String = (0..1000)
+        .map(|number| format!("key{number}: x\n"))
+        .collect();
+    let problems = parse_text(&unknown).unwrap_err();
+    assert_eq!(problems.iter().len(), 201);
+    assert!(problems.to_string().contains("more than 200 mistakes"));
+}
+
+/// Damages working files at places chosen by a fixed sequence of numbers.
+#[test]
+fn damaged_files_are_a_problem_and_never_a_panic() {
+    const ROUNDS: usize = 2000;
+    const PIECES: [&str; 16] = [
+        "[", "]", "{", "}", ":", "- ", "\n", "\"", "'", "&a ", "*a", "<<: ", "!x ", "${", "~",
+        "\u{0}",
+    ];
+    let texts: Vec<String> = yaml_files(&folder("conf"))
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % limit as u64).unwrap()
+    };
+    for round in 0..ROUNDS {
+        let mut text: Vec<char> = texts[round % texts.len()].chars().collect();
+        for _ in 0..=below(4) {
+            let at = below(text.len().max(1));
+            match below(3) {
+                0 => drop(text.drain(at..text.len().min(at + 1))),
+                1 => drop(text.splice(at..at, PIECES[below(PIECES.len())].chars())),
+                _ => text.truncate(at),
+            }
+        }
+        let _ = parse_text(&text.into_iter().collect::<String>());
     }
 }

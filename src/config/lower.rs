@@ -86,9 +86,9 @@ pub fn lower(
     let has_login = login.is_some() || routes.iter().any(PlacedRoute::is_protected);
     let login = login::lower(login.unwrap_or_default(), &top.key("login"));
     warn_across_sections(&listeners, &upstreams, &users, &routes, top);
-    routes
-        .iter()
-        .for_each(|route| route.warn_of_own_page(has_login.then_some(&login)));
+    for route in &routes {
+        route.warn_of_own_page(has_login.then_some(&login));
+    }
     let (sessions, max_sessions) =
         sessions::lower(sessions.unwrap_or_default(), &top.key("sessions"));
     let (shutdown_delay, drain_timeout) =
@@ -159,27 +159,22 @@ fn choose<T: Copy>(word: Option<&str>, default: T, choices: &Choices<'_, T>, at:
 }
 
 fn choose_word<T: Copy>(word: &str, choices: &Choices<'_, T>, at: &At<'_>) -> Option<T> {
-    let available = choices
-        .iter()
-        .filter(|(_, choice)| choice.is_some())
-        .map(|(name, _)| *name);
+    let usable = choices.iter().filter(|(_, choice)| choice.is_some());
+    let usable: Vec<&str> = usable.map(|(name, _)| *name).collect();
     match choices.iter().find(|(name, _)| *name == word) {
         Some((_, Some(choice))) => return Some(*choice),
         Some((name, None)) => {
-            let available = available.collect::<Vec<_>>().join(" or ");
+            let usable = usable.join(" or ");
             at.problem(format!(
-                "{name} is not available in this version; use {available}"
+                "{name} is not available in this version; use {usable}"
             ));
         }
         None => {
             let got = at.quoted(word);
-            let expected = available.collect::<Vec<_>>().join(" or ");
-            let meant = closest(word, choices.iter().map(|(name, _)| *name));
+            let meant = closest(word, usable.iter().copied());
             let meant = meant.map(|name| format!("; did you mean {name:?}?"));
-            at.problem(format!(
-                "expected {expected}, got {got}{}",
-                meant.unwrap_or_default()
-            ));
+            let (expected, meant) = (usable.join(" or "), meant.unwrap_or_default());
+            at.problem(format!("expected {expected}, got {got}{meant}"));
         }
     }
     None
@@ -233,7 +228,7 @@ fn words(span: Duration) -> String {
     ];
     match units
         .iter()
-        .find(|(_, factor)| millis % factor == 0 && millis > 0)
+        .find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor))
     {
         Some((unit, factor)) => format!("{}{unit}", millis / factor),
         None if millis == 0 => "0s".into(),

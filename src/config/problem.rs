@@ -85,7 +85,10 @@ pub fn closest<'c>(
 ) -> Option<&'c str> {
     let wanted = written.to_lowercase();
     // A third of the letters may be wrong: enough for slips, too little for another word.
-    let most = wanted.chars().count().div_ceil(3).min(3);
+    let most = match wanted.chars().count() {
+        0 => return None,
+        letters => (letters / 3).clamp(1, 3),
+    };
     candidates
         .into_iter()
         .map(|candidate| {
@@ -149,6 +152,7 @@ mod tests {
             ("cna", Some("can")),
             ("method", Some("methods")),
             ("colour", None),
+            ("map", None),
             ("", None),
         ] {
             assert_eq!(closest(written, keys), expected, "{written}");

@@ -184,11 +184,11 @@ fn remove_keys_that_are_no_text(mapping: &mut Mapping, at: &At<'_>) {
             Value::Bool(flag) => flag.to_string(),
             Value::Number(number) => number.to_string(),
             _ => {
-                at.problem("a key is not a text");
+                at.problem("a key is not text");
                 return false;
             }
         };
-        let message = format!("a key must be a text; write it in quotes, as \"{written}\"");
+        let message = format!("a key must be text; write it in quotes, as \"{written}\"");
         at.key(&written).key_problem(message);
         false
     });
@@ -290,8 +290,8 @@ fn report_unknown_key(known: &[&str], at: &At<'_>) {
 
 fn expectation(expected: &str, found: &Value, at: &At<'_>) -> String {
     let (expected, hint) = match (expected, found) {
-        ("a string", Value::Bool(_) | Value::Number(_)) => ("a text", "; put it in quotes"),
-        ("a string", _) => ("a text", ""),
+        ("a string", Value::Bool(_) | Value::Number(_)) => ("text", "; put it in quotes"),
+        ("a string", _) => ("text", ""),
         _ => (expected, ""),
     };
     let found = match found {

@@ -151,8 +151,24 @@ impl<'de> Deserialize<'de> for Version {
 }
 
 /// One text, or a list of them. An item is `None` where what was written was refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OneOrMany(pub Vec<Option<String>>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OneOrMany {
+    /// A text without a list.
+    One(String),
+    /// A list.
+    Many(Vec<Option<String>>),
+}
+
+impl OneOrMany {
+    /// Whether it is a list with nothing in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Many(items) => items.is_empty(),
+        }
+    }
+}
 
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -166,11 +182,11 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![Some(text.into())]))
+                Ok(OneOrMany::One(text.into()))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<OneOrMany, A::Error> {
-                collect(list).map(OneOrMany)
+                collect(list).map(OneOrMany::Many)
             }
         }
 

@@ -22,7 +22,7 @@ pub enum Place {
     /// In the configuration.
     Here,
     /// In a file of their own, with the key that they are under, if any.
-    File(Document, Option<&'static str>),
+    File(Box<Document>, Option<&'static str>),
     /// In a file that is no YAML.
     BrokenFile(Problem),
 }
@@ -70,7 +70,7 @@ impl FoundUsers {
         };
         Self {
             entries,
-            place: Place::File(document, key),
+            place: Place::File(document.into(), key),
         }
     }
 }

@@ -457,6 +457,7 @@ mod tests {
         check(b"a: 1\nb: 2\r\n\r\n", Err(FieldError::BareLineFeed));
         check(b"a: 1\r\nb: 2\r\n\n", Err(FieldError::BareLineFeed));
         check(b"\na: 1\r\n\r\n", Err(FieldError::BareLineFeed));
+        check(b"a: 1\nb: 2\n\r\n", Err(FieldError::BareLineFeed));
         check(b"a: 1\rb: 2\r\n\r\n", Err(FieldError::BareCarriageReturn));
         check(b"a: 1\r\r\n\r\n", Err(FieldError::BareCarriageReturn));
     }
@@ -513,6 +514,7 @@ mod tests {
         assert!(fields.contains("x"));
         assert!(!fields.contains("Cooki"));
         assert!(!fields.is_empty());
+        assert!(Fields::default().is_empty());
         assert_eq!(fields.len(), 3);
     }
 

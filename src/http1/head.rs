@@ -1540,6 +1540,20 @@ mod tests {
     }
 
     #[test]
+    fn a_field_whose_name_is_only_as_long_decides_nothing() {
+        for name in [
+            "Date",
+            "Cookie",
+            "Accept-Charset",
+            "accept_charset",
+            "If-Modified-Since",
+        ] {
+            check_fields(&format!("{name}: close\r\n{name}: x\r\n"), NONE);
+        }
+        check_keep_alive("HTTP/1.1", "User-Agent: close\r\n", true);
+    }
+
+    #[test]
     fn a_framing_field_spelt_with_an_underscore_is_refused() {
         check_fields(
             "X_Content_Length: 5\r\nContent_Type: a\r\n_Host: b\r\n",
@@ -1779,6 +1793,7 @@ mod tests {
         assert_eq!(parse(size, 2), Ok(2));
         assert_eq!(parse(size - 1, 2), Err(HeadError::TooLarge));
         assert_eq!(parse(size, 1), Err(FieldError::TooMany.into()));
+        assert_eq!(parse("/abc".len(), 2), Err(HeadError::TooLarge));
         assert_eq!(parse(3, 2), Err(HeadError::RequestLineTooLong));
         check_http2(get("https://a/").method(&*"M".repeat(32)), true, NONE);
         let too_long = Err(HeadError::MethodTooLong);

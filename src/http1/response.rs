@@ -624,6 +624,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_whose_name_is_only_as_long_decides_nothing() {
+        let body = "Content-Length: 5\r\n";
+        let outcome = Ok((ResponseFraming::Length(5), KEPT));
+        check_fields(&format!("{body}User-Agent: close\r\n"), outcome);
+        check_fields(&format!("{body}Accept-Charset: 6\r\n"), outcome);
+        check_fields(&format!("{body}If-Modified-Since: chunked\r\n"), outcome);
+    }
+
+    #[test]
     fn some_responses_have_no_body_whatever_their_fields_say() {
         let sized = "Content-Length: 5\r\n\r\n";
         check_method(

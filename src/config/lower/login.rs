@@ -99,7 +99,7 @@ fn lower_realms(written: Option<OneOrMany>, at: &At<'_>) -> Vec<String> {
     let Some(written) = written else {
         return DEFAULT_REALMS.map(str::to_owned).into();
     };
-    if written.0.is_empty() {
+    if written.is_empty() {
         at.problem("an empty list; name a realm, or leave realms out");
     }
     at.texts(written)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::document::At;
 use crate::config::file::RolesFile;
-use crate::config::scalar::{Entries, Items};
+use crate::config::scalar::{Entries, Items, OneOrMany};
 use crate::gate::ability::{Ability, Roles};
 
 /// The roles as users and routes refer to them.
@@ -58,24 +58,24 @@ pub(super) fn lower(written: Option<RolesFile>, at: &At<'_>) -> KnownRoles {
 }
 
 fn lower_map(
-    written: Entries<crate::config::scalar::OneOrMany>,
+    written: Entries<OneOrMany>,
     at: &At<'_>,
     complete: &mut bool,
 ) -> BTreeMap<String, Vec<String>> {
     let mut roles = BTreeMap::new();
     for (at, role, items) in at.entries(written) {
         check_role_name(&role, &at, At::key_problem);
-        *complete &= items
-            .as_ref()
-            .is_some_and(|items| items.0.iter().all(Option::is_some));
-        let mut abilities = Vec::new();
-        for (at, item) in at.texts(items.unwrap_or_default()) {
-            if item.is_empty() {
-                at.problem("an ability without a name");
-            }
-            abilities.push(item);
+        let all_read = match &items {
+            None => false,
+            Some(OneOrMany::One(_)) => true,
+            Some(OneOrMany::Many(items)) => items.iter().all(Option::is_some),
+        };
+        *complete &= all_read;
+        let items = items.map(|items| at.texts(items)).unwrap_or_default();
+        for (at, _) in items.iter().filter(|(_, item)| item.is_empty()) {
+            at.problem("an ability without a name");
         }
-        roles.insert(role, abilities);
+        roles.insert(role, items.into_iter().map(|(_, item)| item).collect());
     }
     roles
 }

@@ -86,13 +86,15 @@ fn lower_one(
 
 /// `match` as it was written, after the hosts where there are any.
 fn label(pattern: Option<&str>, hosts: Option<OneOrMany>) -> Arc<str> {
-    let hosts: Vec<String> = hosts.unwrap_or_default().0.into_iter().flatten().collect();
-    let pattern = pattern.unwrap_or_default();
-    match (hosts.is_empty(), pattern) {
-        (true, "") => "*".into(),
-        (true, pattern) => pattern.into(),
-        (false, "") => format!("{}/*", hosts.join(",")).into(),
-        (false, pattern) => format!("{}{pattern}", hosts.join(",")).into(),
+    let hosts = match hosts {
+        None => String::new(),
+        Some(OneOrMany::One(host)) => host,
+        Some(OneOrMany::Many(hosts)) => hosts.into_iter().flatten().collect::<Vec<_>>().join(","),
+    };
+    match (hosts.as_str(), pattern.unwrap_or_default()) {
+        ("", "") => "*".into(),
+        (hosts, "") => format!("{hosts}/*").into(),
+        (hosts, pattern) => format!("{hosts}{pattern}").into(),
     }
 }
 
@@ -124,7 +126,7 @@ fn lower_access(
 }
 
 fn lower_abilities(written: OneOrMany, roles: &KnownRoles, at: &At<'_>) -> Option<Vec<Ability>> {
-    if written.0.is_empty() {
+    if written.is_empty() {
         at.problem("an empty list; name an ability, or write `public: true` instead of can");
         return None;
     }
@@ -177,7 +179,7 @@ fn lower_hosts(written: Option<OneOrMany>, at: &At<'_>) -> Option<HostPattern> {
     let Some(written) = written else {
         return (!at.is_refused()).then_some(HostPattern::Any);
     };
-    if written.0.is_empty() {
+    if written.is_empty() {
         at.problem("an empty list matches no host; leave host out to match every one");
         return None;
     }
@@ -198,7 +200,7 @@ fn lower_methods(written: Option<OneOrMany>, at: &At<'_>) -> Option<Methods> {
     let Some(written) = written else {
         return (!at.is_refused()).then_some(Methods::Any);
     };
-    if written.0.is_empty() {
+    if written.is_empty() {
         at.problem("an empty list takes no request; leave methods out to take every method");
         return None;
     }
@@ -282,7 +284,7 @@ impl PlacedRoute<'_> {
     /// `routes[1] (/a/)`.
     fn name(&self) -> String {
         let label = &self.route.label;
-        if self.at.is_private(label) {
+        if self.at.has_private(label) {
             return self.at.path().to_string();
         }
         format!("{} ({label})", self.at.path())

@@ -49,8 +49,8 @@ pub(super) fn lower(
     );
     let CertificateFile { cert, key } = only_certificate(certificates, &at)?;
     let at = at.key("certificates").item(0);
-    let cert = at.required("cert", cert, "the PEM file with the certificate");
-    let key = at.required("key", key, "the PEM file with the private key");
+    let cert = at.required("cert", cert, "name the PEM file with the certificate");
+    let key = at.required("key", key, "name the PEM file with the private key");
     Some(TlsSpec {
         cert: lower_path(&cert?, folder, &at.key("cert"))?,
         key: lower_path(&key?, folder, &at.key("key"))?,
@@ -77,7 +77,7 @@ fn only_certificate(
 
 fn lower_path(written: &str, folder: &Path, at: &At<'_>) -> Option<std::path::PathBuf> {
     if written.is_empty() {
-        at.problem("expected the path of a file, got an empty text");
+        at.problem("expected the path of a file, got nothing");
         return None;
     }
     Some(folder.join(written))

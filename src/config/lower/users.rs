@@ -85,9 +85,9 @@ fn lower_roles(
             .key_problem("roles is there too; put all of them there");
     }
     let mut names: Vec<String> = Vec::new();
-    let several = at.key("roles").texts(roles.unwrap_or_default());
+    let several = roles.map(|roles| at.key("roles").texts(roles));
     let single = role.map(|role| (at.key("role"), role));
-    for (at, name) in several.into_iter().chain(single) {
+    for (at, name) in several.into_iter().flatten().chain(single) {
         known.check_role(&name, &at);
         if !names.contains(&name) {
             names.push(name);

@@ -1,0 +1,318 @@
+//! A running gate: the built binary with a configuration of the test's own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{Connection, Curl};
+use super::eventually;
+
+/// The built binary.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+
+/// `view` is what `ralph` may; `ada` may `edit` too. Both have the password `correct horse`.
+pub const ROLES_AND_USERS: &str = r#"
+roles: {user: [view], administrator: [view, edit]}
+users:
+  ralph: {password: "$2b$04$HASH", roles: [user], email: ralph@example.com}
+  ada: {password: "$2b$04$HASH", roles: [administrator], name: "Ada Ä. L."}
+"#;
+
+pub const PASSWORD: &str = "correct horse";
+
+/// bcrypt at its lowest cost: the tests are about the gate, not about the hash.
+static HASH: LazyLock<String> = LazyLock::new(|| bcrypt::hash(PASSWORD, 4).unwrap());
+
+/// A self-signed certificate for localhost, made once for all tests.
+static CERTIFICATE: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-keyout", "tls.key", "-out", "tls.crt"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    folder
+});
+
+pub fn certificate() -> (PathBuf, PathBuf) {
+    let folder = CERTIFICATE.path();
+    (folder.join("tls.crt"), folder.join("tls.key"))
+}
+
+/// The routes that most tests use.
+pub const ROUTES: &str = r"
+routes:
+  - {match: /public/, public: true}
+  - {match: /admin/, can: edit}
+  - {match: /upload/, public: true, body_limit: 1KiB}
+  - {match: /read-only/, public: true, methods: [GET]}
+  - {can: view}
+";
+
+/// A gate in front of `backend` with [`ROUTES`] and [`ROLES_AND_USERS`].
+pub fn in_front_of(backend: SocketAddr) -> Gate {
+    with(backend, "")
+}
+
+/// The same, with more top-level configuration.
+pub fn with(backend: SocketAddr, more: &str) -> Gate {
+    let (cert, key) = certificate();
+    Gate::start(&format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
+         upstreams: {{backend: {{url: 'http://{backend}'}}}}\n\
+         admin: {{address: '127.0.0.1:0'}}\n\
+         threads: 2\n{ROUTES}{ROLES_AND_USERS}{more}",
+        cert.display(),
+        key.display(),
+    ))
+}
+
+/// A running gate; ends with the test.
+pub struct Gate {
+    child: Child,
+    /// The first listener.
+    pub address: SocketAddr,
+    /// The admin listener, where there is one.
+    pub admin: Option<SocketAddr>,
+    lines: Arc<Mutex<Vec<Value>>>,
+    errors: Arc<Mutex<String>>,
+    _folder: Option<TempDir>,
+}
+
+impl Gate {
+    /// Starts the binary with this configuration. `$2b$04$HASH` in it is the hash of [`PASSWORD`].
+    #[track_caller]
+    pub fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yaml");
+        std::fs::write(&file, config.replace("$2b$04$HASH", &HASH)).unwrap();
+        let mut gate = Self::start_file(&file, &[]);
+        gate._folder = Some(folder);
+        gate
+    }
+
+    /// Starts the binary with a file and environment variables.
+    #[track_caller]
+    pub fn start_file(file: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["run", "-c"]).arg(file);
+        command.envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// Starts a command that is a server of ours.
+    #[track_caller]
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let errors = Arc::new(Mutex::new(String::new()));
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        collect_lines(out, Arc::clone(&lines));
+        collect_text(err, Arc::clone(&errors));
+        let mut gate = Self {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+            admin: None,
+            lines,
+            errors,
+            _folder: None,
+        };
+        eventually("the gate is ready", || {
+            if let Some(status) = gate.child.try_wait().unwrap() {
+                panic!("it ended with {status}: {}", gate.errors());
+            }
+            gate.line("server.ready")
+        });
+        gate.address = gate.bound("listener.bound").unwrap();
+        gate.admin = gate.bound("admin.listening");
+        gate
+    }
+
+    fn bound(&self, event: &str) -> Option<SocketAddr> {
+        self.line(event).map(|line| address_of(&line))
+    }
+
+    /// All addresses of listeners, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let bound = |line: &&Value| line["event"] == "listener.bound";
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(bound)
+            .map(address_of)
+            .collect()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.port())
+    }
+
+    /// The first log line about `event`.
+    pub fn line(&self, event: &str) -> Option<Value> {
+        self.line_where(|line| line["event"] == event)
+    }
+
+    /// The first log line that fits.
+    pub fn line_where(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().find(|line| fits(line)).cloned()
+    }
+
+    /// Everything logged so far, as one text.
+    pub fn log(&self) -> String {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// What it wrote to standard error.
+    pub fn errors(&self) -> String {
+        self.errors.lock().unwrap().clone()
+    }
+
+    /// A TLS connection to it that speaks HTTP/1.1.
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        Connection::tls(self.address)
+    }
+
+    /// Sends bytes and gives back all that is answered until the gate closes or has answered one
+    /// request that asked for the end of the connection.
+    #[track_caller]
+    pub fn raw(&self, request: &[u8]) -> String {
+        let mut connection = self.connect();
+        connection.send(request);
+        connection.read_to_end()
+    }
+
+    /// curl, not minding who signed the certificate.
+    pub fn curl(&self) -> Curl {
+        Curl::new(self.port())
+    }
+
+    /// The session cookie of a new login.
+    #[track_caller]
+    pub fn log_in(&self, user: &str) -> String {
+        let body = format!(r#"{{"username":"{user}","password":"{PASSWORD}"}}"#);
+        let answer = self
+            .curl()
+            .args(["-H", "Content-Type: application/json", "-d", &body])
+            .get("/auth/login");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.session_cookie().unwrap()
+    }
+
+    /// The text of the metrics.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.admin.unwrap());
+        let got = Command::new("curl").args(["-s", &url]).output().unwrap();
+        String::from_utf8(got.stdout).unwrap()
+    }
+
+    /// Memory that is its own, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the gate ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Whether it is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        let status = self.child.wait().unwrap();
+        // An abort of the process is a defect, whatever the test was about.
+        assert!(
+            std::thread::panicking() || !matches!(status.signal(), Some(4 | 6 | 7 | 8 | 11)),
+            "the gate crashed: {status}: {}",
+            self.errors()
+        );
+        assert!(
+            std::thread::panicking() || !self.errors().contains("panicked"),
+            "a thread panicked: {}",
+            self.errors()
+        );
+        if std::thread::panicking() {
+            eprintln!("--- log\n{}--- errors\n{}", self.log(), self.errors());
+        }
+    }
+}
+
+fn address_of(line: &Value) -> SocketAddr {
+    let ip = line["server.address"].as_str().unwrap().parse().unwrap();
+    let port = line["server.port"].as_u64().unwrap();
+    SocketAddr::new(ip, u16::try_from(port).unwrap())
+}
+
+fn collect_lines(out: impl Read + Send + 'static, lines: Arc<Mutex<Vec<Value>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            // What is no JSON is kept as it is.
+            let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            lines.lock().unwrap().push(value);
+        }
+    });
+}
+
+fn collect_text(mut err: impl Read + Send + 'static, text: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = err.read(&mut bytes) {
+            let read = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            text.lock().unwrap().push_str(&read);
+        }
+    });
+}

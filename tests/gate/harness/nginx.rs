@@ -1,0 +1,88 @@
+//! A real nginx as the backend that nobody changes.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::{eventually, free_port};
+
+/// A running nginx; ends with the test.
+pub struct Nginx {
+    child: Child,
+    pub address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Nginx {
+    /// Serves the files of [`Nginx::write`], takes uploads below `/up/`, and answers `/whoami`
+    /// with the user it was told of.
+    #[track_caller]
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let root = folder.path().display();
+        std::fs::create_dir(folder.path().join("www")).unwrap();
+        std::fs::create_dir(folder.path().join("www/up")).unwrap();
+        let config = format!(
+            "daemon off; master_process off; worker_processes 1; pid {root}/pid;\n\
+             error_log {root}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{\n\
+               access_log off; client_max_body_size 0;\n\
+               client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
+               fastcgi_temp_path {root}/fcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
+               server {{\n\
+                 listen 127.0.0.1:{port}; root {root}/www;\n\
+                 location = /whoami {{ default_type text/plain;\n\
+                   return 200 'user=$http_x_forwarded_user groups=$http_x_forwarded_groups'; }}\n\
+                 location /nothing {{ return 204; }}\n\
+                 location /public/ {{ try_files $uri /index.html =404; }}\n\
+               }}\n\
+             }}\n"
+        );
+        let file = folder.path().join("nginx.conf");
+        std::fs::write(&file, config).unwrap();
+        std::fs::write(folder.path().join("www/index.html"), "<p>the backend</p>\n").unwrap();
+        let program = if std::path::Path::new("/usr/sbin/nginx").exists() {
+            "/usr/sbin/nginx"
+        } else {
+            "nginx"
+        };
+        let child = Command::new(program)
+            .args(["-e", "stderr", "-p"])
+            .arg(folder.path())
+            .arg("-c")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let nginx = Self {
+            child,
+            address,
+            folder,
+        };
+        eventually("nginx listens", || TcpStream::connect(address).ok());
+        nginx
+    }
+
+    /// Puts a file where it is served.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.folder.path().join("www").join(name), bytes).unwrap();
+    }
+
+    /// Makes a file of this size where it is served, without filling the disk.
+    pub fn write_sparse(&self, name: &str, size: u64) {
+        let file = std::fs::File::create(self.folder.path().join("www").join(name)).unwrap();
+        file.set_len(size).unwrap();
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

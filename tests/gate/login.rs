@@ -1,0 +1,354 @@
+//! Logging in and out: what people and programs do, and what attackers try.
+
+use crate::harness::backend::Backend;
+use crate::harness::client::Got;
+use crate::harness::eventually;
+use crate::harness::gate::{self, Gate, PASSWORD, in_front_of};
+use crate::harness::nginx::Nginx;
+
+/// Posts the login form as a browser would after having opened it; `change` may spoil it.
+fn post_form(gate: &Gate, fields: &[(&str, &str)]) -> Got {
+    let form = gate.curl().browser().get("/auth/login");
+    assert_eq!(form.status, 200);
+    let cookie = format!(
+        "Cookie: __Host-portcullis-login={}",
+        form.login_cookie().unwrap()
+    );
+    let csrf = format!("csrf={}", form.input("csrf"));
+    let mut curl = gate.curl().browser().header(&cookie);
+    curl = curl.args(["--data-urlencode", &csrf]);
+    for (name, value) in fields {
+        let field = format!("{name}={value}");
+        curl = curl.args(["--data-urlencode", &field]);
+    }
+    curl.get("/auth/login")
+}
+
+#[test]
+fn a_browser_is_sent_to_the_form_and_after_the_login_back_to_where_it_was() {
+    let nginx = Nginx::start();
+    let gate = in_front_of(nginx.address);
+    let sent = gate.curl().browser().get("/whoami?a=b&c=d");
+    assert_eq!(sent.status, 302);
+    let location = sent.field("location").unwrap();
+    assert_eq!(location, "/auth/login?rd=/whoami%3Fa%3Db%26c%3Dd");
+
+    let form = gate.curl().browser().get(location);
+    assert_eq!(
+        (form.status, form.input("rd").as_str()),
+        (200, "/whoami?a=b&amp;c=d")
+    );
+    assert!(
+        form.field("content-security-policy")
+            .unwrap()
+            .contains("frame-ancestors 'none'")
+    );
+    assert_eq!(form.field("cache-control"), Some("no-store"));
+
+    let rd = "/whoami?a=b&c=d";
+    let done = post_form(
+        &gate,
+        &[("username", "ralph"), ("password", PASSWORD), ("rd", rd)],
+    );
+    assert_eq!((done.status, done.field("location")), (303, Some(rd)));
+    let cookie = done.all("set-cookie")[0].to_owned();
+    for attribute in ["; Path=/", "; Secure", "; HttpOnly", "; SameSite=Lax"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains("Domain"), "{cookie}");
+
+    let page = gate.curl().session(&done.session_cookie().unwrap()).get(rd);
+    assert_eq!(
+        (page.status, page.body.as_str()),
+        (200, "user=ralph groups=user")
+    );
+}
+
+#[test]
+fn a_program_gets_a_401_it_can_read_and_logs_in_with_json() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let refused = gate.curl().get("/api");
+    assert_eq!(refused.status, 401);
+    assert_eq!(
+        refused.field("content-type"),
+        Some("application/problem+json")
+    );
+    let problem: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
+    assert_eq!(problem["status"], 401);
+    assert!(backend.seen().is_empty());
+
+    let session = gate.log_in("ralph");
+    assert_eq!(gate.curl().session(&session).get("/api").status, 200);
+    // A script in a page asks like a program, whatever it accepts.
+    let fetched = gate
+        .curl()
+        .browser()
+        .header("Sec-Fetch-Mode: cors")
+        .get("/api");
+    assert_eq!(fetched.status, 401);
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let answers = ["ralph", "nobody"].map(|user| {
+        let got = post_form(&gate, &[("username", user), ("password", "wrong")]);
+        assert_eq!(got.status, 401);
+        assert_eq!(got.session_cookie(), None);
+        // All that differs is what was typed and what is random.
+        let body = got
+            .body
+            .replace(user, "USER")
+            .replace(&got.input("csrf"), "TOKEN");
+        (body, got.all("www-authenticate").join(""))
+    });
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0].0.contains("Wrong user name or password."));
+    let failures = || gate.line_where(|line| line["event"] == "login.failure");
+    let line = eventually("the failure is logged", failures);
+    assert_eq!(line["auth.reason"], "bad_credentials");
+    // What was typed as a name may be a password: it is only written down where it is a user.
+    assert!(!gate.log().contains("nobody"));
+}
+
+#[test]
+fn a_form_without_our_token_logs_nobody_in() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let form = gate.curl().browser().get("/auth/login");
+    let (nonce, token) = (form.login_cookie().unwrap(), form.input("csrf"));
+    let other = gate.curl().browser().get("/auth/login");
+    let credentials = format!("username=ralph&password={}", PASSWORD.replace(' ', "+"));
+    let cookie = |nonce: &str| format!("Cookie: __Host-portcullis-login={nonce}");
+    let post = |cookie: &str, token: &str| {
+        let data = format!("{credentials}&csrf={token}");
+        gate.curl()
+            .header(cookie)
+            .args(["-d", &data])
+            .get("/auth/login")
+    };
+    let no_token = gate.curl().args(["-d", &credentials]).get("/auth/login");
+    let wrong_browser = post(&cookie(&other.login_cookie().unwrap()), &token);
+    let no_cookie = post("X: y", &token);
+    let forged = post(&cookie(&nonce), "ffffffff.AAAA");
+    for refused in [no_token, wrong_browser, no_cookie, forged] {
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert_eq!(refused.session_cookie(), None);
+    }
+    assert_eq!(post(&cookie(&nonce), &token).status, 303);
+}
+
+#[test]
+fn a_form_sent_by_another_site_is_refused_and_one_of_our_own_is_not() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let body = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
+    let post = |site: &str| {
+        let site = format!("Sec-Fetch-Site: {site}");
+        let json = "Content-Type: application/json";
+        gate.curl()
+            .header(&site)
+            .header(json)
+            .args(["-d", &body])
+            .get("/auth/login")
+            .status
+    };
+    assert_eq!(post("cross-site"), 403);
+    assert_eq!(post("same-site"), 403);
+    assert_eq!(post("same-origin"), 200);
+    // JSON without its media type could come from another site's form.
+    let plain = gate
+        .curl()
+        .header("Content-Type: text/plain")
+        .args(["-d", &body]);
+    assert_eq!(plain.get("/auth/login").status, 415);
+}
+
+#[test]
+fn a_login_leads_nowhere_but_to_this_site() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    for rd in [
+        "//evil",
+        "https:/evil",
+        "/\\evil",
+        "https://evil/",
+        "\\\\evil",
+        "/\t/evil",
+        "javascript:alert(1)",
+        "/auth/login",
+        "/auth/logout?x",
+        "",
+    ] {
+        let fields = [("username", "ralph"), ("password", PASSWORD), ("rd", rd)];
+        let done = post_form(&gate, &fields);
+        assert_eq!(
+            (done.status, done.field("location")),
+            (303, Some("/")),
+            "{rd:?}"
+        );
+        let shown = gate
+            .curl()
+            .args(["-G", "--data-urlencode", &format!("rd={rd}")]);
+        assert_eq!(shown.get("/auth/login").input("rd"), "/", "{rd:?}");
+    }
+    let fields = [
+        ("username", "ralph"),
+        ("password", PASSWORD),
+        ("rd", "/deep/page?x=1"),
+    ];
+    assert_eq!(
+        post_form(&gate, &fields).field("location"),
+        Some("/deep/page?x=1")
+    );
+}
+
+#[test]
+fn a_forged_or_doubled_cookie_proves_nothing() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let session = gate.log_in("ralph");
+    let status = |cookies: &str| {
+        gate.curl()
+            .header(&format!("Cookie: {cookies}"))
+            .get("/")
+            .status
+    };
+    let ours = format!("__Host-portcullis={session}");
+    assert_eq!(status(&ours), 200);
+    for forged in [
+        "__Host-portcullis=forged".to_owned(),
+        format!("__Host-portcullis={}", "A".repeat(43)),
+        format!("__Host-portcullis={}", session.to_lowercase()),
+        format!("__host-portcullis={session}"),
+        format!("portcullis={session}"),
+        format!("{ours}; {ours}"),
+        format!("{ours}x"),
+    ] {
+        assert_eq!(status(&forged), 401, "{forged}");
+    }
+}
+
+#[test]
+fn a_session_ends_at_once_with_its_logout() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let (session, other) = (gate.log_in("ralph"), gate.log_in("ralph"));
+    let page = gate.curl().browser().session(&session).get("/auth/logout");
+    assert!(page.body.contains("ralph"), "{page:?}");
+    let post = |token: &str| {
+        let token = format!("csrf={token}");
+        gate.curl()
+            .session(&session)
+            .args(["--data-urlencode", &token])
+            .get("/auth/logout")
+    };
+    assert_eq!(post("").status, 403);
+    let foreign = gate
+        .curl()
+        .browser()
+        .session(&other)
+        .get("/auth/logout")
+        .input("csrf");
+    assert_eq!(post(&foreign).status, 403);
+    assert_eq!(gate.curl().session(&session).get("/").status, 200);
+
+    let done = post(&page.input("csrf"));
+    assert_eq!(done.status, 200);
+    assert!(done.all("set-cookie")[0].contains("Max-Age=0"));
+    // On every thread, on new connections and old.
+    for _ in 0..8 {
+        assert_eq!(gate.curl().session(&session).get("/").status, 401);
+    }
+    assert_eq!(gate.curl().session(&other).get("/").status, 200);
+    let ended = || gate.line_where(|line| line["event"] == "session.end");
+    assert_eq!(eventually("the end is logged", ended)["user.name"], "ralph");
+}
+
+#[test]
+fn every_login_has_a_new_id_and_ends_the_one_before() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let first = gate.log_in("ralph");
+    let body = format!(r#"{{"username":"ada","password":"{PASSWORD}"}}"#);
+    let second = gate
+        .curl()
+        .session(&first)
+        .args(["-H", "Content-Type: application/json", "-d", &body])
+        .get("/auth/login")
+        .session_cookie()
+        .unwrap();
+    assert_ne!(first, second);
+    assert_eq!(gate.curl().session(&first).get("/").status, 401);
+    assert_eq!(gate.curl().session(&second).get("/").status, 200);
+}
+
+#[test]
+fn a_session_ends_when_it_is_not_used_and_when_it_is_old() {
+    let backend = Backend::start();
+    for limits in ["idle: 1s", "idle: 1s, lifetime: 1s"] {
+        let gate = gate::with(backend.address, &format!("sessions: {{{limits}}}\n"));
+        let session = gate.log_in("ralph");
+        assert_eq!(gate.curl().session(&session).get("/").status, 200);
+        // Looking again within a second does not count as use.
+        eventually("the session has ended", || {
+            (gate.curl().session(&session).get("/").status == 401).then_some(())
+        });
+    }
+}
+
+#[test]
+fn nothing_secret_is_written_down() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let session = gate.log_in("ralph");
+    gate.curl()
+        .session(&session)
+        .header("Authorization: Bearer topsecret")
+        .get("/page?token=topsecret");
+    let fields = [("username", "ralph"), ("password", "topsecret")];
+    post_form(&gate, &fields);
+    let page = || gate.line_where(|line| line["url.path"] == "/page");
+    let line = eventually("the request is logged", page);
+    assert_eq!(line["user.name"], "ralph");
+    assert_eq!(line["auth.decision"], "allow");
+    assert_eq!(line["http.route"], "*");
+    assert_eq!(line["upstream.name"], "backend");
+    let log = gate.log();
+    for secret in ["topsecret", PASSWORD, session.as_str(), "Bearer"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
+
+#[test]
+fn a_grpc_client_is_refused_in_its_own_way() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let call = |session: Option<&str>| {
+        let curl = gate.curl().args([
+            "--http2",
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: application/grpc",
+        ]);
+        match session {
+            Some(session) => curl.session(session),
+            None => curl,
+        }
+        .get("/admin/x")
+    };
+    let anonymous = call(None);
+    assert_eq!(
+        (anonymous.status, anonymous.field("grpc-status")),
+        (200, Some("16"))
+    );
+    let viewer = call(Some(&gate.log_in("ralph")));
+    assert_eq!(
+        (viewer.status, viewer.field("grpc-status")),
+        (200, Some("7"))
+    );
+    assert!(backend.seen().is_empty());
+}

@@ -1,0 +1,17 @@
+//! The built server, driven from outside by real clients in front of real backends.
+//!
+//! One binary, so that it is linked once. `harness` starts things; every other file is about one
+//! promise, and each test's name is the rule it holds.
+
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "the harness is a small library of its own"
+)]
+
+mod harness;
+
+mod headers;
+mod login;
+mod paths;
+mod smuggling;

@@ -1,8 +1,8 @@
 //! From the YAML file to domain types, every problem reported at once.
 //!
-//! `file` mirrors the YAML and holds no logic; `read` turns text into that mirror; `lower` turns
-//! the mirror into what the program runs on; `problem` says what is wrong and where. Nothing here
-//! binds, connects or changes anything.
+//! `file` mirrors the YAML and holds no logic; `read` and `shape` turn text into that mirror;
+//! `lower` turns the mirror into what the program runs on; `problem` says what is wrong and where.
+//! Nothing here binds, connects or changes anything.
 
 pub mod file;
 pub mod scalar;
@@ -10,6 +10,7 @@ pub mod scalar;
 pub mod expand;
 pub mod locate;
 pub mod read;
+pub mod shape;
 
 pub mod document;
 pub mod lower;
@@ -26,8 +27,9 @@ use std::path::{Path, PathBuf};
 use file::ConfigFile;
 use lower::{WrittenUsers, lower};
 use problem::Problems;
-use read::{Variables, fit, read_text, read_yaml};
+use read::{Variables, read_text, read_yaml};
 use settings::Settings;
+use shape::fit;
 use users::FoundUsers;
 
 /// Where a configuration comes from.

@@ -130,7 +130,8 @@ impl<'d> At<'d> {
             file: self.document.file.clone(),
             position: Some(position),
             path: self.path.to_string(),
-            message,
+            // One line, and nothing that a terminal would obey.
+            message: message.replace(char::is_control, "\u{fffd}"),
         }
     }
 

@@ -166,9 +166,10 @@ fn without_protected_routes_there_is_no_login_until_it_is_written() {
 #[test]
 fn every_file_under_conf_loads() {
     for file in yaml_files(&folder("conf")) {
-        if let Err(problems) = load(&file) {
-            panic!("{problems}");
-        }
+        let settings = load(&file).unwrap_or_else(|problems| panic!("{problems}"));
+        let expected = usize::from(file.ends_with("ioto.yaml"));
+        let warnings = settings.warnings;
+        assert_eq!(warnings.len(), expected, "{}: {warnings:?}", file.display());
     }
 }
 
@@ -268,6 +269,30 @@ fn odd_yaml_is_a_problem_and_never_a_panic() {
     odd.push(format!("{}: x", "k".repeat(100_000)));
     for text in odd {
         let _ = parse_text(&text);
+    }
+}
+
+#[test]
+fn what_would_take_too_long_is_refused() {
+    let said = |text: String| parse_text(&text).unwrap_err().to_string();
+    let roles: String = (0..1001)
+        .map(|number| format!("  role{number}: [role{}]\n", number + 1))
+        .collect();
+    assert!(said(format!("roles:\n{roles}")).contains("roles: more than 1000 roles"));
+    let routes = "  - {public: true}\n".repeat(10_001);
+    assert!(said(format!("routes:\n{routes}")).contains("routes: more than 10000 routes"));
+}
+
+#[test]
+fn what_is_said_is_one_line_without_control_characters() {
+    let text =
+        "login: {path: \"a\\e[31m\\n\"}\nroutes: [{host: \"\\e[31m\", can: x}]\n\"\\e\": x\n";
+    let problems = parse_text(text).unwrap_err();
+    for problem in problems.iter() {
+        assert!(
+            !problem.to_string().contains(char::is_control),
+            "{problem:?}"
+        );
     }
 }
 

@@ -82,17 +82,21 @@ impl FromIterator<Step> for KeyPath {
 
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 64;
         let plain = |c: char| c.is_alphanumeric() || "_-@+/<".contains(c);
         for (at, step) in self.0.iter().enumerate() {
             match step {
                 Step::Item(index) => write!(f, "[{index}]")?,
                 Step::Key(key) => {
                     f.write_str(if at == 0 { "" } else { "." })?;
-                    if !key.is_empty() && key.chars().all(plain) {
-                        f.write_str(key)?;
+                    let end = key.char_indices().nth(MOST).map(|(end, _)| end);
+                    let shown = &key[..end.unwrap_or(key.len())];
+                    if !shown.is_empty() && shown.chars().all(plain) {
+                        f.write_str(shown)?;
                     } else {
-                        write!(f, "{key:?}")?;
+                        write!(f, "{shown:?}")?;
                     }
+                    f.write_str(if end.is_some() { "…" } else { "" })?;
                 }
             }
         }
@@ -105,6 +109,7 @@ impl fmt::Display for KeyPath {
 pub struct Positions {
     root: Node,
     duplicate: Option<(KeyPath, Position)>,
+    second_document: Option<Position>,
     broken: Option<(Position, String)>,
 }
 
@@ -170,6 +175,10 @@ impl Positions {
         let mut scan = Scan::default();
         for event in Parser::new_from_str(text) {
             match event {
+                Ok((Event::DocumentStart(_), span)) if scan.root.is_some() => {
+                    scan.second_document = Some(Position::of(span.start));
+                    break;
+                }
                 Ok((event, span)) => scan.take(event, Position::of(span.start))?,
                 Err(error) => return scan.finish_broken(&error),
             }
@@ -198,6 +207,12 @@ impl Positions {
         self.duplicate.as_ref()
     }
 
+    /// Where a second document begins. It was not scanned.
+    #[must_use]
+    pub const fn second_document(&self) -> Option<Position> {
+        self.second_document
+    }
+
     /// Where the scan met a syntax error, and what it was. The YAML reader proper may see it
     /// otherwise; but what comes after this place was not held to the limits.
     #[must_use]
@@ -224,6 +239,7 @@ struct Scan {
     open: Vec<Open>,
     root: Option<Node>,
     duplicate: Option<(KeyPath, Position)>,
+    second_document: Option<Position>,
     /// How many values each anchor stands for.
     anchors: HashMap<usize, usize>,
 }
@@ -378,6 +394,7 @@ impl Scan {
         Positions {
             root: self.root.unwrap_or_else(nothing),
             duplicate: self.duplicate,
+            second_document: self.second_document,
             broken,
         }
     }

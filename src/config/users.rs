@@ -6,8 +6,9 @@ use super::Source;
 use super::document::{At, Document};
 use super::file::{UserFile, UsersSection, WrappedUsersFile};
 use super::problem::Problem;
-use super::read::{fit, read_text, read_yaml};
+use super::read::{read_text, read_yaml};
 use super::scalar::Entries;
+use super::shape::fit;
 
 /// The users as they are written, and where.
 pub struct FoundUsers {

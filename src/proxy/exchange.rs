@@ -22,7 +22,7 @@ pub enum BodyFailure {
 }
 
 /// The client went away, or takes no more of the answer. Nothing can be said to it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ClientGone;
 
 /// Where a request body comes from.

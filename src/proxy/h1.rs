@@ -234,7 +234,8 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
         limit: LINGER,
     };
     let answer = Answer::problem(status, detail, Audience::Other, &snapshot.pages, id);
-    drop(answer.send(false, id, &mut sink).await);
+    // A client that is gone already is told nothing.
+    let _told = answer.send(false, id, &mut sink).await;
 }
 
 // --- The request body ---

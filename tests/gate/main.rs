@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod forwarding;
 mod headers;
 mod login;
 mod paths;

@@ -1,5 +1,7 @@
 //! The section `listeners`.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use crate::config::document::At;
 use crate::config::file::ListenerFile;
 use crate::config::scalar::{Flag, Items};
@@ -11,13 +13,16 @@ use super::{address, choose, in_range};
 /// memory of a small device, and no browser population of one comes near.
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
+/// For an address with a problem, so that the listener's protocol still counts.
+const STAND_IN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 #[derive(Clone, Copy)]
 enum Word {
     Https,
     Http,
 }
 
-/// The listeners. Those with a problem are left out.
+/// The listeners. One with a problem still says what it speaks.
 pub(super) fn lower(written: Option<Items<ListenerFile>>, at: &At<'_>) -> Vec<ListenerSpec> {
     let missing = "say where to listen, as \"- address: 0.0.0.0:8443\"";
     let Some(written) = at.required("listeners", written, missing) else {
@@ -29,9 +34,7 @@ pub(super) fn lower(written: Option<Items<ListenerFile>>, at: &At<'_>) -> Vec<Li
     }
     let mut listeners: Vec<(At<'_>, ListenerSpec)> = Vec::new();
     for (at, listener) in at.items(written) {
-        let Some(spec) = lower_one(listener, &at) else {
-            continue;
-        };
+        let spec = lower_one(listener, &at);
         let same = |other: &&(At<'_>, ListenerSpec)| other.1.address == spec.address;
         if spec.address.port() != 0
             && let Some((other, _)) = listeners.iter().find(same)
@@ -45,7 +48,7 @@ pub(super) fn lower(written: Option<Items<ListenerFile>>, at: &At<'_>) -> Vec<Li
     listeners.into_iter().map(|(_, spec)| spec).collect()
 }
 
-fn lower_one(written: ListenerFile, at: &At<'_>) -> Option<ListenerSpec> {
+fn lower_one(written: ListenerFile, at: &At<'_>) -> ListenerSpec {
     let ListenerFile {
         address,
         protocol,
@@ -59,13 +62,16 @@ fn lower_one(written: ListenerFile, at: &At<'_>) -> Option<ListenerSpec> {
         1..=1_000_000,
         &at.key("max_connections"),
     );
-    let address = at.required("address", address, "write host:port, as 0.0.0.0:8443")?;
-    Some(ListenerSpec {
-        address: address::lower(&address, &at.key("address"))?,
-        name: address.into(),
+    let written = at.required("address", address, "write host:port, as 0.0.0.0:8443");
+    let address = written
+        .as_deref()
+        .and_then(|written| address::lower(written, &at.key("address")));
+    ListenerSpec {
+        name: written.unwrap_or_default().into(),
+        address: address.unwrap_or(STAND_IN),
         protocol,
         max_connections,
-    })
+    }
 }
 
 fn lower_protocol(written: Option<String>, plain_login: Option<Flag>, at: &At<'_>) -> Protocol {

@@ -33,20 +33,33 @@ impl KnownRoles {
         }
         let named = at.quoted(ability.as_str());
         let known = self.roles.ability_names();
-        let meant = match known.is_empty() {
-            true => "; add it to a role in the section roles".into(),
-            false => at.suggestion(ability.as_str(), known),
+        let meant = if known.is_empty() {
+            "; add it to a role in the section roles".into()
+        } else {
+            at.suggestion(ability.as_str(), known)
         };
         at.problem(format!("no role grants {named}{meant}"));
     }
 }
 
+/// The most roles accepted. Inheritance is followed through all of them.
+const MAX_ROLES: usize = 1000;
+
 /// The roles, in whichever of the three shapes they are written.
 pub(super) fn lower(written: Option<RolesFile>, at: &At<'_>) -> KnownRoles {
     let at = at.key("roles");
+    let count = match &written {
+        None => 0,
+        Some(RolesFile::Map(map)) => map.0.len(),
+        Some(RolesFile::Ladder(roles)) => roles.len(),
+    };
+    if count > MAX_ROLES {
+        at.problem(format!("more than {MAX_ROLES} roles"));
+        at.refuse();
+    }
     // What was refused as a whole, or in part, may hold any name.
     let mut complete = !at.is_refused();
-    let roles = match written {
+    let roles = match written.filter(|_| complete) {
         None => Roles::default(),
         Some(RolesFile::Map(map)) => Roles::from_map(&lower_map(map, &at, &mut complete)),
         Some(RolesFile::Ladder(roles)) => {

@@ -13,6 +13,9 @@ use super::login::{Login, lower_site_path};
 use super::roles::KnownRoles;
 use super::upstreams::Upstreams;
 
+/// The most routes accepted: each is compared with those before it.
+const MAX_ROUTES: usize = 10_000;
+
 /// A route and its place, for what is checked across routes.
 pub(super) struct PlacedRoute<'d> {
     at: At<'d>,
@@ -32,8 +35,13 @@ pub(super) fn lower<'d>(
         return Vec::new();
     };
     let at = at.key("routes");
-    if written.0.is_empty() {
-        at.problem(format!("none; {hint}"));
+    match written.0.len() {
+        0 => at.problem(format!("none; {hint}")),
+        1..=MAX_ROUTES => {}
+        _ => {
+            at.problem(format!("more than {MAX_ROUTES} routes"));
+            return Vec::new();
+        }
     }
     let mut routes: Vec<PlacedRoute<'d>> = Vec::new();
     for (at, route) in at.items(written) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::locate::{KeyPath, Position, Positions, Step};
 use super::problem::{Problem, by_position, closest};
 use super::scalar::{Entries, Items, OneOrMany};
+use crate::password::stored::StoredPassword;
 
 /// One file while it is read.
 #[derive(Debug)]
@@ -182,10 +183,14 @@ impl<'d> At<'d> {
             .any(|private| !private.is_empty() && text.contains(private))
     }
 
-    /// `text` in quotes as messages may repeat it: a variable is named, its value is not told.
+    /// `text` in quotes as messages may repeat it: a variable is named, its value is not told, and
+    /// neither is a password hash, wherever it was put.
     #[must_use]
     pub fn quoted(&self, text: &str) -> String {
         const MOST: usize = 80;
+        if StoredPassword::parse(text).is_ok() {
+            return "a password hash".into();
+        }
         let findings = self.document.findings.borrow();
         let text = findings.private.get(text).map_or(text, String::as_str);
         match text.char_indices().nth(MOST) {

@@ -125,7 +125,7 @@ fn kind(found: &Value, at: &At<'_>) -> String {
         Value::Bool(_) | Value::Number(_) if is_secret(at) => "something else".into(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
-        Value::String(_) => "a text".into(),
+        Value::String(_) => "text".into(),
         Value::Sequence(_) => "the list […]".into(),
         Value::Mapping(_) | Value::Tagged(_) => "the mapping {…}".into(),
     }

@@ -189,9 +189,8 @@ fn neither_direction_blocks_the_other_when_both_are_larger_than_every_buffer() {
             if String::from_utf8_lossy(&head).contains("Expect:") {
                 stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
             }
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nConnection: close\r\n\r\n"
-            );
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nConnection: close\r\n\r\n");
             stream.write_all(answer.as_bytes()).unwrap();
             let mut back = stream.try_clone().unwrap();
             drop(std::io::copy(&mut stream.take(SIZE), &mut back));
@@ -206,13 +205,23 @@ fn neither_direction_blocks_the_other_when_both_are_larger_than_every_buffer() {
     for version in ["--http1.1", "--http2"] {
         let got = gate
             .curl()
-            .args([version, "-T", up.to_str().unwrap(), "-o", down.to_str().unwrap()])
+            .args([
+                version,
+                "-T",
+                up.to_str().unwrap(),
+                "-o",
+                down.to_str().unwrap(),
+            ])
             .args(["-w", "HTTP/x %{http_code}\r\n\r\n"])
             .session(&session)
             .get("/echo");
         assert_eq!((got.status, got.exit), (200, 0), "{version}: {got:?}");
         let all = std::fs::read(&down).unwrap();
-        assert!(all.ends_with(&bytes), "{version}: {} bytes came back", all.len());
+        assert!(
+            all.ends_with(&bytes),
+            "{version}: {} bytes came back",
+            all.len()
+        );
     }
 }
 

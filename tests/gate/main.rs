@@ -16,3 +16,4 @@ mod headers;
 mod login;
 mod paths;
 mod smuggling;
+mod structure;

@@ -76,8 +76,8 @@ const METHOD_OVERRIDES: &[&str] = &[
     "x-method-override",
 ];
 
-/// Whether a client may not send this field to a backend. `_` counts as `-`: CGI and WSGI cannot
-/// tell them apart.
+/// Whether a client may not send this field to a backend. Everything but letters and digits counts
+/// as `-`: CGI and WSGI cannot tell `_` from it, and some servers fold the other signs too.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     let mut folded = [0u8; 32];
@@ -85,8 +85,8 @@ pub fn is_reserved(name: &str) -> bool {
     let length = name.len().min(folded.len());
     for (folded, byte) in folded.iter_mut().zip(name.bytes()) {
         *folded = match byte {
-            b'_' => b'-',
-            byte => byte.to_ascii_lowercase(),
+            byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+            _ => b'-',
         };
     }
     let folded = &folded[..length];
@@ -102,6 +102,13 @@ pub fn is_reserved(name: &str) -> bool {
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+fn is_method_override(name: &str) -> bool {
+    is_one_of(
+        &name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+        METHOD_OVERRIDES,
+    )
 }
 
 fn is_nominated(fields: &Fields, name: &str) -> bool {
@@ -155,7 +162,7 @@ impl UpstreamRequest<'_> {
             let dropped = is_one_of(name, HOP_BY_HOP)
                 || is_one_of(name, REWRITTEN)
                 || is_reserved(name)
-                || (restricted && is_one_of(&name.replace('_', "-"), METHOD_OVERRIDES))
+                || (restricted && is_method_override(name))
                 || (!traced && is_one_of(name, &["traceparent", "tracestate"]))
                 || (nominates && is_nominated(fields, name));
             if !dropped {
@@ -307,6 +314,8 @@ mod tests {
             "Forwarded",
             "X-Auth-Request-Email",
             "Remote_User",
+            "X.Forwarded.User",
+            "x~forwarded!user",
             "ssl-client-verify",
             "X_SSL_Client_DN",
             "Client-Cert",

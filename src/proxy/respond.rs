@@ -247,15 +247,16 @@ impl Refused<'_> {
     }
 
     fn login_needed(&self, redirect: Option<&str>) -> Answer {
-        let page = redirect.or(self.login.map(|login| login.path.as_str()));
+        let page = redirect.or_else(|| self.login.map(|login| login.path.as_str()));
         let audience = Audience::of(self.head);
         if let (Audience::Browser, Some(page)) = (audience, page) {
             // After anything but a read, GET is the only sensible way on (RFC 9110 section
             // 15.4.4), and the target of a form is no place to come back to.
             return match self.head.method().as_str() {
                 "GET" | "HEAD" => {
-                    let location = format!("{page}?rd={}", pages::encode_query(self.head.target()));
-                    Answer::redirect(StatusCode::FOUND, location)
+                    let join = if page.contains('?') { '&' } else { '?' };
+                    let rd = pages::encode_query(self.head.target());
+                    Answer::redirect(StatusCode::FOUND, format!("{page}{join}rd={rd}"))
                 }
                 _ => Answer::redirect(StatusCode::SEE_OTHER, page.to_owned()),
             };

@@ -44,7 +44,7 @@ enum Command {
     Check(ConfigFile),
     /// Show it at work: a backend, a certificate and a user made up on the spot.
     Demo(demo::DemoArgs),
-    /// Make a password hash, or add or change a user in a users file.
+    // What it says of itself stands at its arguments.
     #[command(alias = "pass")]
     Passwd(passwd::PasswdArgs),
 }

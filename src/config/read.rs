@@ -145,6 +145,10 @@ fn expand_in_place(text: &mut String, at: &At<'_>, variables: Variables<'_>) -> 
     match expand(text, variables) {
         Ok(Expanded::Unchanged) => true,
         Ok(Expanded::Public(expanded)) => {
+            // An empty text that nobody wrote as such is told apart from one that was meant.
+            if expanded.is_empty() {
+                at.keep_private(&expanded, text.clone());
+            }
             *text = expanded;
             true
         }

@@ -20,33 +20,27 @@ use super::problem::closest;
 /// The most mistakes in the shape of one file that are reported at once.
 const MAX_MISTAKES: usize = 200;
 
-/// Reads `value` as a `T`, recording every unknown key and every value of the wrong kind. When
-/// nothing can be made of it, the whole place is refused and the default returned.
-pub fn fit<T: DeserializeOwned + Default>(value: &mut Value, at: &At<'_>) -> T {
+/// Reads `value`, a whole document, as a `T`, recording every unknown key and every value of the
+/// wrong kind. When nothing can be made of it, all of it is refused and the default returned.
+pub fn fit<T: DeserializeOwned + Default>(value: &mut Value, top: &At<'_>) -> T {
     for _ in 0..MAX_MISTAKES {
         let error = match serde_path_to_error::deserialize(Node(value)) {
             Ok(fitted) => return fitted,
             Err(error) => error,
         };
         let path = key_path(error.path()).unwrap_or_default();
-        let place = at.go(at
-            .path()
-            .steps()
-            .iter()
-            .chain(path.steps())
-            .cloned()
-            .collect());
         let misfit = error.inner();
-        misfit.report(node_at(value, &path).unwrap_or(value), &place);
+        let found = node_at(value, &path).unwrap_or(value);
+        misfit.report(found, &top.go(path.clone()));
         if !cut_out(value, &path, misfit) {
-            at.refuse();
+            top.refuse();
             return T::default();
         }
     }
-    at.problem(format!(
+    top.problem(format!(
         "there are more than {MAX_MISTAKES} mistakes; the rest is not shown"
     ));
-    at.refuse();
+    top.refuse();
     T::default()
 }
 
@@ -107,14 +101,11 @@ fn report_unknown_key(known: &[&str], at: &At<'_>) {
     };
     at.key_problem(format!("unknown key; did you mean {meant:?}?"));
     // What was meant is not missing, only misspelt.
-    let (_, parent) = at
-        .path()
-        .steps()
-        .split_last()
-        .unwrap_or((&Step::Item(0), &[]));
-    let meant = Step::Key(meant.into());
-    at.go(parent.iter().cloned().chain([meant]).collect())
-        .refuse();
+    if let Some((_, parent)) = at.path().steps().split_last() {
+        let meant = Step::Key(meant.into());
+        let path = parent.iter().cloned().chain([meant]).collect();
+        at.go(path).refuse();
+    }
 }
 
 /// What a value of the wrong kind is called. Its text is not repeated: where a user was expected it

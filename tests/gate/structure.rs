@@ -45,7 +45,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("boring", &["tls"]),
     ("pingora_core", &["listen", "proxy", "tls", "server"]),
-    ("httparse", &["http1"]),
     ("prometheus", &["observe", "server"]),
     ("serde_yaml", &["config", "cli"]),
     ("saphyr_parser", &["config"]),

@@ -30,20 +30,19 @@ pub(super) fn lower(written: SessionsFile, at: &At<'_>) -> (SessionPolicy, usize
         idle: span_within(idle, default.idle, range.clone(), &at.key("idle")),
         lifetime: span_within(lifetime, default.lifetime, range, &at.key("lifetime")),
     };
-    if policy.idle > policy.lifetime {
-        let message = format!(
-            "longer than the lifetime, which is {}",
-            words(policy.lifetime)
-        );
-        // A default that is longer than what was written is that one's fault.
-        at.key(if idle.is_some() { "idle" } else { "lifetime" })
-            .problem(match idle {
-                Some(_) => message,
-                None => format!(
-                    "shorter than the idle time, which is {}",
-                    words(policy.idle)
-                ),
-            });
+    match idle {
+        _ if policy.idle <= policy.lifetime => {}
+        Some(_) => {
+            let lifetime = words(policy.lifetime);
+            at.key("idle")
+                .problem(format!("longer than the lifetime, which is {lifetime}"));
+        }
+        // A default that is too long for what was written is the fault of what was written.
+        None => {
+            let idle = words(policy.idle);
+            at.key("lifetime")
+                .problem(format!("shorter than the idle time, which is {idle}"));
+        }
     }
     let max = in_range(max, DEFAULT_MAX, 1..=10_000_000, &at.key("max"));
     (policy, max)

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_yaml::Value;
 
-use super::edit::{Change, EditError, Users, edit, entry, flow_list};
+use super::edit::{Change, EditError, edit, entry, flow_list};
 use super::users_file::FIRST_LINE;
 use super::*;
 

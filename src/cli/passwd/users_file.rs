@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use super::PasswdError;
-use super::edit::{Change, EditError, Layout, Users, WRAPPER, edit, entry, key_text};
+use super::edit::{Change, EditError, Layout, WRAPPER, edit, key_text};
 use crate::identity::UserName;
 use crate::password::stored::StoredPassword;
 

@@ -237,11 +237,26 @@ impl Server {
     async fn until_signal(&self) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => self.drain(&mut terminate, &mut interrupt).await,
-            _ = interrupt.recv() => self.say("server.stop", "SIGINT"),
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {
+                    self.drain(&mut terminate, &mut interrupt).await;
+                    return Ok(());
+                }
+                _ = interrupt.recv() => {
+                    self.say("server.stop", "SIGINT");
+                    return Ok(());
+                }
+                // Unhandled, it would end the process, and people send it to mean "reload".
+                _ = hangup.recv() => {
+                    let log = &self.shared.log;
+                    let line = log.line(Level::Warn, "config.reload");
+                    let message = "this version cannot reload; restart it to apply changes";
+                    log.audit(line.text("reason", "SIGHUP").text("message", message));
+                }
+            }
         }
-        Ok(())
     }
 
     /// Not ready, then no new connections, then the end of those that are open, or of patience.

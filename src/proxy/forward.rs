@@ -5,7 +5,7 @@
 //! it has read everything, or echo while it reads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -349,6 +349,11 @@ impl Receive<'_> {
         answer.begin(head.status());
         for (name, value) in answer_fields(head) {
             answer.field(name, value);
+        }
+        if !head.fields().contains("date") {
+            // RFC 9110 section 6.6.1 asks this of whoever forwards and has a clock.
+            let now = httpdate::fmt_http_date(SystemTime::now());
+            answer.field("Date", now.as_bytes());
         }
         answer.field("X-Request-Id", self.request_id.as_bytes());
         answer.ready(match head.framing() {

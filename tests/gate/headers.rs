@@ -197,6 +197,7 @@ fn fields_about_one_connection_end_with_it_in_both_directions() {
         .get("/public/");
     assert_eq!((got.status, got.body.as_str()), (200, "ok"));
     assert_eq!(got.field("x-end"), Some("kept"));
+    assert!(got.field("date").is_some());
     for gone in ["keep-alive", "x-hop", "proxy-authenticate", "connection"] {
         assert_eq!(got.field(gone), None, "{gone}");
     }

@@ -123,30 +123,13 @@ mod tests {
 
     use super::ability::{Ability, Roles};
     use super::request::PresentedSession;
-    use super::route::{Access, HostPattern, Methods, PathPattern, Route, UpstreamId};
+    use super::route::{Access, route};
     use super::session::{Session, SessionDigest};
     use super::users::User;
     use super::*;
     use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 
     const NOW: Timestamp = Timestamp(1_000_000);
-
-    fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
-        Route {
-            label: pattern.into(),
-            hosts: HostPattern::Any,
-            pattern: PathPattern::parse(pattern).unwrap(),
-            methods: if methods.is_empty() {
-                Methods::Any
-            } else {
-                Methods::Only(methods.iter().map(ToString::to_string).collect())
-            },
-            access,
-            upstream: UpstreamId(0),
-            body_limit: None,
-            redirect: None,
-        }
-    }
 
     fn user(name: &str, role: &str, disabled: bool) -> User {
         let items = [

@@ -413,26 +413,28 @@ impl RouteTable {
     }
 }
 
+/// A route for tests of this folder: by pattern and methods, to the first upstream.
+#[cfg(test)]
+pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
+    Route {
+        label: pattern.into(),
+        hosts: HostPattern::Any,
+        pattern: PathPattern::parse(pattern).unwrap(),
+        methods: if methods.is_empty() {
+            Methods::Any
+        } else {
+            Methods::Only(methods.iter().map(ToString::to_string).collect())
+        },
+        access,
+        upstream: UpstreamId(0),
+        body_limit: None,
+        redirect: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
-        Route {
-            label: pattern.into(),
-            hosts: HostPattern::Any,
-            pattern: PathPattern::parse(pattern).unwrap(),
-            methods: if methods.is_empty() {
-                Methods::Any
-            } else {
-                Methods::Only(methods.iter().map(ToString::to_string).collect())
-            },
-            access,
-            upstream: UpstreamId(0),
-            body_limit: None,
-            redirect: None,
-        }
-    }
 
     fn can(ability: &str) -> Access {
         Access::Can(vec![Ability::new(ability)])

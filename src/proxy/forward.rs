@@ -167,10 +167,12 @@ enum Reusable {
     No,
 }
 
+/// For requests without a body: everything has left with the head.
+static SENT: AtomicBool = AtomicBool::new(true);
+
 struct Exchange<'e> {
     head: &'e [u8],
     framing: RequestFraming,
-    expects_continue: bool,
     receive: Receive<'e>,
     write_limit: Duration,
 }
@@ -180,12 +182,13 @@ impl<'e> Exchange<'e> {
         Self {
             head,
             framing: request.head.framing(),
-            expects_continue: request.head.expects_continue(),
             receive: Receive {
                 method: request.head.method(),
                 request_id: request.request_id.as_str(),
+                expects_continue: request.head.expects_continue(),
                 read_limit: request.upstream.read_timeout,
                 started: Instant::now(),
+                sent_whole: &SENT,
                 report,
             },
             write_limit: request.upstream.write_timeout,
@@ -193,29 +196,29 @@ impl<'e> Exchange<'e> {
     }
 
     async fn run<B: BodySource, A: AnswerSink>(
-        mut self,
+        self,
         connection: &mut UpstreamConnection,
         body: &mut Upload<'_, B>,
         answer: &mut A,
     ) -> Result<Reusable, ForwardFailure> {
         let UpstreamConnection { io, buffer } = connection;
+        let mut receive = self.receive;
         if body.has_ended() {
             send(io, self.head, self.write_limit).await?;
-            return self.receive.run(io, buffer, answer, None).await;
+            return receive.run(io, buffer, answer).await;
         }
         let sent_whole = AtomicBool::new(false);
+        receive.sent_whole = &sent_whole;
         let (mut read, mut write) = tokio::io::split(io);
         let upload = send_with_body(
             &mut write,
             self.head,
             self.framing,
-            self.expects_continue,
+            receive.expects_continue,
             body,
             self.write_limit,
         );
-        let download = self
-            .receive
-            .run(&mut read, buffer, answer, Some(&sent_whole));
+        let download = receive.run(&mut read, buffer, answer);
         tokio::pin!(upload, download);
         tokio::select! {
             biased;
@@ -287,25 +290,25 @@ async fn send_with_body<B: BodySource>(
 struct Receive<'e> {
     method: &'e Method,
     request_id: &'e str,
+    expects_continue: bool,
     read_limit: Duration,
     started: Instant,
+    /// Whether all of the request has left.
+    sent_whole: &'e AtomicBool,
     report: &'e mut Forwarded,
 }
 
 impl Receive<'_> {
-    /// `sent_whole` says, where the request has a body, whether all of it has left.
     async fn run<A: AnswerSink>(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
         buffer: &mut ReadBuffer,
         answer: &mut A,
-        sent_whole: Option<&AtomicBool>,
     ) -> Result<Reusable, ForwardFailure> {
         let head = self.final_head(io, buffer, answer).await?;
         self.report.first_byte = Some(self.started.elapsed());
         self.report.status = Some(head.status());
-        let incomplete = || sent_whole.is_some_and(|sent| !sent.load(Ordering::Relaxed));
-        if incomplete() {
+        if !self.is_sent() {
             answer.close_after();
         }
         self.begin(&head, answer);
@@ -314,12 +317,16 @@ impl Receive<'_> {
         answer
             .finish(ReadBuffer::trailers(&mut decoder).as_ref())
             .await?;
-        let clean = head.keep_alive() && buffer.is_empty() && !incomplete();
+        let clean = head.keep_alive() && buffer.is_empty() && self.is_sent();
         Ok(if clean { Reusable::Yes } else { Reusable::No })
     }
 
+    fn is_sent(&self) -> bool {
+        self.sent_whole.load(Ordering::Relaxed)
+    }
+
     /// The head of the final answer. Interim ones are dropped, but for the one that the client
-    /// may be waiting for.
+    /// waits for.
     async fn final_head<A: AnswerSink>(
         &self,
         io: &mut (impl AsyncRead + Unpin),
@@ -327,22 +334,41 @@ impl Receive<'_> {
         answer: &mut A,
     ) -> Result<ResponseHead, ForwardFailure> {
         for _ in 0..MAX_INTERIM {
-            let head = tokio::select! {
-                biased;
-                head = buffer.response_head(io, self.method, &ANSWER_LIMITS, self.read_limit) => {
-                    head.map_err(head_failure)?
-                }
-                () = answer.gone() => return Err(ForwardFailure::ClientGone),
-            };
+            let head = self.next_head(io, buffer, answer).await?;
             match head.status() {
                 // We never ask for another protocol, so nobody may switch to one.
                 StatusCode::SWITCHING_PROTOCOLS => break,
-                StatusCode::CONTINUE => answer.send_continue().await?,
+                StatusCode::CONTINUE if self.expects_continue => answer.send_continue().await?,
                 status if status.is_informational() => {}
                 _ => return Ok(head),
             }
         }
         Err(ForwardFailure::BadAnswer(ReadError::ClosedInHead))
+    }
+
+    /// A backend may wait for the whole request before it answers, and a large body may take long
+    /// to send: its time to answer is counted from the end of the request. (The body has limits of
+    /// its own, on both sides.)
+    async fn next_head<A: AnswerSink>(
+        &self,
+        io: &mut (impl AsyncRead + Unpin),
+        buffer: &mut ReadBuffer,
+        answer: &mut A,
+    ) -> Result<ResponseHead, ForwardFailure> {
+        loop {
+            let was_sent = self.is_sent();
+            let head = tokio::select! {
+                biased;
+                head = buffer.response_head(io, self.method, &ANSWER_LIMITS, self.read_limit) => {
+                    head
+                }
+                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+            };
+            match head {
+                Err(ReadError::TooSlow) if !was_sent => {}
+                head => return head.map_err(head_failure),
+            }
+        }
     }
 
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
@@ -378,6 +404,7 @@ impl Receive<'_> {
             None => answer.flush().await?,
         }
         loop {
+            let was_sent = self.is_sent();
             let piece = tokio::select! {
                 biased;
                 piece = buffer.body(io, decoder, self.read_limit) => piece,
@@ -386,6 +413,7 @@ impl Receive<'_> {
             match piece {
                 Ok(Some(piece)) => self.pass(piece, answer).await?,
                 Ok(None) => return Ok(()),
+                Err(ReadError::TooSlow) if !was_sent => {}
                 Err(ReadError::TooSlow) => return Err(ForwardFailure::TooSlow),
                 Err(error) => return Err(ForwardFailure::CutShort(error)),
             }

@@ -476,6 +476,21 @@ fn a_backend_that_takes_too_long_is_504() {
 }
 
 #[test]
+fn a_backend_has_its_time_to_answer_from_the_end_of_a_long_upload() {
+    let backend = Backend::start();
+    let gate = one_thread(backend.address, ", read_timeout: 500ms");
+    let mut client = gate.connect();
+    client.send(b"PUT /up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n");
+    // Three times what the backend has: the pieces come in time, so nothing is late.
+    for _ in 0..10 {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        client.send(b"x");
+    }
+    assert_eq!(status_of(&client.read_answer()), 200);
+    assert_eq!(backend.only().body.len(), 10);
+}
+
+#[test]
 fn an_idle_connection_is_used_again_and_replaced_when_the_backend_has_closed_it() {
     // Says that it keeps the connection, and closes it after the first request on it.
     let backend = Backend::answering(|request, stream| {

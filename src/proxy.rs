@@ -37,7 +37,7 @@ use crate::password::pool::HashPool;
 use crate::store::secret::FormKey;
 use crate::store::{SessionStore, Sessions};
 use client::{ClientFacts, SessionsAccepted};
-use exchange::{AnswerSink, BodyFailure, BodySource, Upload};
+use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
 use forward::{ForwardFailure, forward};
 use headers::UpstreamRequest;
 use login::OwnExchange;
@@ -46,7 +46,7 @@ use record::Record;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use spec::{ClientTimeouts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
-use upstream::UpstreamPool;
+use upstream::{ConnectFailure, UpstreamPool};
 
 /// What a request is served by. A request sees one snapshot from start to end; a reload swaps it
 /// whole.
@@ -301,9 +301,15 @@ impl<'r> Request<'r> {
                 "The request body cannot be read."
             }
             ForwardFailure::TooSlow => "The service behind this gate took too long to answer.",
+            ForwardFailure::Connect(ConnectFailure::Full) => {
+                "The service behind this gate has too much to do. Try again in a moment."
+            }
             _ => "The service behind this gate cannot be reached.",
         };
-        let problem = self.problem(failure.status(), detail);
+        let mut problem = self.problem(failure.status(), detail);
+        if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+            problem = problem.with("Retry-After", "1");
+        }
         if self.send(problem, body, answer, record).await.is_err() {
             answer.abort();
         }
@@ -349,6 +355,6 @@ fn declared_length(head: &RequestHead) -> u64 {
 /// another request. A client that waits for 100 Continue will not send it at all, or will: nobody
 /// can tell what comes next on that connection.
 fn is_small(head: &RequestHead) -> bool {
-    matches!(head.framing(), RequestFraming::Length(length) if length <= h1::MAX_DISCARD)
+    matches!(head.framing(), RequestFraming::Length(length) if length <= MAX_DISCARD)
         && !head.expects_continue()
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -160,11 +161,14 @@ impl Server {
         log: Logger,
     ) -> Result<Self, StartError> {
         let open = Arc::new(OpenConnections::default());
+        let threads_wanted = settings.threads;
+        let wanted = descriptors_wanted(&settings);
         let (listeners, sockets) = bind_all(&settings, acceptor, &open)?;
         let runtime = runtime()?;
         let admin = bind_admin(settings.admin, &runtime)?;
         let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
         let shared = Arc::new(shared(settings, log)?);
+        raise_descriptor_limit(wanted, &shared.log);
         for listener in &listeners {
             announce(&shared, listener);
         }
@@ -176,7 +180,7 @@ impl Server {
         for (at, sockets) in sockets.into_iter().enumerate() {
             let worker = Worker {
                 shared: Arc::clone(&shared),
-                pool: UpstreamPool::new(Arc::clone(&connector)),
+                pool: UpstreamPool::new(Arc::clone(&connector), threads_wanted),
                 draining: draining.subscribe(),
             };
             let accepts = listeners.iter().cloned().zip(sockets).collect();
@@ -225,10 +229,10 @@ impl Server {
                 .line(Level::Info, "admin.listening")
                 .text("server.address", &admin.ip().to_string())
                 .value("server.port", admin.port());
-            self.shared.log.audit(line);
+            self.shared.log.note(line);
         }
         let line = self.shared.log.line(Level::Info, "server.ready");
-        self.shared.log.audit(line);
+        self.shared.log.note(line);
         self.runtime.block_on(self.until_signal())?;
         self.end();
         Ok(())
@@ -253,7 +257,7 @@ impl Server {
                     let log = &self.shared.log;
                     let line = log.line(Level::Warn, "config.reload");
                     let message = "this version cannot reload; restart it to apply changes";
-                    log.audit(line.text("reason", "SIGHUP").text("message", message));
+                    log.note(line.text("reason", "SIGHUP").text("message", message));
                 }
             }
         }
@@ -278,7 +282,7 @@ impl Server {
             let line = log
                 .line(Level::Warn, "server.cut_off")
                 .value("connections", self.open.count());
-            log.audit(line);
+            log.note(line);
         }
     }
 
@@ -292,7 +296,7 @@ impl Server {
 
     fn say(&self, event: &str, reason: &str) {
         let log = &self.shared.log;
-        log.audit(log.line(Level::Info, event).text("reason", reason));
+        log.note(log.line(Level::Info, event).text("reason", reason));
     }
 
     fn end(self) {
@@ -302,7 +306,7 @@ impl Server {
             drop(thread.join());
         }
         let log = &self.shared.log;
-        log.audit(log.line(Level::Info, "server.stopped"));
+        log.note(log.line(Level::Info, "server.stopped"));
         log.flush(LAST_LINES);
     }
 }
@@ -340,6 +344,44 @@ fn bind_all(
     Ok((listeners, by_thread))
 }
 
+/// What all connections that the configuration allows would take, with some for files and probes.
+fn descriptors_wanted(settings: &Settings) -> u64 {
+    const OTHERS: usize = 256;
+    let clients = settings.listeners.iter().map(|it| it.max_connections);
+    let backends = settings.upstreams.iter().map(|it| it.max_requests);
+    clients
+        .chain(backends)
+        .sum::<usize>()
+        .saturating_add(OTHERS) as u64
+}
+
+/// Takes as many file descriptors as the system allows: the usual soft limit of 1024 is there for
+/// programs that use `select`, and a gate that runs out of them answers nobody.
+fn raise_descriptor_limit(wanted: u64, log: &Logger) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    let allowed = if raised.is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    // `None` is no limit.
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        let message = format!(
+            "{allowed} file descriptors are allowed, and all configured connections together need \
+             {wanted}; raise the limit (ulimit -n, LimitNOFILE=) or lower max_connections"
+        );
+        let line = log.line(Level::Warn, "config.warning");
+        log.note(line.text("message", &message));
+    }
+}
+
 fn bind_admin(
     address: Option<SocketAddr>,
     runtime: &Runtime,
@@ -365,7 +407,7 @@ fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
     }
     for warning in &settings.warnings {
         let line = log.line(Level::Warn, "config.warning");
-        log.audit(line.text("message", warning));
+        log.note(line.text("message", warning));
     }
     // Half the cores, so that a rush of logins leaves room for what is forwarded.
     let hashing = NonZeroUsize::new(settings.threads / 2).unwrap_or(NonZeroUsize::MIN);
@@ -408,7 +450,7 @@ fn announce(shared: &Shared, listener: &Listener) {
         .text("server.address", &listener.address.ip().to_string())
         .value("server.port", listener.address.port())
         .text("protocol", protocol);
-    shared.log.audit(line);
+    shared.log.note(line);
 }
 
 // --- Threads ---

@@ -112,6 +112,8 @@ pub struct UpstreamFile {
     pub write_timeout: Option<Span>,
     /// How long an unused connection is kept. Default: `55s`.
     pub idle_timeout: Option<Span>,
+    /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
+    pub max_requests: Option<Number>,
 }
 
 /// The section `roles`, in one of its two forms.

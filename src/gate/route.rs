@@ -5,8 +5,13 @@
 //! no later, laxer route is asked. That is on purpose: `{match: /admin/, methods: [GET], can: edit}`
 //! must not let a DELETE fall through to the catch-all.
 //!
+//! A backend may take a path for another one: ignore its case, a slash or dots at its end, or what
+//! follows an encoded `?`. So a path is also looked up folded that way, and where an earlier and
+//! narrower protected route covers it then, that route has to be satisfied too.
+//!
 //! Look-up costs a hash per path segment, not a comparison per route.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +70,24 @@ impl PathPattern {
             (Self::Folder(folder), Self::Exact(path) | Self::Folder(path)) => below(folder, path),
         }
     }
+}
+
+/// A path as the most forgiving backend reads it: without what follows an encoded `?` or `#`,
+/// without spaces and dots at the end of a segment (Windows), without a slash at the end, and
+/// without case (by way of upper case, since some letters only meet there).
+fn fold(path: &str) -> Cow<'_, str> {
+    let plain =
+        |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && !b"?#. ".contains(&byte);
+    if path.bytes().all(plain) {
+        return path.trim_end_matches('/').into();
+    }
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let segments = path
+        .split('/')
+        .map(|segment| segment.trim_end_matches([' ', '.']));
+    let joined = segments.collect::<Vec<_>>().join("/");
+    let joined = joined.trim_end_matches('/');
+    joined.to_uppercase().to_lowercase().into()
 }
 
 /// Whether `path` is `folder` or lies in it.
@@ -255,8 +278,7 @@ pub enum Found<'t> {
     Route {
         /// Where the request goes, and the first to be satisfied.
         route: &'t Arc<Route>,
-        /// An earlier protected route that covers the path when case is ignored: a backend that
-        /// ignores case would serve the protected page, so its abilities are needed too.
+        /// An earlier protected route that covers the path folded, whose abilities are needed too.
         also: Option<&'t Arc<Route>>,
     },
     /// The path is known, the method is not taken there. The methods that are.
@@ -275,10 +297,13 @@ pub enum Found<'t> {
 pub struct RouteTable {
     routes: Vec<Arc<Route>>,
     as_written: PathIndex,
-    lower_case: PathIndex,
+    folded: PathIndex,
     /// Of each route, all routes with the same host and path, in order, itself included.
     same_place: Vec<Arc<[usize]>>,
-    has_upper_case: bool,
+    /// Of each route, how narrow it is: the length of its folded path, 0 for all paths.
+    narrowness: Vec<usize>,
+    /// Whether some pattern differs from its folded form.
+    folds_patterns: bool,
 }
 
 /// Routes by path: indices into the table, ascending.
@@ -341,15 +366,19 @@ impl RouteTable {
             .map(|route| Arc::clone(&places[&(&route.hosts, &route.pattern)]))
             .collect();
         drop(places);
-        let upper = |route: &Arc<Route>| {
-            let pattern = route.pattern.to_string();
-            pattern != pattern.to_lowercase()
+        let folded = |route: &Arc<Route>| match &route.pattern {
+            PathPattern::Any => (0, false),
+            PathPattern::Exact(path) | PathPattern::Folder(path) => {
+                let folded = fold(path);
+                (1 + folded.len(), folded != *path)
+            }
         };
         Self {
             as_written: PathIndex::build(&routes, str::to_owned),
-            lower_case: PathIndex::build(&routes, str::to_lowercase),
+            folded: PathIndex::build(&routes, |path| fold(path).into_owned()),
             same_place,
-            has_upper_case: routes.iter().any(upper),
+            narrowness: routes.iter().map(|route| folded(route).0).collect(),
+            folds_patterns: routes.iter().any(|route| folded(route).1),
             routes,
         }
     }
@@ -372,9 +401,15 @@ impl RouteTable {
         let place = &self.same_place[first];
         let takes = |at: &&usize| self.routes[**at].methods.allow(method);
         match place.iter().find(takes) {
-            Some(&at) => Found::Route {
-                route: &self.routes[at],
-                also: self.protected_in_other_case(path, at, on_host),
+            Some(&at) => match self.covered_when_folded(path, at, method, on_host) {
+                Ok(also) => Found::Route {
+                    route: &self.routes[at],
+                    also,
+                },
+                Err(refusing) => Found::MethodNotAllowed {
+                    route: &self.routes[refusing],
+                    allow: self.allowed_methods(&self.same_place[refusing]),
+                },
             },
             None => Found::MethodNotAllowed {
                 route: &self.routes[first],
@@ -383,25 +418,41 @@ impl RouteTable {
         }
     }
 
-    fn protected_in_other_case(
+    /// The protected route, before `chosen` and narrower, that covers the path when it is folded.
+    ///
+    /// # Errors
+    /// A route that covers it then and, with its siblings, does not take the method.
+    fn covered_when_folded(
         &self,
         path: &str,
         chosen: usize,
+        method: &str,
         on_host: impl Fn(usize) -> bool,
-    ) -> Option<&Arc<Route>> {
-        if !self.has_upper_case && !path.chars().any(char::is_uppercase) {
-            return None;
+    ) -> Result<Option<&Arc<Route>>, usize> {
+        let folded = fold(path);
+        if folded == path && !self.folds_patterns {
+            return Ok(None);
         }
-        let protected = |at: usize| {
-            at < chosen && on_host(at) && matches!(self.routes[at].access, Access::Can(_))
+        let narrower =
+            |at: usize| at < chosen && on_host(at) && self.narrowness[at] > self.narrowness[chosen];
+        let takes = |place: usize| {
+            let siblings = self.same_place[place].iter().copied();
+            siblings
+                .filter(|&at| self.routes[at].methods.allow(method))
+                .map(|at| &self.routes[at])
+                .next()
         };
-        let at = self.lower_case.first(&path.to_lowercase(), protected)?;
-        let covers_as_written = match &self.routes[at].pattern {
-            PathPattern::Any => true,
-            PathPattern::Exact(exact) => exact == path,
-            PathPattern::Folder(folder) => below(folder, path),
-        };
-        (!covers_as_written).then(|| &self.routes[at])
+        if let Some(first) = self.folded.first(&folded, narrower)
+            && takes(first).is_none()
+        {
+            return Err(first);
+        }
+        let protected =
+            |at: usize| narrower(at) && matches!(self.routes[at].access, Access::Can(_));
+        match self.folded.first(&folded, protected) {
+            None => Ok(None),
+            Some(at) => takes(at).map(Some).ok_or(at),
+        }
     }
 
     fn allowed_methods(&self, place: &[usize]) -> String {
@@ -544,6 +595,51 @@ mod tests {
         ]);
         check(&upper, None, "GET", "/admin/x", " + /Admin/");
         check(&upper, None, "GET", "/Admin/x", "/Admin/");
+    }
+
+    #[test]
+    fn a_protected_path_in_any_spelling_a_backend_may_forgive_needs_its_abilities_too() {
+        let table = RouteTable::new(vec![
+            route("/settings", &[], can("edit")),
+            route("/split/", &["GET"], can("view")),
+            Route {
+                label: "/split/ w".into(),
+                ..route("/split/", &["POST"], can("edit"))
+            },
+            route("", &[], can("view")),
+        ]);
+        check(&table, None, "GET", "/settings", "/settings");
+        for path in [
+            "/settings/",
+            "/settings%20",
+            "/settings.",
+            "/settings%3fx",
+            "/settings%23x",
+            "/SETTINGS/",
+            "/%C5%BFettings",
+        ] {
+            check(&table, None, "GET", path, " + /settings");
+        }
+        check(&table, None, "GET", "/settings2", "");
+        check(&table, None, "GET", "/settings/x", "");
+        check(&table, None, "GET", "/split%20/x", " + /split/");
+        check(&table, None, "POST", "/SPLIT/x", " + /split/ w");
+        check(&table, None, "DELETE", "/SPLIT/x", "405 GET, HEAD, POST");
+        check(&table, None, "DELETE", "/split/x", "405 GET, HEAD, POST");
+    }
+
+    #[test]
+    fn routes_that_differ_by_case_only_are_each_their_own() {
+        let table = RouteTable::new(vec![
+            route("/Docs/", &[], can("edit")),
+            route("/docs/", &[], can("view")),
+            route("/x", &[], can("edit")),
+            route("/x/", &[], Access::Public),
+        ]);
+        check(&table, None, "GET", "/docs/a", "/docs/");
+        check(&table, None, "GET", "/Docs/a", "/Docs/");
+        check(&table, None, "GET", "/x/", "/x/");
+        check(&table, None, "GET", "/x", "/x");
     }
 
     #[test]

@@ -307,12 +307,19 @@ impl RequestLine {
 fn end_of_method(head: &[u8]) -> Result<Option<usize>, HeadError> {
     let window = &head[..head.len().min(LONGEST_METHOD + 1)];
     match window.iter().position(|byte| !is_token(*byte)) {
+        _ if has_lower_case(window) => Err(HeadError::MethodCase),
         None if window.len() > LONGEST_METHOD => Err(HeadError::MethodTooLong),
         None => Ok(None),
         Some(0) if head[0] == b'\r' => Err(HeadError::LeadingEmptyLine),
         Some(end) if end > 0 && head[end] == b' ' => Ok(Some(end)),
         Some(end) => Err(misplaced(head[end], HeadError::Method)),
     }
+}
+
+/// Whether a lower-case letter stands in the word at the front.
+fn has_lower_case(head: &[u8]) -> bool {
+    let mut word = head.iter().take_while(|byte| is_token(**byte));
+    word.any(u8::is_ascii_lowercase)
 }
 
 fn end_of_target(head: &[u8], start: usize) -> Result<Option<usize>, HeadError> {
@@ -428,6 +435,9 @@ impl<'a> Meaning<'a> {
             }
             10 if named(b"connection") => {
                 self.connection.add(value);
+                if self.connection.options > MOST_OPTIONS {
+                    return Err(HeadError::TooManyOptions);
+                }
                 Ok(())
             }
             14 if named(b"content-length") => once(
@@ -481,13 +491,18 @@ impl<'a> Meaning<'a> {
 pub(super) struct Connection {
     close: bool,
     keep_alive: bool,
+    options: usize,
 }
+
+/// More than any client sends. Each is looked for among all fields when they are forwarded.
+const MOST_OPTIONS: usize = 32;
 
 impl Connection {
     pub(super) fn add(&mut self, value: &[u8]) {
         for option in list_elements(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.options += 1;
         }
     }
 
@@ -645,6 +660,9 @@ fn check_http2_size(parts: &http::request::Parts, limits: &HeadLimits) -> Result
     if parts.method.as_str().len() > LONGEST_METHOD {
         return Err(HeadError::MethodTooLong);
     }
+    if has_lower_case(parts.method.as_str().as_bytes()) {
+        return Err(HeadError::MethodCase);
+    }
     if target > limits.bytes {
         return Err(HeadError::RequestLineTooLong);
     }
@@ -703,6 +721,10 @@ pub enum HeadError {
     /// The first word is longer than any method.
     #[error("a method of more than 32 bytes")]
     MethodTooLong,
+    /// Methods are told apart by case (RFC 9110, 9.1), but some backends ignore it: `delete` would
+    /// pass a rule about DELETE and be one. No method in use has lower-case letters.
+    #[error("a method with lower-case letters")]
+    MethodCase,
     /// The request line has not three parts with one space between them.
     #[error("the request line is not `method target HTTP/1.1`")]
     RequestLine,
@@ -772,6 +794,9 @@ pub enum HeadError {
     /// `Connection` or the like in HTTP/2.
     #[error("a connection-specific field in an HTTP/2 request")]
     ConnectionField,
+    /// More names in `Connection` than anybody has use for.
+    #[error("more than {MOST_OPTIONS} options in Connection")]
+    TooManyOptions,
     /// `te` with anything but `trailers` in HTTP/2.
     #[error("TE is not `trailers` in an HTTP/2 request")]
     Te,
@@ -791,10 +816,13 @@ impl HeadError {
             Self::TooLarge | Self::Field(FieldError::TooMany | FieldError::TooLarge) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
-            Self::MethodTooLong | Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::MethodTooLong | Self::MethodCase | Self::TransferCoding => {
+                StatusCode::NOT_IMPLEMENTED
+            }
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Field(_)
             | Self::LeadingEmptyLine
+            | Self::TooManyOptions
             | Self::Method
             | Self::RequestLine
             | Self::Target
@@ -843,6 +871,8 @@ impl HeadError {
             | Self::LengthWithoutBody => true,
             Self::Method
             | Self::MethodTooLong
+            | Self::MethodCase
+            | Self::TooManyOptions
             | Self::RequestLineTooLong
             | Self::Version
             | Self::TargetForm
@@ -1050,7 +1080,8 @@ mod tests {
         assert_eq!(refused(b" "), HeadError::Method);
         assert_eq!(refused(b"\r"), HeadError::LeadingEmptyLine);
         assert_eq!(refused(b"\n"), FieldError::BareLineFeed.into());
-        assert_eq!(refused(b"SSH-2.0-OpenSSH_9.6\r"), HeadError::Method);
+        assert_eq!(refused(b"SSH-2.0-X_9.6\r"), HeadError::Method);
+        assert_eq!(refused(b"SSH-2.0-Op"), HeadError::MethodCase);
         assert_eq!(refused(b"GET\n"), FieldError::BareLineFeed.into());
         assert_eq!(refused(b"GET  "), HeadError::RequestLine);
         assert_eq!(refused(b"GET /\r"), HeadError::RequestLine);
@@ -1176,7 +1207,8 @@ mod tests {
     #[test]
     fn the_method_is_a_token() {
         check_target("GET", "/", Ok("/"));
-        check_target("get", "/", Ok("/"));
+        check_target("get", "/", Err(HeadError::MethodCase));
+        check_target("DELETe", "/", Err(HeadError::MethodCase));
         check_target("M-SEARCH", "/", Ok("/"));
         check_target("G(T", "/", Err(HeadError::Method));
         check_target("G\0T", "/", Err(HeadError::Method));
@@ -1587,6 +1619,20 @@ mod tests {
     }
 
     #[test]
+    fn connection_options_are_few() {
+        let head = |options: usize| {
+            let options = vec!["a"; options].join(",");
+            format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n")
+        };
+        let parse = |options| {
+            let mut buffer = BytesMut::from(head(options).as_bytes());
+            RequestHead::parse(&mut buffer, &HeadLimits::default()).map(|head| head.is_some())
+        };
+        assert_eq!(parse(32), Ok(true));
+        assert_eq!(parse(33), Err(HeadError::TooManyOptions));
+    }
+
+    #[test]
     fn http_1_0_closes_the_connection_unless_told_to_keep_it() {
         check_keep_alive("HTTP/1.0", "", false);
         check_keep_alive("HTTP/1.0", "Connection: Keep-Alive\r\n", true);
@@ -1798,6 +1844,8 @@ mod tests {
         check_http2(get("https://a/").method(&*"M".repeat(32)), true, NONE);
         let too_long = Err(HeadError::MethodTooLong);
         check_http2(get("https://a/").method(&*"M".repeat(33)), true, too_long);
+        let lower = Err(HeadError::MethodCase);
+        check_http2(get("https://a/").method("delete"), true, lower);
     }
 
     #[test]

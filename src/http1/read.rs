@@ -20,6 +20,9 @@ use super::response::{ResponseError, ResponseHead};
 /// How much is read from a connection at once: a TLS record.
 const READ_SIZE: usize = 16 << 10;
 
+/// Pieces of a body below this are joined.
+const SMALL: usize = 2 << 10;
+
 /// Bytes that were read from a connection and not yet used.
 #[derive(Debug, Default)]
 pub struct ReadBuffer(BytesMut);
@@ -178,10 +181,27 @@ impl ReadBuffer {
         decoder: &mut BodyDecoder,
     ) -> Result<Option<Option<Bytes>>, BodyError> {
         Ok(match decoder.decode(&mut self.0)? {
-            Decoded::Data(piece) => Some(Some(piece)),
+            Decoded::Data(piece) => Some(Some(self.gather(decoder, piece))),
             Decoded::End => Some(None),
             Decoded::NeedMore => None,
         })
+    }
+
+    /// Joins small pieces that are here already: a body in chunks of a byte each would otherwise
+    /// cost a write, and a TLS record, for every one of them.
+    fn gather(&mut self, decoder: &mut BodyDecoder, first: Bytes) -> Bytes {
+        if first.len() >= SMALL || self.0.is_empty() {
+            return first;
+        }
+        let mut gathered = BytesMut::from(&first[..]);
+        while gathered.len() < READ_SIZE {
+            // The end, and an error, are found again by the next call.
+            match decoder.decode(&mut self.0) {
+                Ok(Decoded::Data(piece)) => gathered.extend_from_slice(&piece),
+                Ok(Decoded::End | Decoded::NeedMore) | Err(_) => break,
+            }
+        }
+        gathered.freeze()
     }
 
     /// Trailers that came after a chunked body.

@@ -129,23 +129,26 @@ impl Listener {
     ) -> io::Result<()> {
         let socket = TcpListener::from_std(socket)?;
         let mut draining = worker.draining.clone();
+        let mut complaint = Complaint::default();
         loop {
-            // The slot comes first: a connection that is not accepted waits in the kernel.
-            let slot = tokio::select! {
-                biased;
-                _ = draining.wait_for(|draining| *draining) => break,
-                slot = Arc::clone(&self.slots).acquire_owned() => slot,
-            };
-            let Ok(slot) = slot else { return Ok(()) };
             let accepted = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => break,
                 accepted = socket.accept() => accepted,
             };
-            match accepted {
-                Ok((tcp, peer)) => self.spawn(&worker, tcp, peer, slot),
-                Err(error) => self.accept_failed(&worker, &error).await,
-            }
+            let (tcp, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.accept_failed(&worker, &error, &mut complaint).await;
+                    continue;
+                }
+            };
+            // A full listener takes no further connection here until one ends; the kernel holds
+            // those that come meanwhile. (Waiting for the slot first would leave slots with the
+            // threads that have nothing to accept.)
+            let slot = Arc::clone(&self.slots).acquire_owned().await;
+            let Ok(slot) = slot else { return Ok(()) };
+            self.spawn(&worker, tcp, peer, slot);
         }
         self.accept_waiting(&socket, &worker).await;
         Ok(())
@@ -161,18 +164,19 @@ impl Listener {
         }
     }
 
-    async fn accept_failed(&self, worker: &Worker, error: &io::Error) {
+    async fn accept_failed(&self, worker: &Worker, error: &io::Error, complaint: &mut Complaint) {
         // A client that gave up before it was accepted costs nothing.
         if error.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
-        let line = worker
-            .shared
-            .log
-            .line(Level::Error, "listener.accept_error")
-            .text("listener", &self.spec.name)
-            .text("error.message", &error.to_string());
-        worker.shared.log.access(line);
+        if complaint.is_due() {
+            let log = &worker.shared.log;
+            let line = log
+                .line(Level::Error, "listener.accept_error")
+                .text("listener", &self.spec.name)
+                .text("error.message", &error.to_string());
+            log.note(line);
+        }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
@@ -201,6 +205,22 @@ impl Listener {
             }
             drop((open, active, slot));
         });
+    }
+}
+
+/// Keeps a lasting trouble from filling the log.
+#[derive(Default)]
+struct Complaint(Option<Instant>);
+
+impl Complaint {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    fn is_due(&mut self) -> bool {
+        let due = self.0.is_none_or(|last| last.elapsed() >= Self::EVERY);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
     }
 }
 

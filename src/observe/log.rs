@@ -1,22 +1,26 @@
 //! Log lines: one JSON object each, or text for people; written by a thread of their own.
 //!
-//! Field names follow OpenTelemetry. A forwarding thread never waits for the disk: access lines
-//! are dropped (and counted) when the writer cannot keep up, audit lines are not. Cookies,
+//! Field names follow OpenTelemetry. Nobody ever waits for the disk: access lines are dropped (and
+//! counted) when the writer cannot keep up. Audit lines have room kept for them, and whoever writes
+//! one is told when even that is full, so that what must be on record is refused instead. Cookies,
 //! `Authorization`, form fields and queries never come here; values are bounded and escaped.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// Lines that may wait for the writer.
+/// Access lines that may wait for the writer.
 const QUEUE: usize = 8192;
+
+/// Room beyond them that only audit lines may use.
+const AUDIT_ROOM: usize = 1024;
 
 /// The longest value of a field, in bytes.
 const MAX_VALUE: usize = 1024;
@@ -60,8 +64,14 @@ impl Level {
 pub struct Logger {
     format: Format,
     queue: SyncSender<Message>,
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
 }
+
+/// The log takes no more: its reader has stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot be written")]
+pub struct LogFull;
 
 #[derive(Debug)]
 enum Message {
@@ -76,13 +86,16 @@ impl Logger {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(format: Format, out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
+        let (queue, lines) = sync_channel(QUEUE + AUDIT_ROOM);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&waiting);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_lines(&lines, out))?;
+            .spawn(move || write_lines(&lines, &written, out))?;
         Ok(Self {
             format,
             queue,
+            waiting,
             dropped: Arc::default(),
         })
     }
@@ -95,16 +108,34 @@ impl Logger {
 
     /// Writes a line that may be dropped when the writer cannot keep up.
     pub fn access(&self, line: Line) {
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line.end())) {
+        let full = self.waiting.load(Ordering::Relaxed) >= QUEUE;
+        if full || self.enqueue(Message::Line(line.end())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Writes a line that must not be lost. Waits while the queue is full, which the writer
-    /// empties in large writes; audit lines are rare beside access lines.
-    pub fn audit(&self, line: Line) {
-        // The writer only ends with the last logger, so this cannot fail while we exist.
-        drop(self.queue.send(Message::Line(line.end())));
+    /// Writes a line that must be on record.
+    ///
+    /// # Errors
+    /// [`LogFull`] when the writer has not kept up for thousands of lines. What the line was about
+    /// should not happen then.
+    pub fn audit(&self, line: Line) -> Result<(), LogFull> {
+        self.enqueue(Message::Line(line.end()))
+    }
+
+    /// Writes a line about ourselves: lost only where nobody reads anyway.
+    pub fn note(&self, line: Line) {
+        if self.audit(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn enqueue(&self, message: Message) -> Result<(), LogFull> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(message).map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            LogFull
+        })
     }
 
     /// Access lines dropped so far.
@@ -116,21 +147,24 @@ impl Logger {
     /// Waits, at most for `limit`, until everything logged so far is written.
     pub fn flush(&self, limit: Duration) {
         let (done, written) = sync_channel(1);
-        if self.queue.send(Message::Flush(done)).is_ok() {
+        if self.enqueue(Message::Flush(done)).is_ok() {
             let _in_time = written.recv_timeout(limit);
         }
     }
 }
 
 /// Writes what waits in one go, so that a busy log costs few system calls.
-fn write_lines(lines: &Receiver<Message>, mut out: impl Write) {
+fn write_lines(lines: &Receiver<Message>, waiting: &AtomicUsize, mut out: impl Write) {
     const BATCH: usize = 64 << 10;
     let mut batch = Vec::with_capacity(BATCH);
     while let Ok(first) = lines.recv() {
-        let mut waiting = Vec::new();
-        let mut take = |message, batch: &mut Vec<u8>| match message {
-            Message::Line(line) => batch.extend_from_slice(&line),
-            Message::Flush(done) => waiting.push(done),
+        let mut flushes = Vec::new();
+        let mut take = |message, batch: &mut Vec<u8>| {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            match message {
+                Message::Line(line) => batch.extend_from_slice(&line),
+                Message::Flush(done) => flushes.push(done),
+            }
         };
         take(first, &mut batch);
         while batch.len() < BATCH
@@ -141,7 +175,7 @@ fn write_lines(lines: &Receiver<Message>, mut out: impl Write) {
         // A log that cannot be written has nowhere to complain; requests go on.
         drop(out.write_all(&batch).and_then(|()| out.flush()));
         batch.clear();
-        for done in waiting {
+        for done in flushes {
             let _awaited = done.send(());
         }
     }
@@ -309,6 +343,31 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_nobody_reads_drops_access_lines_keeps_room_for_audit_and_blocks_nobody() {
+        struct Stuck;
+        impl Write for Stuck {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                loop {
+                    std::thread::park();
+                }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let logger = Logger::start(Format::Text, Stuck).unwrap();
+        let line = || logger.line(Level::Info, "access");
+        for _ in 0..4 * QUEUE {
+            logger.access(line());
+        }
+        assert!(logger.dropped() > 0);
+        assert!(logger.audit(line()).is_ok());
+        let refused = (0..2 * AUDIT_ROOM).filter(|_| logger.audit(line()).is_err());
+        assert!(refused.count() > 0);
+        logger.flush(Duration::from_millis(1));
+    }
+
+    #[test]
     fn a_flush_waits_for_what_was_logged() {
         let (into, from) = std::sync::mpsc::channel();
         struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
@@ -322,7 +381,9 @@ mod tests {
             }
         }
         let logger = Logger::start(Format::Text, Sink(into)).unwrap();
-        logger.audit(logger.line(Level::Warn, "login.failure"));
+        logger
+            .audit(logger.line(Level::Warn, "login.failure"))
+            .unwrap();
         logger.flush(Duration::from_secs(10));
         let written: Vec<u8> = from.try_iter().flatten().collect();
         assert!(

@@ -62,10 +62,13 @@ pub fn without_ours(fields: &Fields) -> Option<Vec<u8>> {
 }
 
 /// Whether a backend's `Set-Cookie` would set one of ours: that would be a session fixed by
-/// whoever controls a page of the backend.
+/// whoever controls a page of the backend. A cookie without a name counts by its value, which old
+/// browsers send back as if it were a whole pair.
 #[must_use]
 pub fn sets_ours(set_cookie: &[u8]) -> bool {
-    is_ours(name_of(set_cookie))
+    let nameless = |byte: &u8| *byte == b'=' || byte.is_ascii_whitespace();
+    let start = set_cookie.iter().position(|byte| !nameless(byte));
+    is_ours(name_of(&set_cookie[start.unwrap_or(set_cookie.len())..]))
 }
 
 fn pairs(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -159,6 +162,9 @@ mod tests {
         assert!(sets_ours(
             format!(" {} =x", LOGIN.to_lowercase()).as_bytes()
         ));
+        assert!(sets_ours(format!("={SESSION}=x").as_bytes()));
+        assert!(sets_ours(format!(" = {SESSION}=x").as_bytes()));
         assert!(!sets_ours(b"session=x; Path=/"));
+        assert!(!sets_ours(b"="));
     }
 }

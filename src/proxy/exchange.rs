@@ -3,8 +3,11 @@
 //!
 //! They are separate values, so that neither direction can block the other.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::time::{Instant, timeout_at};
 
 use crate::http1::fields::Fields;
 
@@ -32,6 +35,29 @@ pub trait BodySource: Send {
 
     /// The next piece, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
+}
+
+/// How much of a body that nobody wants is read, so that the connection can go on: less than a
+/// new connection with its handshake would cost.
+pub const MAX_DISCARD: u64 = 64 << 10;
+
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// Reads a body that nobody wants to its end; whether it ended within bounds.
+pub async fn discard(source: &mut impl BodySource) -> bool {
+    let mut left = MAX_DISCARD;
+    let deadline = Instant::now() + DISCARD_TIME;
+    loop {
+        match timeout_at(deadline, source.next()).await {
+            Ok(Ok(None)) => return true,
+            Ok(Ok(Some(piece))) => match left.checked_sub(piece.len() as u64) {
+                Some(rest) => left = rest,
+                None => return false,
+            },
+            Ok(Err(_)) | Err(_) => return false,
+        }
+    }
 }
 
 /// How much of an answer's body follows its head.

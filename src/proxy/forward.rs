@@ -71,6 +71,7 @@ impl ForwardFailure {
             Self::Connect(ConnectFailure::Unresolved) => "upstream_unresolved",
             Self::Connect(ConnectFailure::Refused) => "upstream_refused",
             Self::Connect(ConnectFailure::TimedOut) => "upstream_connect_timeout",
+            Self::Connect(ConnectFailure::Full) => "upstream_full",
             Self::NoAnswer => "upstream_closed",
             Self::TooSlow => "upstream_timeout",
             Self::BadAnswer(_) => "upstream_bad_answer",
@@ -93,6 +94,7 @@ impl ForwardFailure {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Connect(ConnectFailure::TimedOut) | Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Self::Connect(ConnectFailure::Full) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_) | Self::NoAnswer | Self::BadAnswer(_) | Self::CutShort(_) => {
                 StatusCode::BAD_GATEWAY
             }
@@ -129,6 +131,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     report: &mut Forwarded,
 ) -> Result<(), ForwardFailure> {
     let upstream = request.upstream;
+    let _under_way = pool.enter(upstream)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
@@ -383,6 +386,10 @@ impl Receive<'_> {
         }
         answer.field("X-Request-Id", self.request_id.as_bytes());
         answer.ready(match head.framing() {
+            // RFC 9110 section 8.6: a length never stands in a 204.
+            ResponseFraming::None if head.status() == StatusCode::NO_CONTENT => {
+                AnswerLength::NoBody(None)
+            }
             ResponseFraming::None => AnswerLength::NoBody(head.declared_length()),
             ResponseFraming::Length(length) => AnswerLength::Exact(length),
             ResponseFraming::Chunked | ResponseFraming::UntilClose => AnswerLength::Unknown,

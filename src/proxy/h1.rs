@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::ClientFacts;
-use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::exchange::{
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
+};
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
@@ -20,10 +22,6 @@ use crate::http1::fields::{Fields, list_elements};
 use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::write::{self, BodyEncoder};
-
-/// How much of a body that nobody wants is read, so that the connection can go on: less than a
-/// new connection with its handshake would cost.
-pub const MAX_DISCARD: u64 = 64 << 10;
 
 /// How long a client may take to see our answer and close, after we have closed our side while it
 /// was still sending. Without the wait, its unread bytes would make the kernel reset the
@@ -157,19 +155,6 @@ where
         After::Close if !read_whole => After::Linger,
         after => after,
     }
-}
-
-/// Reads a body that nobody wants to its end; whether it ended within bounds.
-async fn discard<R: AsyncRead + Unpin + Send>(source: &mut Source<'_, R>) -> bool {
-    let mut left = MAX_DISCARD;
-    let deadline = Instant::now() + LINGER;
-    while let Ok(Ok(Some(piece))) = timeout_at(deadline, source.next()).await {
-        match left.checked_sub(piece.len() as u64) {
-            Some(rest) => left = rest,
-            None => return false,
-        }
-    }
-    source.decoder.is_done()
 }
 
 /// Closes our side and reads on for a while.

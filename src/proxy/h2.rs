@@ -20,7 +20,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client::ClientFacts;
-use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::exchange::{
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
+};
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
@@ -33,11 +35,15 @@ use crate::http1::head::{HeadError, RequestHead};
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// Bytes of an answer held for a stream whose client is slow to take them.
-const SEND_BUFFER: usize = 128 << 10;
+/// Bytes of an answer held for a stream whose client is slow to take them: with 100 streams, a
+/// connection whose client reads nothing holds about 3 MiB of them.
+const SEND_BUFFER: usize = 32 << 10;
 
 /// Requests with unacceptable heads after which a connection is cut off.
 const MAX_BAD_HEADS: usize = 32;
+
+/// Requests that a client may give up before it tells by their share: people stop loading pages.
+const MAX_GIVEN_UP: usize = 100;
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) {
@@ -56,7 +62,7 @@ pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) 
         worker,
         client,
         active: Arc::default(),
-        bad_heads: Arc::default(),
+        conduct: Arc::default(),
     }
     .accept(connection, times.idle)
     .await;
@@ -71,7 +77,26 @@ struct Streams<'w> {
     worker: &'w Arc<Worker>,
     client: &'w Arc<ClientFacts>,
     active: Arc<Active>,
-    bad_heads: Arc<AtomicUsize>,
+    conduct: Arc<Conduct>,
+}
+
+/// How a client behaves on one connection.
+#[derive(Default)]
+struct Conduct {
+    requests: AtomicUsize,
+    bad_heads: AtomicUsize,
+    /// Requests that the client reset before they were answered, each of which has cost the
+    /// backend one (rapid reset, CVE-2023-44487).
+    given_up: AtomicUsize,
+}
+
+impl Conduct {
+    fn is_abuse(&self) -> bool {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        let requests = self.requests.load(Ordering::Relaxed);
+        self.bad_heads.load(Ordering::Relaxed) >= MAX_BAD_HEADS
+            || (given_up > MAX_GIVEN_UP && given_up > requests / 2)
+    }
 }
 
 /// Counts the streams being served, so that an idle connection can be told from a busy one.
@@ -131,7 +156,7 @@ impl Streams<'_> {
             let Some(Ok((request, respond))) = accepted else {
                 return;
             };
-            if self.bad_heads.load(Ordering::Relaxed) >= MAX_BAD_HEADS {
+            if self.conduct.is_abuse() {
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 ending = true;
                 continue;
@@ -143,10 +168,11 @@ impl Streams<'_> {
     fn serve_stream(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
         let worker = Arc::clone(self.worker);
         let client = Arc::clone(self.client);
-        let bad_heads = Arc::clone(&self.bad_heads);
+        let conduct = Arc::clone(&self.conduct);
+        conduct.requests.fetch_add(1, Ordering::Relaxed);
         let stream = ActiveStream::enter(&self.active);
         tokio::spawn(async move {
-            serve_request(&worker, &client, request, respond, &bad_heads).await;
+            serve_request(&worker, &client, request, respond, &conduct).await;
             drop(stream);
         });
     }
@@ -160,7 +186,7 @@ async fn serve_request(
     client: &ClientFacts,
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    bad_heads: &AtomicUsize,
+    conduct: &Conduct,
 ) {
     let snapshot = worker.shared.snapshot.load_full();
     let limit = snapshot.timeouts.body;
@@ -170,7 +196,7 @@ async fn serve_request(
     let head = match RequestHead::from_http2(parts, ended, &snapshot.limits.head) {
         Ok(head) => head,
         Err(error) => {
-            bad_heads.fetch_add(1, Ordering::Relaxed);
+            conduct.bad_heads.fetch_add(1, Ordering::Relaxed);
             refuse_head(worker, client, &error, &mut sink).await;
             return;
         }
@@ -181,6 +207,13 @@ async fn serve_request(
     Request::new(worker, client, &head)
         .serve(&mut upload, &mut sink)
         .await;
+    if sink.given_up {
+        conduct.given_up.fetch_add(1, Ordering::Relaxed);
+    } else if !upload.has_ended() {
+        // A stream that ends before its body is reset, and some clients take the reset for the
+        // failure of an answer that they already have.
+        discard(&mut source).await;
+    }
 }
 
 async fn refuse_head(worker: &Worker, client: &ClientFacts, error: &HeadError, sink: &mut Sink) {
@@ -230,6 +263,8 @@ struct Sink {
     /// Whether the head is also the end.
     no_body: bool,
     begun: bool,
+    /// Whether the client reset the stream before the answer.
+    given_up: bool,
     limit: Duration,
 }
 
@@ -241,6 +276,7 @@ impl Sink {
             stream: None,
             no_body: false,
             begun: false,
+            given_up: false,
             limit,
         }
     }
@@ -351,6 +387,7 @@ impl AnswerSink for Sink {
             None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
         };
         drop(reset);
+        self.given_up = true;
     }
 }
 

@@ -11,7 +11,6 @@ use super::cookie;
 use super::request_id::RequestId;
 use super::spec::{IdentityPreset, UpstreamSpec};
 use crate::gate::authorize::Permit;
-use crate::gate::route::Methods;
 use crate::http1::fields::{Fields, list_elements};
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::response::ResponseHead;
@@ -41,9 +40,15 @@ const RESERVED: &[&str] = &[
     "forwarded",
     "x-real-ip",
     "x-request-id",
+    "x-forwarded",
+    "forwarded-for",
+    "client-ip",
     "x-client-ip",
     "x-cluster-client-ip",
     "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-original-forwarded-for",
     "remote-user",
     "remote-groups",
     "remote-name",
@@ -54,26 +59,25 @@ const RESERVED: &[&str] = &[
     "proxy-mutual-auth-header",
     "encoded-pem",
     "x-wso2-client-certificate",
-    // Some frameworks route by these instead of by the path that the gate checked.
+    // CGI hands this to programs as HTTP_PROXY, which they take for their own proxy (httpoxy).
+    "proxy",
+    // Some frameworks route by these instead of by the path that the gate checked, or take the
+    // method from them instead of the one that it checked.
     "x-original-url",
     "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// See [`RESERVED`].
 const RESERVED_PREFIXES: &[&str] = &[
     "x-forwarded-",
     "x-auth-request-",
+    "x-remote-",
     "x-portcullis-",
     "ssl-client-",
     "x-ssl-",
-];
-
-/// Some frameworks take the method from these. On a route that says which methods it takes, they
-/// would let another one through.
-const METHOD_OVERRIDES: &[&str] = &[
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
 ];
 
 /// Whether a client may not send this field to a backend. Everything but letters and digits counts
@@ -104,17 +108,17 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-fn is_method_override(name: &str) -> bool {
-    is_one_of(
-        &name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
-        METHOD_OVERRIDES,
-    )
-}
-
-fn is_nominated(fields: &Fields, name: &str) -> bool {
+/// The names that `Connection` nominates, split once: a head may hold many of both.
+fn nominated(fields: &Fields) -> Vec<&[u8]> {
     fields
         .get_all("connection")
         .flat_map(list_elements)
+        .collect()
+}
+
+fn is_in(name: &str, nominated: &[&[u8]]) -> bool {
+    nominated
+        .iter()
         .any(|element| element.eq_ignore_ascii_case(name.as_bytes()))
 }
 
@@ -155,16 +159,14 @@ impl UpstreamRequest<'_> {
 
     fn write_client_fields(&self, out: &mut Vec<u8>) {
         let fields = self.head.fields();
-        let nominates = fields.contains("connection");
-        let restricted = self.permit.route().methods != Methods::Any;
+        let nominated = nominated(fields);
         let traced = trace_id(fields).is_some();
         for (name, value) in fields.iter() {
             let dropped = is_one_of(name, HOP_BY_HOP)
                 || is_one_of(name, REWRITTEN)
                 || is_reserved(name)
-                || (restricted && is_method_override(name))
                 || (!traced && is_one_of(name, &["traceparent", "tracestate"]))
-                || (nominates && is_nominated(fields, name));
+                || is_in(name, &nominated);
             if !dropped {
                 write::field(out, name, value);
             }
@@ -290,11 +292,11 @@ pub fn trace_id(fields: &Fields) -> Option<&str> {
 /// The fields of a backend's answer that the client gets, in order.
 pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = (&str, &[u8])> {
     let fields = response.fields();
-    let nominates = fields.contains("connection");
+    let nominated = nominated(fields);
     fields.iter().filter(move |(name, value)| {
         let dropped = is_one_of(name, HOP_BY_HOP)
             || is_one_of(name, &["content-length", "x-request-id"])
-            || (nominates && is_nominated(fields, name))
+            || is_in(name, &nominated)
             || (name.eq_ignore_ascii_case("set-cookie") && cookie::sets_ours(value));
         !dropped
     })
@@ -323,11 +325,13 @@ mod tests {
             "X-WSO2-CLIENT-CERTIFICATE",
             "x-original-url",
             "X-Portcullis-Anything",
+            "Proxy",
+            "X-Remote-User",
+            "X-HTTP-Method-Override",
         ] {
             assert!(is_reserved(name), "{name}");
         }
         for name in [
-            "X-Forwarded",
             "Accept",
             "User-Agent",
             "Remote",

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use http::StatusCode;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::client::{ClientFacts, SessionsAccepted};
@@ -20,7 +21,7 @@ use super::spec::LoginSpec;
 use super::{Shared, Snapshot};
 use crate::gate::OwnPage;
 use crate::gate::authenticate::Principal;
-use crate::gate::session::{Session, Timestamp};
+use crate::gate::session::{Session, SessionDigest, Timestamp};
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
 use crate::identity::{NoIdentity, UserName};
@@ -76,7 +77,7 @@ enum FormKind {
 
 /// What a login attempt came to.
 enum Attempted {
-    Success(Answer),
+    Success(Answer, SessionDigest),
     Failure(&'static str, Answer),
 }
 
@@ -222,10 +223,12 @@ impl OwnExchange<'_> {
                 .await
                 .map_err(|_| BodyFailure::ClientGone)?;
         }
-        let mut bytes = Zeroizing::new(Vec::new());
-        while let Some(piece) = body.next().await? {
-            bytes.extend_from_slice(&piece);
-        }
+        // A form is a few hundred bytes: all of it comes within the time of a head, so that
+        // nobody holds a connection by sending a byte now and then.
+        let limit = self.snapshot.timeouts.head;
+        let bytes = timeout(limit, read_whole(body))
+            .await
+            .unwrap_or(Err(BodyFailure::TooSlow))?;
         let posted = match kind {
             FormKind::Form => parse_form(&bytes),
             FormKind::Json => parse_json(&bytes),
@@ -260,9 +263,17 @@ impl OwnExchange<'_> {
             FormKind::Form => "form",
             FormKind::Json => "json",
         };
-        let (event, level, result, answer) = match attempted {
-            Attempted::Success(answer) => ("login.success", Level::Info, "success", answer),
-            Attempted::Failure(reason, answer) => ("login.failure", Level::Warn, reason, answer),
+        let (event, level, result, answer, begun) = match attempted {
+            Attempted::Success(answer, session) => (
+                "login.success",
+                Level::Info,
+                "success",
+                answer,
+                Some(session),
+            ),
+            Attempted::Failure(reason, answer) => {
+                ("login.failure", Level::Warn, reason, answer, None)
+            }
         };
         let metrics = &self.shared.metrics;
         metrics
@@ -278,8 +289,21 @@ impl OwnExchange<'_> {
             "success" => line,
             reason => line.text("auth.reason", reason),
         };
-        self.shared.log.audit(line);
-        answer
+        match self.shared.log.audit(line) {
+            Ok(()) => answer,
+            Err(_) => self.not_on_record(begun).await,
+        }
+    }
+
+    /// Nobody logs in without a line that says so: the session that was begun ends again.
+    async fn not_on_record(&self, begun: Option<SessionDigest>) -> Answer {
+        if let Some(session) = begun
+            && self.shared.sessions.end(&session).await.is_ok()
+        {
+            self.session_ended("not_logged");
+        }
+        let detail = "Logging in is not possible at the moment.";
+        self.problem(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     fn audit_line(&self, level: Level, event: &str) -> Line {
@@ -372,11 +396,10 @@ impl OwnExchange<'_> {
                 &serde_json::json!({"user": user.name.as_str(), "redirect": rd}),
             ),
         };
-        Attempted::Success(
-            answer
-                .with("Set-Cookie", cookie::set(cookie::SESSION, &id))
-                .with("Set-Cookie", cookie::clear(cookie::LOGIN)),
-        )
+        let answer = answer
+            .with("Set-Cookie", cookie::set(cookie::SESSION, &id))
+            .with("Set-Cookie", cookie::clear(cookie::LOGIN));
+        Attempted::Success(answer, id.digest())
     }
 
     // --- Logging out ---
@@ -410,7 +433,7 @@ impl OwnExchange<'_> {
             .text("user.name", principal.user().name.as_str())
             .text("session.id", &principal.session().short())
             .text("auth.reason", "logout");
-        self.shared.log.audit(line);
+        self.shared.log.note(line);
         self.logged_out(posted.form)
     }
 
@@ -447,6 +470,16 @@ impl OwnExchange<'_> {
             _ => self.login.home.as_str().into(),
         }
     }
+}
+
+async fn read_whole<B: BodySource>(
+    body: &mut Upload<'_, B>,
+) -> Result<Zeroizing<Vec<u8>>, BodyFailure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    while let Some(piece) = body.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }
 
 /// Whether a browser would take `target`, in a Location field, for a path of this site. Browsers

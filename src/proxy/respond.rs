@@ -3,7 +3,7 @@
 //! A browser gets a page or a redirect to the login, everything else a small JSON problem
 //! (RFC 9457), gRPC a status in its own header. The client learns little; the log has the reason.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::client::SessionsAccepted;
 use super::exchange::{AnswerLength, AnswerSink, ClientGone};
@@ -11,7 +11,7 @@ use super::pages::{self, Pages};
 use super::request_id::RequestId;
 use super::spec::LoginSpec;
 use crate::gate::authorize::{Refusal, RefusalReason};
-use crate::http1::head::RequestHead;
+use crate::http1::head::{RequestHead, Version};
 use crate::identity::{InvalidIdentity, NoIdentity};
 
 /// A whole answer of our own.
@@ -48,7 +48,9 @@ impl Audience {
                 .get(name)
                 .is_some_and(|value| value.starts_with(prefix))
         };
-        if starts_with("content-type", b"application/grpc") {
+        // Only what can be gRPC gets its 200: a refusal must look like one to everybody else.
+        let may_be_grpc = head.version() == Version::Http2 && head.method() == Method::POST;
+        if may_be_grpc && starts_with("content-type", b"application/grpc") {
             return Self::Grpc;
         }
         let browser = match fields.get("sec-fetch-mode") {

@@ -22,12 +22,16 @@ pub struct UpstreamSpec {
     pub write_timeout: Duration,
     /// How long an idle connection is kept for the next request.
     pub idle_timeout: Duration,
+    /// Requests that it gets at one time, by all threads together.
+    pub max_requests: usize,
 }
 
 impl UpstreamSpec {
     /// A backend with the default time limits: 5 s to connect (a local backend that takes longer
     /// is down), 60 s to answer or to go on (as nginx has it), 30 s to take data, and 55 s idle
-    /// (below the 60 s after which common servers close, so that we are the first to let go).
+    /// (below the 60 s after which common servers close, so that we are the first to let go). And
+    /// 1024 requests at one time, as Envoy has it: more than a local backend serves, and few enough
+    /// that one listener's clients cannot use up the file descriptors of all.
     #[must_use]
     pub fn new(name: &str, host: &str, port: u16) -> Self {
         Self {
@@ -38,6 +42,7 @@ impl UpstreamSpec {
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(55),
+            max_requests: 1024,
         }
     }
 

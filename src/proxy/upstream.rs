@@ -45,13 +45,39 @@ pub enum ConnectFailure {
     /// It took too long.
     #[error("the backend did not take the connection in time")]
     TimedOut,
+    /// As many requests as it may get are under way.
+    #[error("the backend has as many requests as it may get")]
+    Full,
 }
 
 /// The idle connections of one thread, and how to make new ones.
 pub struct UpstreamPool {
     connector: Arc<TransportConnector>,
+    /// Among how many threads the bound on requests is divided.
+    threads: usize,
     /// Only its own thread takes this lock, so nobody ever waits for it.
-    idle: Mutex<HashMap<Arc<str>, Vec<Idle>>>,
+    backends: Mutex<HashMap<Arc<str>, Backend>>,
+}
+
+#[derive(Default)]
+struct Backend {
+    idle: Vec<Idle>,
+    /// Requests under way.
+    requests: usize,
+}
+
+/// A request under way; ends when dropped.
+pub struct UnderWay<'p> {
+    pool: &'p UpstreamPool,
+    upstream: Arc<str>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(backend) = self.pool.backends.lock().get_mut(&self.upstream) {
+            backend.requests = backend.requests.saturating_sub(1);
+        }
+    }
 }
 
 struct Idle {
@@ -60,21 +86,40 @@ struct Idle {
 }
 
 impl UpstreamPool {
-    /// An empty pool.
+    /// An empty pool, one of `threads`.
     #[must_use]
-    pub fn new(connector: Arc<TransportConnector>) -> Self {
+    pub fn new(connector: Arc<TransportConnector>, threads: usize) -> Self {
         Self {
             connector,
-            idle: Mutex::default(),
+            threads: threads.max(1),
+            backends: Mutex::default(),
         }
+    }
+
+    /// Counts a request in.
+    ///
+    /// # Errors
+    /// [`ConnectFailure::Full`] when this thread's share of what the backend may get is under way.
+    pub fn enter(&self, upstream: &UpstreamSpec) -> Result<UnderWay<'_>, ConnectFailure> {
+        let share = upstream.max_requests.div_ceil(self.threads).max(1);
+        let mut backends = self.backends.lock();
+        let backend = backends.entry(Arc::clone(&upstream.name)).or_default();
+        if backend.requests >= share {
+            return Err(ConnectFailure::Full);
+        }
+        backend.requests += 1;
+        Ok(UnderWay {
+            pool: self,
+            upstream: Arc::clone(&upstream.name),
+        })
     }
 
     /// An idle connection that still works, the last used first.
     #[must_use]
     pub fn take(&self, upstream: &UpstreamSpec) -> Option<UpstreamConnection> {
         let now = Instant::now();
-        let mut idle = self.idle.lock();
-        let connections = idle.get_mut(&upstream.name)?;
+        let mut backends = self.backends.lock();
+        let connections = &mut backends.get_mut(&upstream.name)?.idle;
         while let Some(mut candidate) = connections.pop() {
             if candidate.until > now && is_quiet(&mut candidate.connection) {
                 return Some(candidate.connection);
@@ -86,8 +131,8 @@ impl UpstreamPool {
     /// Keeps a connection whose last exchange ended cleanly.
     pub fn put(&self, upstream: &UpstreamSpec, mut connection: UpstreamConnection) {
         connection.buffer.release();
-        let mut idle = self.idle.lock();
-        let connections = idle.entry(Arc::clone(&upstream.name)).or_default();
+        let mut backends = self.backends.lock();
+        let connections = &mut backends.entry(Arc::clone(&upstream.name)).or_default().idle;
         if connections.len() < MAX_IDLE {
             connections.push(Idle {
                 connection,
@@ -99,11 +144,11 @@ impl UpstreamPool {
     /// Closes what has been idle for too long.
     pub fn prune(&self) {
         let now = Instant::now();
-        let mut idle = self.idle.lock();
-        for connections in idle.values_mut() {
-            connections.retain(|kept| kept.until > now);
+        let mut backends = self.backends.lock();
+        for backend in backends.values_mut() {
+            backend.idle.retain(|kept| kept.until > now);
         }
-        idle.retain(|_, connections| !connections.is_empty());
+        backends.retain(|_, backend| backend.requests > 0 || !backend.idle.is_empty());
     }
 
     /// Makes a new connection.

@@ -11,6 +11,8 @@
 
 mod harness;
 
+mod abuse;
+
 mod forwarding;
 mod headers;
 mod login;

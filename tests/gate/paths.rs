@@ -70,6 +70,9 @@ fn a_protected_path_is_protected_in_any_spelling() {
         "/%61dmin/",
         "/admin/?x",
         "/ADMIN",
+        "/admin%3fx",
+        "/admin./x",
+        "/admin%20/",
     ] {
         assert_eq!(gate.curl().get(path).status, 401, "{path}");
         assert_eq!(gate.curl().session(&viewer).get(path).status, 403, "{path}");

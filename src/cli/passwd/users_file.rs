@@ -13,6 +13,7 @@ use super::PasswdError;
 use super::edit::{Change, EditError, Layout, WRAPPER, edit, key_text};
 use crate::identity::UserName;
 use crate::password::stored::StoredPassword;
+use crate::store::secret::random;
 
 pub(super) const FIRST_LINE: &str = "# Users of Portcullis: name, password hash, roles. To set a password: portcullis passwd --file FILE NAME\n";
 
@@ -191,8 +192,7 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn create(folder: &Path) -> io::Result<Self> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let random = random().map_err(io::Error::other)?;
         let path = folder.join(format!(
             ".portcullis-passwd-{:016x}",
             u64::from_ne_bytes(random)

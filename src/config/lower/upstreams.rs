@@ -8,7 +8,7 @@ use crate::config::scalar::Entries;
 use crate::gate::route::UpstreamId;
 use crate::proxy::spec::UpstreamSpec;
 
-use super::{DAY, span_within};
+use super::{DAY, in_range, span_within};
 
 /// The upstreams as routes refer to them.
 pub(super) struct Upstreams {
@@ -101,6 +101,7 @@ fn lower_one(written: UpstreamFile, name: &str, at: &At<'_>) -> Option<UpstreamS
         read_timeout,
         write_timeout,
         idle_timeout,
+        max_requests,
     } = written;
     let url = at.required(
         "url",
@@ -119,6 +120,12 @@ fn lower_one(written: UpstreamFile, name: &str, at: &At<'_>) -> Option<UpstreamS
         read_timeout: within(read_timeout, default.read_timeout, "read_timeout"),
         write_timeout: within(write_timeout, default.write_timeout, "write_timeout"),
         idle_timeout: within(idle_timeout, default.idle_timeout, "idle_timeout"),
+        max_requests: in_range(
+            max_requests,
+            default.max_requests,
+            1..=1_000_000,
+            &at.key("max_requests"),
+        ),
         ..default
     };
     endpoint.map(|_| spec)

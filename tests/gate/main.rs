@@ -13,6 +13,8 @@ mod harness;
 
 mod abuse;
 
+mod command_line;
+mod examples;
 mod forwarding;
 mod headers;
 mod login;

@@ -43,9 +43,6 @@ pub trait SessionStore {
         policy: &SessionPolicy,
         now: Timestamp,
     ) -> impl Future<Output = Result<usize, StoreUnavailable>> + Send;
-
-    /// How many are kept.
-    fn len(&self) -> impl Future<Output = Result<usize, StoreUnavailable>> + Send;
 }
 
 /// The configured store.
@@ -84,12 +81,6 @@ impl SessionStore for Sessions {
     ) -> Result<usize, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.sweep(policy, now).await,
-        }
-    }
-
-    async fn len(&self) -> Result<usize, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.len().await,
         }
     }
 }

@@ -117,7 +117,7 @@ impl Logger {
     pub fn flush(&self, limit: Duration) {
         let (done, written) = sync_channel(1);
         if self.queue.send(Message::Flush(done)).is_ok() {
-            drop(written.recv_timeout(limit));
+            let _ = written.recv_timeout(limit);
         }
     }
 }
@@ -142,7 +142,7 @@ fn write_lines(lines: &Receiver<Message>, mut out: impl Write) {
         drop(out.write_all(&batch).and_then(|()| out.flush()));
         batch.clear();
         for done in waiting {
-            drop(done.send(()));
+            let _ = done.send(());
         }
     }
 }

@@ -234,7 +234,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
         limit: LINGER,
     };
     let answer = Answer::problem(status, detail, Audience::Other, &snapshot.pages, id);
-    drop(answer.send(false, id, &mut sink).await);
+    let _ = answer.send(false, id, &mut sink).await;
 }
 
 // --- The request body ---

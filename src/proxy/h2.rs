@@ -189,7 +189,7 @@ async fn refuse_head(worker: &Worker, client: &ClientFacts, error: &HeadError, s
     let detail = format!("This request is not acceptable: {error}.");
     let pages = &worker.shared.snapshot.load_full().pages;
     let answer = Answer::problem(error.status(), &detail, Audience::Other, pages, &id);
-    drop(answer.send(false, &id, sink).await);
+    let _ = answer.send(false, &id, sink).await;
 }
 
 // --- The request body ---

@@ -247,7 +247,7 @@ impl Refused<'_> {
     }
 
     fn login_needed(&self, redirect: Option<&str>) -> Answer {
-        let page = redirect.or(self.login.map(|login| login.path.as_str()));
+        let page = redirect.or_else(|| self.login.map(|login| login.path.as_str()));
         let audience = Audience::of(self.head);
         if let (Audience::Browser, Some(page)) = (audience, page) {
             // After anything but a read, GET is the only sensible way on (RFC 9110 section

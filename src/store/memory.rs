@@ -110,10 +110,6 @@ impl SessionStore for MemoryStore {
     ) -> Result<usize, StoreUnavailable> {
         Ok(self.retain(|session| policy.check(session, now).is_ok()))
     }
-
-    async fn len(&self) -> Result<usize, StoreUnavailable> {
-        Ok(self.kept())
-    }
 }
 
 #[cfg(test)]
@@ -151,7 +147,7 @@ mod tests {
         let oldest = store.look_up(&digest(0)).await.unwrap().unwrap();
         oldest.touch(Timestamp(60_000));
         store.begin(digest(5), session(70_000)).await.unwrap();
-        assert_eq!(store.len().await.unwrap(), 5);
+        assert_eq!(store.kept(), 5);
         assert!(store.look_up(&digest(1)).await.unwrap().is_none());
         for kept in [0, 2, 3, 4, 5] {
             assert!(store.look_up(&digest(kept)).await.unwrap().is_some());
@@ -168,6 +164,6 @@ mod tests {
         store.begin(digest(1), session(0)).await.unwrap();
         store.begin(digest(2), session(8_000)).await.unwrap();
         let swept = store.sweep(&policy, Timestamp(12_000)).await.unwrap();
-        assert_eq!((swept, store.len().await.unwrap()), (1, 1));
+        assert_eq!((swept, store.kept()), (1, 1));
     }
 }

@@ -24,7 +24,7 @@ use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientG
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
-use super::{Request, Worker};
+use super::{FIRST_REQUEST, Request, Worker, drained};
 use crate::http1::fields::Fields;
 use crate::http1::head::{HeadError, RequestHead};
 
@@ -35,6 +35,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes of an answer held for a stream whose client is slow to take them.
 const SEND_BUFFER: usize = 128 << 10;
+
+/// How long a stream is kept after its answer for a client that is still sending.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Requests with unacceptable heads after which a connection is cut off.
 const MAX_BAD_HEADS: usize = 32;
@@ -49,7 +52,13 @@ pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) 
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
     // The client's preface is a head like any other: it has to come in time.
-    let Ok(Ok(connection)) = timeout(times.head, handshake(io, Some(options))).await else {
+    let mut draining = worker.draining.clone();
+    let connection = tokio::select! {
+        biased;
+        connection = timeout(times.head, handshake(io, Some(options))) => connection,
+        () = drained(&mut draining, FIRST_REQUEST) => return,
+    };
+    let Ok(Ok(connection)) = connection else {
         return;
     };
     Streams {
@@ -181,6 +190,17 @@ async fn serve_request(
     Request::new(worker, client, &head)
         .serve(&mut upload, &mut sink)
         .await;
+    if !upload.has_ended() {
+        linger(&mut source.body).await;
+    }
+}
+
+/// Waits for the end of a body that nobody wants, or for the client to give it up. A stream that is
+/// let go is reset behind its answer, and there are clients (curl 7.88) that lose the answer when
+/// the reset comes while they are sending. No more than the stream's window is taken.
+async fn linger(body: &mut RecvStream) {
+    let rest = async { while let Some(Ok(_)) = body.data().await {} };
+    drop(timeout(LINGER, rest).await);
 }
 
 async fn refuse_head(worker: &Worker, client: &ClientFacts, error: &HeadError, sink: &mut Sink) {

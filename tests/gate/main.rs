@@ -11,7 +11,10 @@
 
 mod harness;
 
+//mod command_line;
+//mod examples;
 mod headers;
 mod login;
+mod operation;
 mod paths;
 mod smuggling;

@@ -18,7 +18,7 @@ pub mod spec;
 pub mod upstream;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use http::StatusCode;
@@ -101,6 +101,18 @@ impl Worker {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+}
+
+/// How long a draining server waits for the first request of a new connection.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
+/// Resolves when the server drains and `grace` has passed.
+pub async fn drained(draining: &mut watch::Receiver<bool>, grace: Duration) {
+    // A sender that is gone is a server that has ended.
+    drop(draining.wait_for(|draining| *draining).await);
+    if !grace.is_zero() {
+        tokio::time::sleep(grace).await;
     }
 }
 

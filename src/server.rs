@@ -62,6 +62,9 @@ pub enum StartError {
     /// An https listener has no certificate.
     #[error("the listener {0} speaks https, and no certificate is configured")]
     NoCertificate(Arc<str>),
+    /// Signals cannot be awaited.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
     /// A thread or runtime cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -93,8 +96,14 @@ enum Phase {
     Draining,
 }
 
-/// A running server.
+/// A running server, and what ends it.
 pub struct Server {
+    signals: Signals,
+    running: Running,
+}
+
+/// All that has to be ended in order.
+struct Running {
     shared: Arc<Shared>,
     status: Arc<Status>,
     listeners: Vec<Arc<Listener>>,
@@ -107,6 +116,23 @@ pub struct Server {
     stop: watch::Sender<bool>,
     shutdown_delay: Duration,
     drain_timeout: Duration,
+}
+
+/// The signals that a server listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// What the admin listener shows.
@@ -165,6 +191,11 @@ impl Server {
         let wanted = descriptors_wanted(&settings);
         let (listeners, sockets) = bind_all(&settings, acceptor, &open)?;
         let runtime = runtime()?;
+        // Before anybody can know that we run: a signal that nobody listens to kills.
+        let signals = {
+            let _context = runtime.enter();
+            Signals::listen().map_err(StartError::Signals)?
+        };
         let admin = bind_admin(settings.admin, &runtime)?;
         let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
         let shared = Arc::new(shared(settings, log)?);
@@ -195,7 +226,7 @@ impl Server {
             runtime.spawn(admin::serve(admin, Arc::clone(&status)));
         }
         runtime.spawn(sweep(Arc::clone(&shared)));
-        Ok(Self {
+        let running = Running {
             shared,
             status,
             listeners,
@@ -207,53 +238,51 @@ impl Server {
             stop,
             shutdown_delay,
             drain_timeout,
-        })
+        };
+        Ok(Self { signals, running })
     }
 
     /// The listeners and where they are bound: the port is known even when 0 was configured.
     pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSpec, SocketAddr)> {
-        self.listeners
+        self.running
+            .listeners
             .iter()
             .map(|listener| (listener.spec(), listener.address))
     }
 
     /// Serves until a signal ends it.
-    ///
-    /// # Errors
-    /// When signals cannot be awaited.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(self) {
+        let Self {
+            mut signals,
+            running,
+        } = self;
+        running.say_ready();
+        let until_signal = running.until_signal(&mut signals);
+        running.runtime.block_on(until_signal);
+        running.end();
+    }
+}
+
+impl Running {
+    fn say_ready(&self) {
+        let log = &self.shared.log;
         if let Some(admin) = self.admin {
-            let line = self
-                .shared
-                .log
+            let line = log
                 .line(Level::Info, "admin.listening")
                 .text("server.address", &admin.ip().to_string())
                 .value("server.port", admin.port());
-            self.shared.log.note(line);
+            log.note(line);
         }
-        let line = self.shared.log.line(Level::Info, "server.ready");
-        self.shared.log.note(line);
-        self.runtime.block_on(self.until_signal())?;
-        self.end();
-        Ok(())
+        log.note(log.line(Level::Info, "server.ready"));
     }
 
-    async fn until_signal(&self) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    async fn until_signal(&self, signals: &mut Signals) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => {
-                    self.drain(&mut terminate, &mut interrupt).await;
-                    return Ok(());
-                }
-                _ = interrupt.recv() => {
-                    self.say("server.stop", "SIGINT");
-                    return Ok(());
-                }
+                _ = signals.terminate.recv() => return self.drain(signals).await,
+                _ = signals.interrupt.recv() => return self.say("server.stop", "SIGINT"),
                 // Unhandled, it would end the process, and people send it to mean "reload".
-                _ = hangup.recv() => {
+                _ = signals.hangup.recv() => {
                     let log = &self.shared.log;
                     let line = log.line(Level::Warn, "config.reload");
                     let message = "this version cannot reload; restart it to apply changes";
@@ -264,7 +293,7 @@ impl Server {
     }
 
     /// Not ready, then no new connections, then the end of those that are open, or of patience.
-    async fn drain(&self, terminate: &mut Signal, interrupt: &mut Signal) {
+    async fn drain(&self, signals: &mut Signals) {
         self.say("server.drain", "SIGTERM");
         self.status.set(Phase::Draining);
         let in_order = async {
@@ -274,8 +303,8 @@ impl Server {
         };
         let cut_off = tokio::select! {
             all_ended = in_order => !all_ended,
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
+            _ = signals.terminate.recv() => true,
+            _ = signals.interrupt.recv() => true,
         };
         if cut_off {
             let log = &self.shared.log;
@@ -400,10 +429,10 @@ fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
     let metrics = Metrics::new()?;
     for listener in &settings.listeners {
         let limit = i64::try_from(listener.max_connections).unwrap_or(i64::MAX);
-        let gauge = &metrics.connections_limit;
-        gauge
-            .with_label_values(&[listener.name.as_ref()])
-            .set(limit);
+        metrics.show_listener(&listener.name, limit);
+        if listener.protocol == Protocol::Https {
+            metrics.show_tls_listener(&listener.name);
+        }
     }
     for warning in &settings.warnings {
         let line = log.line(Level::Warn, "config.warning");

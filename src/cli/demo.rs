@@ -78,7 +78,7 @@ fn start(args: &DemoArgs) -> Result<(), Box<dyn Error>> {
     if let Some((_, address)) = server.addresses().next() {
         print_welcome(address.port(), &password);
     }
-    server.run()?;
+    server.run();
     Ok(())
 }
 

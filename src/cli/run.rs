@@ -47,7 +47,7 @@ pub fn serve(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let log = start_log(settings.log_format)?;
     let server = Server::start(settings, acceptor, log)?;
-    server.run()?;
+    server.run();
     Ok(())
 }
 

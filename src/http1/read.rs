@@ -79,6 +79,27 @@ impl ReadBuffer {
         io.read_buf(&mut self.0).await
     }
 
+    /// Waits, at most for `idle`, until something of the next message is here.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Closed`] is the ordinary end of a connection.
+    pub async fn begin(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        idle: Duration,
+    ) -> Result<(), ReadError> {
+        if !self.0.is_empty() {
+            return Ok(());
+        }
+        self.release();
+        match timeout_at(Instant::now() + idle, self.fill(io)).await {
+            Err(_) => Err(ReadError::Idle),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(0)) => Err(ReadError::Closed),
+            Ok(Ok(_)) => Ok(()),
+        }
+    }
+
     /// The next request head: its first byte within `idle`, all of it within `whole` after that.
     ///
     /// # Errors
@@ -90,15 +111,7 @@ impl ReadBuffer {
         idle: Duration,
         whole: Duration,
     ) -> Result<RequestHead, ReadError> {
-        if self.0.is_empty() {
-            self.release();
-            match timeout_at(Instant::now() + idle, self.fill(io)).await {
-                Err(_) => return Err(ReadError::Idle),
-                Ok(Err(error)) => return Err(error.into()),
-                Ok(Ok(0)) => return Err(ReadError::Closed),
-                Ok(Ok(_)) => {}
-            }
-        }
+        self.begin(io, idle).await?;
         let mut deadline = None;
         loop {
             if let Some(head) = RequestHead::parse(&mut self.0, limits)? {

@@ -17,7 +17,7 @@ use super::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::observe::log::Level;
 use crate::observe::metrics::{InFlight, observe};
 use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, TlsSummary};
-use crate::proxy::{Worker, h1, h2};
+use crate::proxy::{Worker, drained, h1, h2};
 use crate::tls::acceptor::{Acceptor, HandshakeFailure, TlsFacts};
 
 /// Connections that the kernel holds for us while all threads are busy.
@@ -25,6 +25,9 @@ const BACKLOG: i32 = 1024;
 
 /// How long to wait after accept fails for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a draining server waits for a handshake that is under way.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// A bound address, shared by the threads that accept on it.
 #[derive(Debug)]
@@ -143,25 +146,29 @@ impl Listener {
                     continue;
                 }
             };
-            // A full listener takes no further connection here until one ends; the kernel holds
-            // those that come meanwhile. (Waiting for the slot first would leave slots with the
-            // threads that have nothing to accept.)
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
+            // One connection a thread waits here for a slot, the others in the kernel. The slot
+            // is only asked for when somebody needs it: a thread that kept one for whoever may
+            // come would keep it from those who wait for the other threads.
+            let slot = tokio::select! {
+                biased;
+                slot = Arc::clone(&self.slots).acquire_owned() => slot,
+                _ = draining.wait_for(|draining| *draining) => break,
+            };
             let Ok(slot) = slot else { return Ok(()) };
             self.spawn(&worker, tcp, peer, slot);
         }
-        self.accept_waiting(&socket, &worker).await;
-        Ok(())
+        self.accept_waiting(&socket.into_std()?, &worker)
     }
 
     /// What the kernel already holds when the socket closes would be reset: it is still served.
-    async fn accept_waiting(&self, socket: &TcpListener, worker: &Arc<Worker>) {
-        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            match timeout(Duration::ZERO, socket.accept()).await {
-                Ok(Ok((tcp, peer))) => self.spawn(worker, tcp, peer, slot),
-                _ => return,
-            }
+    fn accept_waiting(&self, socket: &StdListener, worker: &Arc<Worker>) -> io::Result<()> {
+        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+            && let Ok((tcp, peer)) = socket.accept()
+        {
+            tcp.set_nonblocking(true)?;
+            self.spawn(worker, TcpStream::from_std(tcp)?, peer, slot);
         }
+        Ok(())
     }
 
     async fn accept_failed(&self, worker: &Worker, error: &io::Error, complaint: &mut Complaint) {
@@ -253,7 +260,13 @@ impl Connection {
         let started = Instant::now();
         let limit = self.worker.shared.snapshot.load().timeouts.handshake;
         let (peer, local) = (socket.peer, socket.local);
-        let (stream, tls) = match timeout(limit, acceptor.accept(socket)).await {
+        let mut draining = self.worker.draining.clone();
+        let handshake = tokio::select! {
+            biased;
+            handshake = timeout(limit, acceptor.accept(socket)) => handshake,
+            () = drained(&mut draining, LAST_HANDSHAKE) => return,
+        };
+        let (stream, tls) = match handshake {
             Ok(Ok(done)) => done,
             Ok(Err(failure)) => return self.handshake_failed(peer, failure.as_str()),
             Err(_) => return self.handshake_failed(peer, "timeout"),

@@ -12,7 +12,7 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
     /// What is spoken there.
     pub protocol: Protocol,
-    /// Connections open at one time; further ones wait in the kernel's queue.
+    /// Connections open at one time; further ones wait until one closes.
     pub max_connections: usize,
 }
 

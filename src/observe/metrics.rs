@@ -201,11 +201,46 @@ impl Metrics {
 
     /// An alert on a rate cannot fire on a series that appears with its first event.
     fn show_watched_series(&self) {
-        for result in ["success", "bad_credentials", "throttled", "error"] {
-            self.auth_logins.with_label_values(&["form", result]);
+        for method in ["form", "json"] {
+            for result in ["success", "bad_credentials", "throttled", "error"] {
+                self.auth_logins.with_label_values(&[method, result]);
+            }
         }
         for reason in ["logout", "replaced", "expired"] {
             self.auth_sessions_ended.with_label_values(&[reason]);
+        }
+    }
+
+    /// Shows a listener and its limit, with the series that alerts watch already at 0.
+    pub fn show_listener(&self, name: &str, limit: i64) {
+        self.connections.with_label_values(&[name]);
+        self.connections_active.with_label_values(&[name]);
+        self.connections_limit.with_label_values(&[name]).set(limit);
+        for reason in [
+            "bad_request",
+            "smuggling",
+            "header_too_large",
+            "body_too_large",
+            "head_timeout",
+            "no_route",
+        ] {
+            self.http_requests_rejected
+                .with_label_values(&[name, reason]);
+        }
+    }
+
+    /// The same for what only a listener with TLS has.
+    pub fn show_tls_listener(&self, name: &str) {
+        for reason in [
+            "timeout",
+            "eof",
+            "no_shared_cipher",
+            "protocol_version",
+            "plain_http",
+            "certificate_refused",
+            "other",
+        ] {
+            self.tls_handshake_errors.with_label_values(&[name, reason]);
         }
     }
 

@@ -6,17 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::ClientFacts;
 use super::exchange::{
     AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
 };
-use super::record::bad_head;
+use super::record::{bad_head, slow_head};
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
-use super::{Request, Snapshot, Worker};
+use super::{FIRST_REQUEST, Request, Snapshot, Worker, drained};
 use crate::http1::body::{BodyDecoder, BodyError};
 use crate::http1::fields::{Fields, list_elements};
 use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
@@ -27,9 +26,6 @@ use crate::http1::write::{self, BodyEncoder};
 /// was still sending. Without the wait, its unread bytes would make the kernel reset the
 /// connection, and the answer would be lost.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// How long a draining server waits for the first request of a new connection.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// How much is read while lingering.
 const MAX_LINGER: usize = 1 << 20;
@@ -45,14 +41,17 @@ where
     let mut grace = FIRST_REQUEST;
     loop {
         let snapshot = worker.shared.snapshot.load_full();
-        let head = tokio::select! {
+        let begun = tokio::select! {
             biased;
-            head = next_head(&snapshot, &mut buffer, &mut io) => head,
+            begun = buffer.begin(&mut io, snapshot.timeouts.idle) => begun,
             // Nothing has begun: nothing is lost by closing. What has begun is still served.
-            () = drained(&mut draining, grace), if buffer.is_empty() => break,
+            () = drained(&mut draining, grace) => break,
         };
+        if begun.is_err() {
+            break;
+        }
         grace = Duration::ZERO;
-        let head = match head {
+        let head = match next_head(&snapshot, &mut buffer, &mut io).await {
             Ok(head) => head,
             Err(ReadError::Head(error)) => {
                 refuse_head(worker, client, &snapshot, &error, &mut io).await;
@@ -78,15 +77,6 @@ where
         }
     }
     drop(timeout(LINGER, io.shutdown()).await);
-}
-
-/// Resolves when the server drains and `grace` has passed.
-async fn drained(draining: &mut watch::Receiver<bool>, grace: Duration) {
-    // A sender that is gone is a server that has ended.
-    drop(draining.wait_for(|draining| *draining).await);
-    if !grace.is_zero() {
-        tokio::time::sleep(grace).await;
-    }
 }
 
 async fn next_head(
@@ -126,13 +116,12 @@ where
 {
     let request = Request::new(worker, client, head);
     let limit = request.snapshot.timeouts.body;
-    let keep = head.keep_alive() && !worker.is_draining();
     let decoder = match head.framing() {
         RequestFraming::Length(length) if length > 0 => BodyDecoder::length(length),
         RequestFraming::Chunked => BodyDecoder::chunked(),
         // HTTP/2 framing does not come from this codec.
         RequestFraming::None | RequestFraming::Length(_) | RequestFraming::Stream { .. } => {
-            let mut sink = Sink::new(io, head, keep, limit);
+            let mut sink = Sink::new(worker, io, head, limit);
             request
                 .serve(&mut Upload::new(&mut NoBody), &mut sink)
                 .await;
@@ -146,7 +135,7 @@ where
         decoder,
         limit,
     };
-    let mut sink = Sink::new(write, head, keep, limit);
+    let mut sink = Sink::new(worker, write, head, limit);
     let mut body = Upload::new(&mut source);
     request.serve(&mut body, &mut sink).await;
     let read_whole = body.has_ended();
@@ -183,7 +172,7 @@ async fn refuse_head<S: AsyncWrite + Unpin + Send>(
     let id = RequestId::generate();
     bad_head(&worker.shared, client, &id, error);
     let detail = format!("This request is not acceptable: {error}.");
-    refuse(snapshot, error.status(), &detail, &id, io).await;
+    refuse(worker, snapshot, (error.status(), &detail), &id, io).await;
 }
 
 async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
@@ -192,23 +181,22 @@ async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
     snapshot: &Snapshot,
     io: &mut S,
 ) {
-    let rejected = &worker.shared.metrics.http_requests_rejected;
-    rejected
-        .with_label_values(&[client.listener.as_ref(), "head_timeout"])
-        .inc();
     let id = RequestId::generate();
+    slow_head(&worker.shared, client, &id);
     let detail = "The request head did not arrive in time.";
-    refuse(snapshot, StatusCode::REQUEST_TIMEOUT, detail, &id, io).await;
+    let problem = (StatusCode::REQUEST_TIMEOUT, detail);
+    refuse(worker, snapshot, problem, &id, io).await;
 }
 
 async fn refuse<S: AsyncWrite + Unpin + Send>(
+    worker: &Worker,
     snapshot: &Snapshot,
-    status: StatusCode,
-    detail: &str,
+    (status, detail): (StatusCode, &str),
     id: &RequestId,
     io: &mut S,
 ) {
     let mut sink = Sink {
+        worker,
         io,
         out: Vec::new(),
         encoder: BodyEncoder::None,
@@ -264,7 +252,8 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
 
 // --- The answer ---
 
-struct Sink<W> {
+struct Sink<'w, W> {
+    worker: &'w Worker,
     io: W,
     /// What is ready to be sent.
     out: Vec<u8>,
@@ -285,19 +274,20 @@ enum State {
     Broken,
 }
 
-impl<W> Sink<W> {
-    fn new(io: W, head: &RequestHead, keep: bool, limit: Duration) -> Self {
+impl<'w, W> Sink<'w, W> {
+    fn new(worker: &'w Worker, io: W, head: &RequestHead, limit: Duration) -> Self {
         let trailers = head
             .fields()
             .get_all("te")
             .flat_map(list_elements)
             .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         Self {
+            worker,
             io,
             out: Vec::with_capacity(1024),
             encoder: BodyEncoder::None,
             version: head.version(),
-            keep,
+            keep: head.keep_alive(),
             trailers,
             state: State::Nothing,
             limit,
@@ -313,7 +303,7 @@ impl<W> Sink<W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin + Send> Sink<W> {
+impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
     async fn send_out(&mut self) -> Result<(), ClientGone> {
         if self.out.is_empty() {
             return Ok(());
@@ -330,7 +320,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink<W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<W> {
+impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
     async fn send_continue(&mut self) -> Result<(), ClientGone> {
         // HTTP/1.0 knows no interim answers.
         if self.version == Version::Http11 && self.state == State::Nothing {
@@ -371,6 +361,8 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<W> {
             (_, BodyEncoder::UntilClose) => self.keep = false,
             _ => {}
         }
+        // Asked as late as possible: a client that is not told sends its next request for nothing.
+        self.keep &= !self.worker.is_draining();
         match (self.keep, self.version) {
             (false, _) => write::field(&mut self.out, "Connection", b"close"),
             (true, Version::Http10) => write::field(&mut self.out, "Connection", b"keep-alive"),

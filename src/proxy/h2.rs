@@ -20,13 +20,11 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client::ClientFacts;
-use super::exchange::{
-    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
-};
+use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
-use super::{Request, Worker};
+use super::{FIRST_REQUEST, Request, Worker, drained};
 use crate::http1::fields::Fields;
 use crate::http1::head::{HeadError, RequestHead};
 
@@ -38,6 +36,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of an answer held for a stream whose client is slow to take them: with 100 streams, a
 /// connection whose client reads nothing holds about 3 MiB of them.
 const SEND_BUFFER: usize = 32 << 10;
+
+/// How long a stream is kept after its answer for a client that is still sending.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Requests with unacceptable heads after which a connection is cut off.
 const MAX_BAD_HEADS: usize = 32;
@@ -55,7 +56,13 @@ pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) 
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
     // The client's preface is a head like any other: it has to come in time.
-    let Ok(Ok(connection)) = timeout(times.head, handshake(io, Some(options))).await else {
+    let mut draining = worker.draining.clone();
+    let connection = tokio::select! {
+        biased;
+        connection = timeout(times.head, handshake(io, Some(options))) => connection,
+        () = drained(&mut draining, FIRST_REQUEST) => return,
+    };
+    let Ok(Ok(connection)) = connection else {
         return;
     };
     Streams {
@@ -210,10 +217,17 @@ async fn serve_request(
     if sink.given_up {
         conduct.given_up.fetch_add(1, Ordering::Relaxed);
     } else if !upload.has_ended() {
-        // A stream that ends before its body is reset, and some clients take the reset for the
-        // failure of an answer that they already have.
-        discard(&mut source).await;
+        linger(&mut source.body).await;
     }
+}
+
+/// Waits for the end of a body that nobody wants, or for the client to give it up. A stream that is
+/// let go is reset behind its answer, and there are clients (curl 7.88) that lose the answer when
+/// the reset comes while they are sending. No more than the stream's window is taken.
+async fn linger(body: &mut RecvStream) {
+    let rest = async { while let Some(Ok(_)) = body.data().await {} };
+    // Either way, the stream has had its chance.
+    let _in_time = timeout(LINGER, rest).await;
 }
 
 async fn refuse_head(worker: &Worker, client: &ClientFacts, error: &HeadError, sink: &mut Sink) {

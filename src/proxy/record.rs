@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use http::StatusCode;
+
 use super::Shared;
 use super::client::ClientFacts;
 use super::forward::{ForwardFailure, Forwarded};
@@ -239,7 +241,7 @@ impl<'r> Record<'r> {
     }
 }
 
-/// Writes down a request whose head was refused: there is nothing to say of it but why.
+/// Writes down a request whose head was refused.
 pub fn bad_head(shared: &Shared, client: &ClientFacts, id: &RequestId, error: &HeadError) {
     let status = error.status();
     let reason = match status.as_u16() {
@@ -247,6 +249,23 @@ pub fn bad_head(shared: &Shared, client: &ClientFacts, id: &RequestId, error: &H
         _ if error.is_ambiguous() => "smuggling",
         _ => "bad_request",
     };
+    no_head(shared, client, id, (status, reason, &error.to_string()));
+}
+
+/// Writes down a request whose head did not arrive in time.
+pub fn slow_head(shared: &Shared, client: &ClientFacts, id: &RequestId) {
+    let status = StatusCode::REQUEST_TIMEOUT;
+    let message = "the head did not arrive in time";
+    no_head(shared, client, id, (status, "head_timeout", message));
+}
+
+/// There is nothing to say of a request without a head but why.
+fn no_head(
+    shared: &Shared,
+    client: &ClientFacts,
+    id: &RequestId,
+    (status, reason, message): (StatusCode, &'static str, &str),
+) {
     let metrics = &shared.metrics;
     let listener = &*client.listener;
     metrics
@@ -259,7 +278,7 @@ pub fn bad_head(shared: &Shared, client: &ClientFacts, id: &RequestId, error: &H
         .value("http.response.status_code", status.as_u16())
         .text("auth.decision", "deny")
         .text("auth.reason", reason)
-        .text("error.message", &error.to_string())
+        .text("error.message", message)
         .text("request.id", id.as_str())
         .text("error.type", reason);
     shared.log.access(line);

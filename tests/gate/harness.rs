@@ -3,7 +3,9 @@
 pub mod backend;
 pub mod client;
 pub mod gate;
+pub mod metrics;
 pub mod nginx;
+pub mod process;
 
 use std::time::{Duration, Instant};
 

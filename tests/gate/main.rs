@@ -12,12 +12,12 @@
 mod harness;
 
 mod abuse;
-
 mod command_line;
 mod examples;
 mod forwarding;
 mod headers;
 mod login;
+mod operation;
 mod paths;
 mod smuggling;
 mod structure;

@@ -56,9 +56,15 @@ impl Curl {
     #[track_caller]
     pub fn get(self, path: &str) -> Got {
         let url = format!("https://localhost:{}{path}", self.port);
+        self.fetch(&url)
+    }
+
+    /// Asks for a URL wherever it is.
+    #[track_caller]
+    pub fn fetch(self, url: &str) -> Got {
         let output = Command::new("curl")
             .args(&self.args)
-            .arg(&url)
+            .arg(url)
             .output()
             .unwrap();
         Got::parse(&output.stdout, output.status.code().unwrap_or(-1))
@@ -132,6 +138,25 @@ fn cookie(set: &[&str], name: &str) -> Option<String> {
         .find(|value| !value.is_empty())
 }
 
+/// Logs in as a person does: opens the form, and sends it back filled in. `args` are for curl.
+#[track_caller]
+pub fn log_in_by_form(port: u16, args: &[&str], user: &str, password: &str) -> Got {
+    let curl = || Curl::new(port).args(args.iter().copied()).browser();
+    let form = curl().get("/auth/login");
+    assert_eq!(form.status, 200, "{form:?}");
+    let nonce = form.login_cookie().unwrap();
+    let mut post = curl().header(&format!("Cookie: __Host-portcullis-login={nonce}"));
+    for (name, value) in [
+        ("csrf", form.input("csrf").as_str()),
+        ("rd", form.input("rd").as_str()),
+        ("username", user),
+        ("password", password),
+    ] {
+        post = post.args(["--data-urlencode", &format!("{name}={value}")]);
+    }
+    post.get("/auth/login")
+}
+
 /// The fields of a head given as text.
 pub fn fields(head: &str) -> impl Iterator<Item = (&str, &str)> {
     head.lines()
@@ -152,13 +177,30 @@ impl Connection {
     /// Over TLS, without looking at the certificate.
     #[track_caller]
     pub fn tls(address: SocketAddr) -> Self {
-        let tcp = tcp(address);
+        Self::tls_over(tcp(address), "http/1.1")
+    }
+
+    /// The same for somebody who will speak HTTP/2.
+    #[track_caller]
+    pub fn http2(address: SocketAddr) -> Self {
+        Self::tls_over(tcp(address), "h2")
+    }
+
+    /// TLS on a connection that is already there, for the protocol of this name.
+    #[track_caller]
+    pub fn tls_over(tcp: TcpStream, protocol: &str) -> Self {
         let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
         connector.set_verify(SslVerifyMode::NONE);
-        connector.set_alpn_protos(b"\x08http/1.1").unwrap();
+        let length = u8::try_from(protocol.len()).unwrap();
+        let offer = [&[length], protocol.as_bytes()].concat();
+        connector.set_alpn_protos(&offer).unwrap();
         let mut settings = connector.build().configure().unwrap();
         settings.set_verify_hostname(false);
         let stream = settings.connect("localhost", tcp).unwrap();
+        assert_eq!(
+            stream.ssl().selected_alpn_protocol(),
+            Some(protocol.as_bytes())
+        );
         Self(Transport::Tls(Box::new(stream)))
     }
 
@@ -238,7 +280,8 @@ impl Connection {
     }
 }
 
-fn tcp(address: SocketAddr) -> TcpStream {
+/// A TCP connection that keeps no test waiting for ever.
+pub fn tcp(address: SocketAddr) -> TcpStream {
     let tcp = TcpStream::connect(address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -6,12 +6,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::client::{Connection, Curl};
-use super::eventually;
+use super::client::{Connection, Curl, Got};
+use super::metrics::Metrics;
+use super::{PATIENCE, eventually, process};
 
 /// The built binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
@@ -93,6 +95,7 @@ pub struct Gate {
     /// The admin listener, where there is one.
     pub admin: Option<SocketAddr>,
     lines: Arc<Mutex<Vec<Value>>>,
+    written: Arc<Mutex<Vec<String>>>,
     errors: Arc<Mutex<String>>,
     _folder: Option<TempDir>,
 }
@@ -128,15 +131,17 @@ impl Gate {
             .spawn()
             .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::new(Mutex::new(Vec::new()));
         let errors = Arc::new(Mutex::new(String::new()));
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        collect_lines(out, Arc::clone(&lines));
+        collect_lines(out, Arc::clone(&lines), Arc::clone(&written));
         collect_text(err, Arc::clone(&errors));
         let mut gate = Self {
             child,
             address: ([127, 0, 0, 1], 0).into(),
             admin: None,
             lines,
+            written,
             errors,
             _folder: None,
         };
@@ -193,6 +198,11 @@ impl Gate {
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
+    /// The lines of its log as they were written.
+    pub fn written(&self) -> Vec<String> {
+        self.written.lock().unwrap().clone()
+    }
+
     /// What it wrote to standard error.
     pub fn errors(&self) -> String {
         self.errors.lock().unwrap().clone()
@@ -230,12 +240,31 @@ impl Gate {
         answer.session_cookie().unwrap()
     }
 
+    /// The answer of the admin listener.
+    #[track_caller]
+    pub fn ask_admin(&self, path: &str) -> Got {
+        let admin = self.admin.unwrap();
+        Curl::new(admin.port()).fetch(&format!("http://{admin}{path}"))
+    }
+
     /// The text of the metrics.
     #[track_caller]
     pub fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.admin.unwrap());
-        let got = Command::new("curl").args(["-s", &url]).output().unwrap();
-        String::from_utf8(got.stdout).unwrap()
+        self.ask_admin("/metrics").body
+    }
+
+    /// Waits until the samples of `name` with at least these labels come to `expected`.
+    #[track_caller]
+    pub fn await_metric(&self, name: &str, labels: &[(&str, &str)], expected: f64) {
+        let mut last = 0.0;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            last = Metrics::parse(&self.metrics()).sum(name, labels);
+            if last == expected {
+                return;
+            }
+        }
+        panic!("{name} {labels:?} never was {expected}; it is {last}");
     }
 
     /// Memory that is its own, in KiB.
@@ -250,12 +279,7 @@ impl Gate {
 
     /// Sends it a signal by name.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+        process::signal(&self.child, name);
     }
 
     /// Waits for its end.
@@ -297,9 +321,14 @@ fn address_of(line: &Value) -> SocketAddr {
     SocketAddr::new(ip, u16::try_from(port).unwrap())
 }
 
-fn collect_lines(out: impl Read + Send + 'static, lines: Arc<Mutex<Vec<Value>>>) {
+fn collect_lines(
+    out: impl Read + Send + 'static,
+    lines: Arc<Mutex<Vec<Value>>>,
+    written: Arc<Mutex<Vec<String>>>,
+) {
     std::thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
+            written.lock().unwrap().push(line.clone());
             // What is no JSON is kept as it is.
             let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
             lines.lock().unwrap().push(value);

@@ -70,7 +70,9 @@ impl Nginx {
 
     /// Puts a file where it is served.
     pub fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.folder.path().join("www").join(name), bytes).unwrap();
+        let file = self.folder.path().join("www").join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, bytes).unwrap();
     }
 
     /// Makes a file of this size where it is served, without filling the disk.

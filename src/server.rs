@@ -187,8 +187,7 @@ impl Server {
         log: Logger,
     ) -> Result<Self, StartError> {
         let open = Arc::new(OpenConnections::default());
-        let threads_wanted = settings.threads;
-        let wanted = descriptors_wanted(&settings);
+        let descriptors = descriptors_wanted(&settings);
         let (listeners, sockets) = bind_all(&settings, acceptor, &open)?;
         let runtime = runtime()?;
         // Before anybody can know that we run: a signal that nobody listens to kills.
@@ -199,27 +198,17 @@ impl Server {
         let admin = bind_admin(settings.admin, &runtime)?;
         let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
         let shared = Arc::new(shared(settings, log)?);
-        raise_descriptor_limit(wanted, &shared.log);
+        raise_descriptor_limit(descriptors, &shared.log);
         for listener in &listeners {
             announce(&shared, listener);
         }
 
         let (draining, _) = watch::channel(false);
         let (stop, _) = watch::channel(false);
-        let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::new(0))));
-        let mut threads = Vec::new();
-        for (at, sockets) in sockets.into_iter().enumerate() {
-            let worker = Worker {
-                shared: Arc::clone(&shared),
-                pool: UpstreamPool::new(Arc::clone(&connector), threads_wanted),
-                draining: draining.subscribe(),
-            };
-            let accepts = listeners.iter().cloned().zip(sockets).collect();
-            threads.push(start_worker(at, worker, accepts, stop.subscribe())?);
-        }
+        let threads = start_workers(&shared, &listeners, sockets, &draining, &stop)?;
         let status = Arc::new(Status {
             shared: Arc::clone(&shared),
-            phase: AtomicU8::new(Phase::Ready as u8),
+            phase: AtomicU8::new(Phase::Starting as u8),
         });
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
         if let Some(admin) = admin {
@@ -256,6 +245,7 @@ impl Server {
             mut signals,
             running,
         } = self;
+        running.status.set(Phase::Ready);
         running.say_ready();
         let until_signal = running.until_signal(&mut signals);
         running.runtime.block_on(until_signal);
@@ -487,6 +477,27 @@ fn announce(shared: &Shared, listener: &Listener) {
 fn runtime() -> Result<Runtime, StartError> {
     let mut builder = Builder::new_current_thread();
     builder.enable_all().build().map_err(StartError::Thread)
+}
+
+fn start_workers(
+    shared: &Arc<Shared>,
+    listeners: &[Arc<Listener>],
+    sockets: Vec<Vec<StdListener>>,
+    draining: &watch::Sender<bool>,
+    stop: &watch::Sender<bool>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::new(0))));
+    let count = sockets.len();
+    let start = |(at, sockets): (usize, Vec<StdListener>)| {
+        let worker = Worker {
+            shared: Arc::clone(shared),
+            pool: UpstreamPool::new(Arc::clone(&connector), count),
+            draining: draining.subscribe(),
+        };
+        let accepts = listeners.iter().cloned().zip(sockets).collect();
+        start_worker(at, worker, accepts, stop.subscribe())
+    };
+    sockets.into_iter().enumerate().map(start).collect()
 }
 
 fn start_worker(

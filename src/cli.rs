@@ -6,10 +6,12 @@ pub mod passwd;
 pub mod run;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::problem::Problems;
 
 /// Bad configuration on `run` (EX_CONFIG of sysexits.h): restarting will not help.
 const EX_CONFIG: u8 = 78;
@@ -44,7 +46,7 @@ enum Command {
     Check(ConfigFile),
     /// Show it at work: a backend, a certificate and a user made up on the spot.
     Demo(demo::DemoArgs),
-    // What it says of itself stands at its arguments.
+    // What is said of it stands at `PasswdArgs`: a line here would hide all of that.
     #[command(alias = "pass")]
     Passwd(passwd::PasswdArgs),
 }
@@ -86,6 +88,14 @@ fn done<E: Error>(result: Result<(), E>) -> ExitCode {
     }
 }
 
+/// Prints what is wrong with a configuration.
+fn complain_of_config(file: &Path, problems: &Problems) {
+    eprintln!("{problems}");
+    if !file.exists() {
+        eprintln!("portcullis: name the file with -c; `portcullis demo` runs without one");
+    }
+}
+
 /// Prints an error with all its causes; each says its own level only.
 fn complain(error: &dyn Error) {
     let mut text = error.to_string();
@@ -93,7 +103,7 @@ fn complain(error: &dyn Error) {
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         // Some errors show their cause already.
-        if !text.ends_with(&cause_text) {
+        if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::complain;
+use super::{complain, complain_of_config};
 use crate::config;
 use crate::tls::acceptor::Acceptor;
 
@@ -13,7 +13,7 @@ pub fn check(file: &Path) -> ExitCode {
     let settings = match config::load(file) {
         Ok(settings) => settings,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain_of_config(file, &problems);
             return ExitCode::FAILURE;
         }
     };

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{EX_CONFIG, complain};
+use super::{EX_CONFIG, complain, complain_of_config};
 use crate::config;
 use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
@@ -17,7 +17,7 @@ pub fn run(file: &Path) -> ExitCode {
     let settings = match config::load(file) {
         Ok(settings) => settings,
         Err(problems) => {
-            eprintln!("{problems}");
+            complain_of_config(file, &problems);
             return EX_CONFIG.into();
         }
     };

@@ -3,6 +3,7 @@
 //! A pair is loaded whole or not at all. Each thing that can be wrong has its own message, with
 //! the file and what would be right.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use boring::asn1::Asn1Time;
@@ -31,7 +32,7 @@ impl std::fmt::Debug for CertifiedKey {
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
     /// The file cannot be read.
-    #[error("{}: cannot read the {what}: {source}", path.display())]
+    #[error("{}: cannot read the {what}: {source}{}", path.display(), hint(source))]
     Unreadable {
         /// Certificate or private key.
         what: &'static str,
@@ -83,6 +84,14 @@ pub enum CertError {
     /// The TLS library failed in a way that the files do not explain.
     #[error("TLS: {0}")]
     Library(#[from] ErrorStack),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "; write its path into tls.certificates, or put it there",
+        ErrorKind::PermissionDenied => "; make it readable for the user that this runs as",
+        _ => "",
+    }
 }
 
 impl CertifiedKey {

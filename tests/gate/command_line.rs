@@ -1,270 +1,492 @@
-//! What the operator types, and what they are told.
+//! The command line: what a newcomer meets first, and what scripts rely on.
 
-use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
+use boring::asn1::Asn1Time;
+use boring::hash::MessageDigest;
+use boring::pkey::PKey;
+use boring::x509::X509;
 use tempfile::TempDir;
 
 use crate::harness::backend::Backend;
-use crate::harness::client::Curl;
-use crate::harness::free_port;
-use crate::harness::gate::{self, BINARY, Gate, PASSWORD};
+use crate::harness::client::{Curl, log_in_by_form};
+use crate::harness::eventually;
+use crate::harness::gate::{self, Gate};
+use crate::harness::process::{Finished, Process, finished, portcullis};
 
-/// Runs the binary with these arguments and this standard input.
-fn run(args: &[&str], input: &str) -> Output {
-    let mut child = Command::new(BINARY)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One that wants no input may be gone already.
-    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
-    child.wait_with_output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-#[track_caller]
-fn check(output: &Output, code: i32, said: &[&str]) {
-    let all = out(output) + &err(output);
-    assert_eq!(output.status.code(), Some(code), "{all}");
-    for words in said {
-        assert!(all.contains(words), "{words:?} is not in {all}");
-    }
-}
-
-/// A folder with a configuration that is fine, on a port of its own.
-struct Folder {
-    folder: TempDir,
-    port: u16,
-}
+/// Files of a test; gone with it.
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = gate::certificate();
-        std::fs::copy(cert, folder.path().join("tls.crt")).unwrap();
-        std::fs::copy(key, folder.path().join("tls.key")).unwrap();
-        let port = free_port();
-        let new = Self { folder, port };
-        new.write("portcullis.yaml", &new.good());
-        new
-    }
-
-    fn good(&self) -> String {
-        format!(
-            "listeners: [{{address: '127.0.0.1:{}'}}]\n\
-             tls: {{certificates: [{{cert: tls.crt, key: tls.key}}]}}\n\
-             upstreams: {{b: {{url: 'http://127.0.0.1:9'}}}}\n\
-             roles: {{user: [view]}}\nusers: users.yaml\nroutes: [{{can: view}}]\n",
-            self.port
-        )
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
     }
 
-    fn config(&self) -> String {
-        self.path("portcullis.yaml").to_str().unwrap().to_owned()
-    }
-
-    /// What `check` and `run` say; the port stays free.
-    #[track_caller]
-    fn is_refused(&self, said: &[&str]) {
-        check(&run(&["check", "-c", &self.config()], ""), 1, said);
-        check(&run(&["run", "-c", &self.config()], ""), 78, said);
-        let free = std::net::TcpListener::bind(("127.0.0.1", self.port));
-        assert!(free.is_ok(), "something was bound");
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
     }
 }
 
-fn users(folder: &Folder) {
-    let hash = out(&run(&["passwd", "ralph", "user"], PASSWORD));
-    folder.write("users.yaml", &hash);
+/// Runs the binary to its end.
+#[track_caller]
+fn run(args: &[&str]) -> Finished {
+    finished(portcullis(args.iter().copied()), "")
+}
+
+/// The same with a file as its configuration.
+#[track_caller]
+fn on(command: &str, file: &Path) -> Finished {
+    run(&[command, "-c", file.to_str().unwrap()])
+}
+
+/// A configuration without problems, on this address.
+fn good(address: &str) -> String {
+    let (cert, key) = gate::certificate();
+    format!(
+        "listeners: [{{address: '{address}'}}]\n\
+         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
+         upstreams: {{app: {{url: 'http://127.0.0.1:9'}}}}\n\
+         routes: [{{match: /public/, public: true}}, {{match: /files/, public: true}}]\n",
+        cert.display(),
+        key.display(),
+    )
+}
+
+/// A port that somebody uses: whoever binds it fails.
+fn taken_port() -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+}
+
+// --- check, and run with a bad file ---
+
+#[test]
+fn a_good_file_is_summed_up_and_nothing_is_bound() {
+    let folder = Folder::new();
+    let taken = taken_port();
+    let address = taken.local_addr().unwrap().to_string();
+    let file = folder.write("good.yaml", good(&address));
+    let checked = on("check", &file);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert_eq!(checked.errors, "");
+    let expected = format!(
+        "{}: ok (1 listeners, 1 upstreams, 2 routes, 0 users)\n",
+        file.display()
+    );
+    assert_eq!(checked.out, expected);
+    // What binds is told that it cannot.
+    let served = on("run", &file);
+    assert_eq!(served.code, Some(1), "{served:?}");
+    let reason = format!("portcullis: cannot listen on {address}: Address already in use");
+    assert!(served.errors.starts_with(&reason), "{served:?}");
+    // Once, and not again as the cause of itself.
+    assert_eq!(
+        served.errors.matches("already in use").count(),
+        1,
+        "{served:?}"
+    );
 }
 
 #[test]
-fn a_good_configuration_is_checked_and_nothing_is_bound() {
+fn what_is_only_doubtful_is_a_warning_and_no_problem() {
     let folder = Folder::new();
-    users(&folder);
-    let taken = std::net::TcpListener::bind(("127.0.0.1", folder.port)).unwrap();
-    let checked = run(&["check", "-c", &folder.config()], "");
-    check(&checked, 0, &["ok", "1 listeners", "1 routes", "1 users"]);
-    drop(taken);
+    let more = "admin: {address: '0.0.0.0:0'}\n";
+    let file = folder.write("doubtful.yaml", good("127.0.0.1:0") + more);
+    let checked = on("check", &file);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let mut lines = checked.out.lines();
+    let warning = lines.next().unwrap();
+    assert!(warning.starts_with("warning: "), "{checked:?}");
+    assert!(
+        warning.contains("the admin listener has no login"),
+        "{checked:?}"
+    );
+    assert!(lines.next().unwrap().contains(": ok ("), "{checked:?}");
 }
 
 #[test]
-fn every_problem_is_reported_at_once_with_its_place_and_nothing_is_bound() {
+fn a_bad_file_has_every_problem_listed_by_line_and_column_and_binds_nothing() {
     let folder = Folder::new();
-    users(&folder);
-    let bad = folder
-        .good()
-        .replace("can: view", "can: viw, upstream: c")
-        .replace("roles: {user", "rolls: {user");
-    folder.write("portcullis.yaml", &bad);
-    folder.is_refused(&[
-        "portcullis.yaml:4:1: rolls: unknown key; did you mean \"roles\"?",
-        "portcullis.yaml:6:31: routes[0].upstream: no upstream is named \"c\"",
-    ]);
-    folder.write("portcullis.yaml", "listeners: [\n");
-    folder.is_refused(&["portcullis.yaml:2:"]);
-    folder.write("portcullis.yaml", "");
-    folder.is_refused(&["listeners", "routes"]);
+    let taken = taken_port();
+    let address = taken.local_addr().unwrap();
+    let file = folder.write(
+        "bad.yaml",
+        format!(
+            "listeners:\n  - address: {address}\n    protocol: htps\n\
+             tls: {{certificates: [{{cert: tls.crt, key: tls.key}}]}}\n\
+             upstreams: {{device: {{url: 'http://127.0.0.1:9'}}}}\n\
+             roles: {{user: [view]}}\n\
+             routes:\n  - {{match: /a, can: veiw}}\n  - {{match: /b, public: true, upstream: devcie}}\n\
+             sessions: {{idle: 30}}\nthread: 2\n"
+        ),
+    );
+    let expected = [
+        (3, 15, "listeners[0].protocol: ", "did you mean \"https\"?"),
+        (8, 22, "routes[0].can: ", "did you mean \"view\"?"),
+        (9, 41, "routes[1].upstream: ", "did you mean \"device\"?"),
+        (10, 18, "sessions.idle: ", "got 30"),
+        (11, 1, "thread: unknown key", "did you mean \"threads\"?"),
+    ];
+    for (command, code) in [("check", 1), ("run", 78)] {
+        let done = on(command, &file);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        assert_eq!(done.out, "");
+        let lines: Vec<_> = done.errors.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{done:?}");
+        for (line, (row, column, begins, ends)) in lines.iter().zip(expected) {
+            let place = format!("{}:{row}:{column}: {begins}", file.display());
+            assert!(line.starts_with(&place), "{line}");
+            assert!(line.ends_with(ends), "{line}");
+        }
+        // Had it tried to listen, it would have complained of this.
+        assert!(!done.errors.contains("in use"), "{done:?}");
+    }
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named_with_what_would_be_right() {
+fn a_file_that_is_not_there_or_says_nothing_is_named_with_what_to_do() {
     let folder = Folder::new();
-    folder.is_refused(&["users.yaml", "No such file"]);
-    users(&folder);
+    let empty = folder.write("empty.yaml", "");
+    let missing = folder.path("nowhere.yaml");
+    for (command, code) in [("check", 1), ("run", 78)] {
+        let done = on(command, &missing);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        let expected = format!("{}: cannot be read: No such file", missing.display());
+        assert!(done.errors.starts_with(&expected), "{done:?}");
+        assert!(done.errors.contains("name the file with -c"), "{done:?}");
 
-    let (cert, key) = (folder.path("tls.crt"), folder.path("tls.key"));
-    let (good_cert, good_key) = (std::fs::read(&cert).unwrap(), std::fs::read(&key).unwrap());
-    std::fs::remove_file(&cert).unwrap();
-    folder.is_refused(&["tls.crt: cannot read the certificate"]);
-    std::fs::write(&cert, &good_key).unwrap();
-    folder.is_refused(&["tls.crt: found a private key; expected a PEM certificate"]);
-    std::fs::write(&cert, "").unwrap();
-    folder.is_refused(&["tls.crt: found an empty file"]);
-    std::fs::write(&cert, &good_cert).unwrap();
+        let done = on(command, &empty);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        for missing in ["listeners", "upstreams", "routes"] {
+            let expected = format!("{}:1:1: {missing}: missing; ", empty.display());
+            assert!(done.errors.contains(&expected), "{done:?}");
+        }
+        assert!(!done.errors.contains("name the file"), "{done:?}");
+    }
+    // The variable says where it is as well as the option does.
+    let good = folder.write("good.yaml", good("127.0.0.1:0"));
+    let mut command = portcullis(["check"]);
+    command.env("PORTCULLIS_CONFIG", &good);
+    assert_eq!(finished(command, "").code, Some(0));
+    let mut command = portcullis(["check"]);
+    command.current_dir(folder.0.path());
+    let done = finished(command, "");
+    assert!(done.errors.starts_with("portcullis.yaml: "), "{done:?}");
+}
 
-    std::fs::write(&key, &good_cert).unwrap();
-    folder.is_refused(&["tls.key: found a certificate; expected an unencrypted PEM private key"]);
+#[test]
+fn a_certificate_or_key_that_cannot_be_used_is_named_with_what_would_be_right() {
+    let folder = Folder::new();
+    let (cert, key) = gate::certificate();
+    let cert = folder.write("tls.crt", std::fs::read(cert).unwrap());
+    let key = folder.write("tls.key", std::fs::read(key).unwrap());
+    folder.write("empty.pem", "");
+    folder.write("text.pem", "hello\n");
+    folder.write(
+        "damaged.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
     openssl(
         &folder,
-        &["genpkey", "-algorithm", "ed25519", "-out", "tls.key"],
+        &["genpkey", "-algorithm", "ED25519", "-out", "other.key"],
     );
-    folder.is_refused(&[
-        "tls.key: this key does not belong to the certificate in",
-        "tls.crt",
-    ]);
-    std::fs::write(&key, &good_key).unwrap();
-
-    let csr = [
-        "req", "-new", "-key", "tls.key", "-subj", "/CN=x", "-out", "x.csr",
-    ];
-    openssl(&folder, &csr);
-    let sign = [
-        "x509", "-req", "-in", "x.csr", "-signkey", "tls.key", "-days", "-1",
-    ];
-    let to_file = [&sign[..], &["-out", "tls.crt"]].concat();
-    openssl(&folder, &to_file);
-    folder.is_refused(&["tls.crt: the certificate expired on", "renew it"]);
-    std::fs::write(&cert, &good_cert).unwrap();
-    check(&run(&["check", "-c", &folder.config()], ""), 0, &["ok"]);
-
-    let missing = run(&["run", "-c", "/nonexistent/portcullis.yaml"], "");
-    check(
-        &missing,
-        78,
-        &["/nonexistent/portcullis.yaml", "No such file"],
+    let encrypt = ["pkcs8", "-topk8", "-in", "tls.key", "-out", "encrypted.key"];
+    openssl(
+        &folder,
+        &[&encrypt[..], &["-passout", "pass:secret"]].concat(),
     );
+    folder.write("expired.crt", expired(&std::fs::read(&cert).unwrap(), &key));
+    for (cert, key, named, what) in [
+        (
+            "nowhere.crt",
+            "tls.key",
+            "nowhere.crt",
+            "cannot read the certificate: No such file",
+        ),
+        ("nowhere.crt", "tls.key", "nowhere.crt", "tls.certificates"),
+        (
+            "tls.crt",
+            "nowhere.key",
+            "nowhere.key",
+            "cannot read the private key: No such file",
+        ),
+        (
+            "empty.pem",
+            "tls.key",
+            "empty.pem",
+            "an empty file; expected a PEM certificate",
+        ),
+        (
+            "text.pem",
+            "tls.key",
+            "text.pem",
+            "no PEM data; expected a PEM certificate",
+        ),
+        (
+            "tls.key",
+            "tls.crt",
+            "tls.key",
+            "a private key; expected a PEM certificate",
+        ),
+        (
+            "damaged.pem",
+            "tls.key",
+            "damaged.pem",
+            "the certificate is damaged",
+        ),
+        (
+            "tls.crt",
+            "tls.crt",
+            "tls.crt",
+            "a certificate; expected an unencrypted PEM private key",
+        ),
+        (
+            "tls.crt",
+            "empty.pem",
+            "empty.pem",
+            "an empty file; expected an unencrypted PEM",
+        ),
+        (
+            "tls.crt",
+            "encrypted.key",
+            "encrypted.key",
+            "an encrypted private key, which",
+        ),
+        (
+            "tls.crt",
+            "other.key",
+            "other.key",
+            "does not belong to the certificate in",
+        ),
+        (
+            "tls.crt",
+            "other.key",
+            "tls.crt",
+            "give the key that the certificate was made for",
+        ),
+        (
+            "expired.crt",
+            "tls.key",
+            "expired.crt",
+            "the certificate expired on ",
+        ),
+        ("expired.crt", "tls.key", "expired.crt", "; renew it"),
+    ] {
+        let file = folder.write("portcullis.yaml", with_pair(cert, key));
+        for (command, code) in [("check", 1), ("run", 78)] {
+            let done = on(command, &file);
+            assert_eq!(done.code, Some(code), "{cert} {key}: {done:?}");
+            let named = folder.path(named).display().to_string();
+            assert!(done.errors.contains(&named), "{cert} {key}: {done:?}");
+            assert!(done.errors.contains(what), "{cert} {key}: {done:?}");
+            assert_eq!(done.errors.lines().count(), 1, "{done:?}");
+            assert!(!done.errors.contains("PRIVATE KEY-----\n"), "{done:?}");
+        }
+    }
+    let file = folder.write("portcullis.yaml", with_pair("tls.crt", "tls.key"));
+    assert_eq!(on("check", &file).code, Some(0));
 }
 
+/// A configuration with this pair of files beside it.
+fn with_pair(cert: &str, key: &str) -> String {
+    format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         tls: {{certificates: [{{cert: {cert}, key: {key}}}]}}\n\
+         upstreams: {{app: {{url: 'http://127.0.0.1:9'}}}}\n\
+         routes: [{{public: true}}]\n"
+    )
+}
+
+#[track_caller]
 fn openssl(folder: &Folder, args: &[&str]) {
     let mut command = Command::new("openssl");
-    let made = command
-        .args(args)
-        .current_dir(folder.folder.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
+    command.args(args).current_dir(folder.0.path());
+    let done = finished(command, "");
+    assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+/// This certificate, but that it was good in 1970.
+fn expired(pem: &[u8], key: &Path) -> Vec<u8> {
+    let model = X509::from_pem(pem).unwrap();
+    let key = PKey::private_key_from_pem(&std::fs::read(key).unwrap()).unwrap();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(model.subject_name()).unwrap();
+    builder.set_issuer_name(model.issuer_name()).unwrap();
+    builder.set_serial_number(model.serial_number()).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    let [from, to] = [0, 86_400].map(|time| Asn1Time::from_unix(time).unwrap());
+    builder.set_not_before(&from).unwrap();
+    builder.set_not_after(&to).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    builder.build().to_pem().unwrap()
+}
+
+// --- Usage ---
+
+#[test]
+fn what_is_no_command_is_a_usage_error_that_says_where_to_look() {
+    for args in [
+        &[][..],
+        &["frob"],
+        &["--frob"],
+        &["run", "--frob"],
+        &["run", "portcullis.yaml"],
+        &["run", "-c"],
+        &["check", "-c", "a", "-c", "b"],
+        &["demo", "--port", "x"],
+        &["demo", "--port", "65536"],
+        &["passwd"],
+        &["passwd", "two words"],
+        &["passwd", "ralph", "no/role"],
+        &["passwd", "ralph", "--cipher", "md5"],
+        &["passwd", "ralph", "--verify"],
+    ] {
+        let done = run(args);
+        assert_eq!(done.code, Some(2), "{args:?}: {done:?}");
+        assert_eq!(done.out, "", "{args:?}");
+        assert!(done.errors.contains("--help"), "{args:?}: {done:?}");
+    }
+    let typo = run(&["chek"]);
+    assert!(typo.errors.contains("'check'"), "{typo:?}");
 }
 
 #[test]
-fn wrong_usage_is_2_and_help_is_for_newcomers() {
-    check(&run(&[], ""), 2, &["Usage: portcullis"]);
-    check(&run(&["walk"], ""), 2, &["unrecognized subcommand"]);
-    check(&run(&["passwd"], ""), 2, &["USERNAME"]);
-    check(
-        &run(&["--help"], ""),
-        0,
-        &["portcullis demo", "Exit codes", "78", "passwd"],
-    );
-    check(
-        &run(&["run", "--help"], ""),
-        0,
-        &["-c", "portcullis.yaml", "PORTCULLIS_CONFIG"],
-    );
-    check(
-        &run(&["passwd", "--help"], ""),
-        0,
-        &["at least 8 characters", "standard input"],
-    );
-    check(&run(&["demo", "--help"], ""), 0, &["--port", "8443"]);
-    check(&run(&["--version"], ""), 0, &["portcullis 0."]);
+fn the_help_of_every_command_says_what_a_newcomer_needs() {
+    for (args, phrases) in [
+        (
+            &["--help"][..],
+            &[
+                "ends TLS, logs people in",
+                "Try it:   portcullis demo",
+                "portcullis passwd --file users.yaml alice user",
+                "portcullis check -c portcullis.yaml",
+                "portcullis run -c portcullis.yaml",
+                "0 ok, 1 failed, 2 wrong usage, 78 `run` with a bad configuration",
+            ][..],
+        ),
+        (
+            &["run", "--help"],
+            &[
+                "-c, --config <FILE>",
+                "PORTCULLIS_CONFIG",
+                "portcullis.yaml",
+            ],
+        ),
+        (
+            &["check", "--help"],
+            &["every problem", "binds nothing", "-c, --config <FILE>"],
+        ),
+        (
+            &["demo", "--help"],
+            &[
+                "made up on the spot",
+                "--port <PORT>",
+                "8443",
+                "0 lets the system choose",
+            ],
+        ),
+        (
+            &["passwd", "--help"],
+            &[
+                "--file <FILE>",
+                "--cipher <CIPHER>",
+                "argon2id",
+                "at least 8 characters",
+                "one line from standard input",
+                "--verify",
+            ],
+        ),
+    ] {
+        let done = run(args);
+        assert_eq!((done.code, done.errors.as_str()), (Some(0), ""), "{args:?}");
+        // Where a line is broken is for the terminal to say.
+        let text: Vec<_> = done.out.split_whitespace().collect();
+        let text = text.join(" ");
+        for phrase in phrases {
+            let words: Vec<_> = phrase.split_whitespace().collect();
+            assert!(
+                text.contains(&words.join(" ")),
+                "{phrase:?} in {}",
+                done.out
+            );
+        }
+    }
+    let all = run(&["--help"]).out;
+    for command in ["run", "check", "demo", "passwd"] {
+        assert!(all.contains(&format!("\n  {command} ")), "{all}");
+    }
 }
 
 #[test]
-fn a_password_made_here_lets_its_user_in() {
+fn the_version_is_printed() {
+    for option in ["--version", "-V"] {
+        let done = run(&[option]);
+        assert_eq!(done.code, Some(0));
+        assert_eq!(
+            done.out,
+            concat!("portcullis ", env!("CARGO_PKG_VERSION"), "\n")
+        );
+    }
+}
+
+// --- passwd ---
+
+const WORD: &str = "correct horse battery";
+
+/// `passwd` with a word on its standard input.
+#[track_caller]
+fn passwd(args: &[&str], word: &str) -> Finished {
+    let command = portcullis(["passwd"].into_iter().chain(args.iter().copied()));
+    finished(command, &format!("{word}\n"))
+}
+
+/// A running gate with this file of users.
+fn with_users(folder: &Folder, backend: &Backend, users: &str) -> Gate {
+    let config = good("127.0.0.1:0")
+        .replace("127.0.0.1:9", &backend.address.to_string())
+        .replace("{match: /files/, public: true}", "{can: view}");
+    let more = format!("roles: {{user: [view], administrator: [edit]}}\nusers: {users}\n");
+    let file = folder.write("portcullis.yaml", config + &more);
+    Gate::start_file(&file, &[])
+}
+
+#[test]
+fn a_hash_from_standard_input_lets_its_user_log_in() {
     let folder = Folder::new();
     let backend = Backend::start();
-    let file = folder.path("users.yaml");
-    let file = file.to_str().unwrap();
-    let input = format!("{PASSWORD}\n");
-    // The line of the Ioto documentation, and ours.
-    let old = [
-        "pass",
-        "--cipher",
-        "bcrypt",
-        "--file",
-        file,
-        "--password",
-        PASSWORD,
-        "ralph",
-        "user",
-    ];
-    check(&run(&old, ""), 0, &[]);
-    check(
-        &run(&["passwd", "--file", file, "ada", "user"], &input),
-        0,
-        &[],
+    let printed = passwd(&["ralph", "user"], WORD);
+    assert_eq!(
+        (printed.code, printed.errors.as_str()),
+        (Some(0), ""),
+        "{printed:?}"
     );
-    check(
-        &run(&["passwd", "--verify", "--file", file, "ada"], &input),
-        0,
-        &["ok"],
+    assert!(
+        printed.out.starts_with("ralph:\n  password: \"$argon2id$"),
+        "{printed:?}"
     );
-    check(
-        &run(
-            &["passwd", "--verify", "--file", file, "ada"],
-            "wrong one\n",
-        ),
-        1,
-        &["not the password"],
-    );
-    check(
-        &run(&["passwd", "--file", file, "eve"], "short\n"),
-        1,
-        &["at least 8"],
-    );
-    let config = folder
-        .good()
-        .replace("127.0.0.1:9'", &format!("{}'", backend.address))
-        .replace(&folder.port.to_string(), "0");
-    folder.write("portcullis.yaml", &config);
-    let gate = Gate::start_file(Path::new(&folder.config()), &[]);
-    for user in ["ralph", "ada"] {
-        let session = gate.log_in(user);
-        assert_eq!(gate.curl().session(&session).get("/").status, 200);
-    }
-    let eve = format!(r#"{{"username":"eve","password":"{PASSWORD}"}}"#);
-    let json = ["-H", "Content-Type: application/json", "-d", &eve];
-    assert_eq!(gate.curl().args(json).get("/auth/login").status, 401);
+    assert!(!printed.out.contains(WORD));
+    folder.write("users.yaml", &printed.out);
+    let gate = with_users(&folder, &backend, "users.yaml");
+
+    let wrong = log_in_by_form(gate.port(), &[], "ralph", "correct horse");
+    assert_eq!(wrong.status, 401);
+    let done = log_in_by_form(gate.port(), &[], "ralph", WORD);
+    assert_eq!(done.status, 303);
+    let session = done.session_cookie().unwrap();
+    assert_eq!(gate.curl().session(&session).get("/").status, 200);
+    assert_eq!(backend.only().field("x-forwarded-user"), Some("ralph"));
 }
 
 #[test]
@@ -293,12 +515,7 @@ fn every_documented_hash_of_ioto_lets_its_user_in() {
         .map(|(user, _, hash)| format!("{user}: {{password: '{hash}', roles: [user]}}\n"))
         .collect();
     folder.write("users.yaml", &entries);
-    let config = folder
-        .good()
-        .replace("127.0.0.1:9'", &format!("{}'", backend.address))
-        .replace(&folder.port.to_string(), "0");
-    folder.write("portcullis.yaml", &config);
-    let gate = Gate::start_file(Path::new(&folder.config()), &[]);
+    let gate = with_users(&folder, &backend, "users.yaml");
     for (user, password, _) in hashes {
         for (password, status) in [(password, 200), ("wrong one", 401)] {
             let body = format!(r#"{{"username":"{user}","password":"{password}"}}"#);
@@ -312,95 +529,245 @@ fn every_documented_hash_of_ioto_lets_its_user_in() {
     }
 }
 
-/// A running demonstration; ends with the test.
+#[test]
+fn users_are_added_to_a_file_and_changed_in_it_and_all_else_stays() {
+    let folder = Folder::new();
+    let backend = Backend::start();
+    let users = folder.write("users.yaml", "# Ours.\n\n");
+    let users = users.to_str().unwrap();
+    for (name, cipher) in [("ann", "argon2id"), ("bob", "bcrypt"), ("cem", "sha256")] {
+        let args = ["--file", users, "--cipher", cipher, name, "user"];
+        let done = passwd(&args, &format!("{WORD} {name}"));
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(done.out, "");
+        let said = format!("password of `{name}` set");
+        assert!(done.errors.contains(&said), "{done:?}");
+    }
+    let before = folder.read("users.yaml");
+    assert!(before.starts_with("# Ours.\n"), "{before}");
+    assert!(
+        before.contains("$argon2id$") && before.contains("$2b$12$"),
+        "{before}"
+    );
+    // A new word for one of them, whose roles stay.
+    let done = passwd(&["--file", users, "bob"], "another word for it");
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let after = folder.read("users.yaml");
+    let differing = before
+        .lines()
+        .zip(after.lines())
+        .filter(|(old, new)| old != new);
+    assert_eq!(differing.count(), 1, "{before}{after}");
+
+    let gate = with_users(&folder, &backend, "users.yaml");
+    for (name, word, status) in [
+        ("ann", "correct horse battery ann", 303),
+        ("ann", "correct horse battery bob", 401),
+        ("bob", "correct horse battery bob", 401),
+        ("bob", "another word for it", 303),
+        ("cem", "correct horse battery cem", 303),
+    ] {
+        let done = log_in_by_form(gate.port(), &[], name, word);
+        assert_eq!(done.status, status, "{name} {word}");
+    }
+}
+
+#[test]
+fn a_password_is_verified_against_a_file_that_stays_as_it_is() {
+    let folder = Folder::new();
+    let users = folder.path("users.yaml");
+    let users = users.to_str().unwrap();
+    let made = passwd(&["--file", users, "ralph", "user"], WORD);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let before = folder.read("users.yaml");
+    for (name, word, code, said) in [
+        ("ralph", WORD, 0, "ok\n"),
+        (
+            "ralph",
+            "something else",
+            1,
+            "this is not the password of `ralph`",
+        ),
+        ("ralph", "", 1, "this is not the password of `ralph`"),
+        ("ada", WORD, 1, "has no user `ada`"),
+    ] {
+        let done = passwd(&["--file", users, "--verify", name], word);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        assert!((done.out + &done.errors).contains(said), "{name} {word}");
+    }
+    assert_eq!(folder.read("users.yaml"), before);
+}
+
+#[test]
+fn the_arguments_of_the_ioto_pass_utility_work_under_its_name() {
+    let folder = Folder::new();
+    let users = folder.path("users.yaml");
+    let args = [
+        "pass",
+        "--cipher",
+        "bcrypt",
+        "--file",
+        users.to_str().unwrap(),
+    ];
+    let rest = ["--password", WORD, "ralph", "user", "administrator"];
+    let done = run(&[&args[..], &rest[..]].concat());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    // It works, and says what is wrong with it.
+    assert!(
+        done.errors.contains("warning: --password shows"),
+        "{done:?}"
+    );
+    let text = folder.read("users.yaml");
+    assert!(text.contains("roles: [user, administrator]"), "{text}");
+    let verified = passwd(
+        &["--file", users.to_str().unwrap(), "--verify", "ralph"],
+        WORD,
+    );
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+#[test]
+fn a_short_password_is_refused_and_one_of_eight_characters_is_not() {
+    let folder = Folder::new();
+    let users = folder.path("users.yaml");
+    let file = users.to_str().unwrap();
+    for short in ["", "7 chars", "üüüüüüü"] {
+        for args in [&["ralph"][..], &["--file", file, "ralph"]] {
+            let done = passwd(args, short);
+            assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{done:?}");
+            assert!(done.errors.contains("at least 8 are needed"), "{done:?}");
+            assert!(!users.exists());
+        }
+    }
+    for long in ["8 chars!", "üüüüüüüü"] {
+        assert_eq!(passwd(&["ralph"], long).code, Some(0), "{long}");
+    }
+}
+
+// --- demo ---
+
+/// A running demonstration.
 struct Demo {
-    child: std::process::Child,
-    text: String,
+    process: Process,
     port: u16,
+    user: String,
     password: String,
 }
 
 impl Demo {
-    fn start() -> Self {
-        use std::io::BufRead;
-        let mut child = Command::new(BINARY)
-            .args(["demo", "--port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut text = String::new();
-        let mut reader = std::io::BufReader::new(child.stdout.take().unwrap());
-        while !text.contains("Ctrl-C") {
-            assert!(reader.read_line(&mut text).unwrap() > 0, "{text}");
-        }
-        let after = |marker: &str| {
-            let (_, rest) = text.split_once(marker).unwrap();
-            rest.trim_start()
-                .split(['/', '\n'])
-                .next()
-                .unwrap()
-                .to_owned()
+    #[track_caller]
+    fn start(args: &[&str]) -> Self {
+        let all = ["demo", "--port", "0"].into_iter();
+        let mut process = Process::start(portcullis(all.chain(args.iter().copied())), "");
+        let out = eventually("the demonstration says that it runs", || {
+            assert!(process.is_running(), "{}", process.errors());
+            let out = process.out();
+            out.contains("Ctrl-C").then_some(out)
+        });
+        let word_after = |label: &str| {
+            let line = out.lines().find_map(|line| line.trim().strip_prefix(label));
+            line.expect(label).trim().to_owned()
         };
+        let url = word_after("open ");
+        let port = url.strip_prefix("https://localhost:").expect(&url);
         Self {
-            port: after("https://localhost:").parse().unwrap(),
-            password: after("password  "),
-            text,
-            child,
+            port: port.trim_end_matches('/').parse().unwrap(),
+            user: word_after("user "),
+            password: word_after("password "),
+            process,
         }
     }
-}
 
-impl Drop for Demo {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+    fn curl(&self, version: &str) -> Curl {
+        Curl::new(self.port).args([version])
     }
 }
 
 #[test]
-fn the_demonstration_works_as_it_says() {
-    let mut demo = Demo::start();
-    assert!(demo.text.contains("user      demo"), "{}", demo.text);
-    assert_eq!(demo.text.matches(&demo.password).count(), 1);
-    let body = format!(r#"{{"username":"demo","password":"{}"}}"#, demo.password);
+fn the_demonstration_prints_what_lets_its_user_in_and_works_as_it_says() {
+    let demo = Demo::start(&[]);
     for version in ["--http1.1", "--http2"] {
-        let curl = || Curl::new(demo.port).args([version]);
-        assert_eq!(curl().get("/").status, 401);
-        let public = curl().header("X-Forwarded-User: root").get("/public/");
-        assert_eq!(public.status, 200);
-        assert!(!public.body.contains("root"), "{}", public.body);
-        let json = ["-H", "Content-Type: application/json", "-d", &body];
-        let session = curl()
-            .args(json)
-            .get("/auth/login")
-            .session_cookie()
-            .unwrap();
-        let page = curl().session(&session).get("/x");
-        assert!(
-            page.body.contains("X-Forwarded-User: demo"),
-            "{}",
-            page.body
+        let anonymous = demo.curl(version).get("/");
+        assert_eq!(anonymous.status, 401);
+        let open = demo
+            .curl(version)
+            .header("X-Forwarded-User: root")
+            .get("/public/");
+        assert_eq!(open.status, 200);
+        assert!(open.body.contains("/public/"), "{open:?}");
+        assert!(!open.body.contains("root"), "{open:?}");
+        assert_eq!(demo.curl(version).get("/admin/").status, 401);
+
+        let args = [version];
+        let wrong = log_in_by_form(demo.port, &args, &demo.user, "not the password");
+        assert_eq!(wrong.status, 401);
+        let done = log_in_by_form(demo.port, &args, &demo.user, &demo.password);
+        assert_eq!(done.status, 303, "{done:?}");
+        let session = done.session_cookie().unwrap();
+        let page = demo.curl(version).session(&session).get("/page");
+        assert_eq!(page.status, 200);
+        let told = format!("X-Forwarded-User: {}", demo.user);
+        assert!(page.body.contains(&told), "{page:?}");
+        assert!(!page.body.contains(&session), "{page:?}");
+        assert_eq!(
+            demo.curl(version).session(&session).get("/admin/").status,
+            403
         );
-        assert_eq!(curl().session(&session).get("/admin/").status, 403);
     }
-    let id = demo.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", "INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(demo.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
-fn a_demonstration_on_a_taken_port_says_how_to_choose_another() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    check(
-        &run(&["demo", "--port", &port], ""),
-        1,
-        &["another server", "--port"],
+fn the_demonstration_prints_one_secret_and_ends_with_ctrl_c() {
+    let demo = Demo::start(&[]);
+    let other = Demo::start(&[]);
+    assert_ne!(demo.password, other.password);
+    assert!(demo.password.len() >= 12, "{}", demo.password);
+    let (port, password) = (demo.port, demo.password.clone());
+    demo.process.signal("INT");
+    let done = demo.process.finish();
+    assert_eq!((done.code, done.errors.as_str()), (Some(0), ""), "{done:?}");
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    // Nothing else is long and of letters and digits, as passwords, tokens and hashes are.
+    assert_eq!(done.out.matches(&password).count(), 1, "{done:?}");
+    let words = done.out.split(|c: char| !c.is_ascii_alphanumeric());
+    let secret = |word: &&str| {
+        let has = |fits: fn(char) -> bool| word.contains(fits);
+        word.len() >= 8 && has(|c| c.is_ascii_digit()) && has(|c| c.is_ascii_alphabetic())
+    };
+    let secrets: Vec<_> = words
+        .filter(secret)
+        .filter(|word| *word != password)
+        .collect();
+    assert_eq!(secrets, [""; 0], "{}", done.out);
+
+    other.process.signal("TERM");
+    assert_eq!(other.process.finish().code, Some(0));
+}
+
+#[test]
+fn the_demonstration_logs_requests_where_that_is_asked_for() {
+    let demo = Demo::start(&["--log"]);
+    let got = demo.curl("--http2").get("/public/");
+    let id = got.field("x-request-id").unwrap();
+    eventually("the request is logged", || {
+        let out = demo.process.out();
+        out.lines()
+            .any(|line| line.contains("access") && line.contains(id))
+            .then_some(())
+    });
+    assert!(!demo.process.out().contains("Cookie"));
+}
+
+#[test]
+fn a_demonstration_on_a_port_that_is_taken_says_how_to_choose_another() {
+    let taken = taken_port();
+    let address = taken.local_addr().unwrap();
+    let done = run(&["demo", "--port", &address.port().to_string()]);
+    assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{done:?}");
+    let expected = format!("cannot listen on {address}: Address already in use");
+    assert!(done.errors.contains(&expected), "{done:?}");
+    assert!(
+        done.errors.contains("choose another port with --port"),
+        "{done:?}"
     );
 }

@@ -1,129 +1,291 @@
-//! Every file in `conf/` works: it is loaded, and driven in front of a real nginx.
+//! Every file in `conf/` does what it says, with what stands in it.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::harness::gate::{self, BINARY, Gate, PASSWORD};
+use crate::harness::backend::Backend;
+use crate::harness::client::{Got, log_in_by_form};
+use crate::harness::gate::{self, Gate, PASSWORD};
 use crate::harness::nginx::Nginx;
+use crate::harness::process::{finished, portcullis};
 
-/// Those that a test below drives.
-const DRIVEN: &[&str] = &["device.yaml", "ioto.yaml", "minimal.yaml"];
+/// The files that a test below drives.
+const DRIVEN: [&str; 3] = ["device.yaml", "ioto.yaml", "minimal.yaml"];
 
 fn conf() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")
 }
 
-/// Starts an example in front of a backend, with our certificate on a port of its own.
-fn start(name: &str, nginx: &Nginx, more: &[(&str, &str)]) -> Gate {
-    let (cert, key) = gate::certificate();
-    let upstream = format!("http://{}", nginx.address);
-    let variables = [
-        ("PORTCULLIS_LISTEN", "127.0.0.1:0"),
-        ("PORTCULLIS_ADMIN", "127.0.0.1:0"),
-        ("PORTCULLIS_UPSTREAM", &upstream),
-        ("PORTCULLIS_CERT", cert.to_str().unwrap()),
-        ("PORTCULLIS_KEY", key.to_str().unwrap()),
-    ];
-    let all: Vec<_> = variables.iter().chain(more).copied().collect();
-    let checked = Command::new(BINARY)
-        .args(["check", "-c"])
-        .arg(conf().join(name))
-        .envs(all.iter().copied())
-        .output()
-        .unwrap();
-    assert!(checked.status.success(), "{name}: {checked:?}");
-    Gate::start_file(&conf().join(name), &all)
-}
-
-/// Logs in through the form as a browser does; the status and, where it worked, the session.
-fn form_login(gate: &Gate, user: &str, password: &str) -> (u16, Option<String>) {
-    let form = gate.curl().browser().get("/auth/login");
-    let cookie = format!(
-        "Cookie: __Host-portcullis-login={}",
-        form.login_cookie().unwrap()
-    );
-    let fields = [
-        format!("csrf={}", form.input("csrf")),
-        format!("username={user}"),
-        format!("password={password}"),
-    ];
-    let mut curl = gate.curl().browser().header(&cookie);
-    for field in &fields {
-        curl = curl.args(["--data-urlencode", field]);
-    }
-    let got = curl.get("/auth/login");
-    (got.status, got.session_cookie())
-}
-
 #[test]
 fn every_example_is_driven_by_a_test() {
-    let mut found: Vec<String> = std::fs::read_dir(conf())
+    let found: BTreeSet<_> = std::fs::read_dir(conf())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    found.sort();
-    assert_eq!(found, DRIVEN);
+    let driven = DRIVEN.map(str::to_owned).into();
+    assert_eq!(
+        found, driven,
+        "a file in conf/ without a test, or a test without a file"
+    );
 }
 
-/// The authentication sample of the Ioto documentation: its roles, routes and user, with the hash
-/// that it prints.
-#[test]
-fn the_ioto_documentations_sample_behaves_as_documented() {
-    let nginx = Nginx::start();
-    nginx.write("page", b"a page");
-    let gate = start("ioto.yaml", &nginx, &[]);
-    assert_eq!(gate.curl().get("/public/").status, 200);
-    assert_eq!(gate.curl().get("/page").status, 401);
-    let sent = gate.curl().browser().get("/page");
-    let login = Some("/auth/login?rd=/page");
-    assert_eq!((sent.status, sent.field("location")), (302, login));
+/// An example with what a test gives it.
+struct Example {
+    file: PathBuf,
+    variables: Vec<(&'static str, String)>,
+}
 
-    assert_eq!(form_login(&gate, "ralph", "wrong").0, 401);
-    let (status, session) = form_login(&gate, "ralph", "pass5");
-    assert_eq!(status, 303);
-    let session = session.unwrap();
+impl Example {
+    /// The file as it is in the repository.
+    #[track_caller]
+    fn of(name: &str, backend: SocketAddr) -> Self {
+        assert!(DRIVEN.contains(&name));
+        let (cert, key) = gate::certificate();
+        let mut example = Self {
+            file: conf().join(name),
+            variables: vec![
+                ("PORTCULLIS_LISTEN", "127.0.0.1:0".to_owned()),
+                ("PORTCULLIS_CERT", cert.display().to_string()),
+                ("PORTCULLIS_KEY", key.display().to_string()),
+                ("PORTCULLIS_UPSTREAM", format!("http://{backend}")),
+            ],
+        };
+        let hash = || bcrypt::hash(PASSWORD, 4).unwrap();
+        match name {
+            "minimal.yaml" => example.variables.push(("PORTCULLIS_ADMIN_HASH", hash())),
+            "device.yaml" => example.variables.extend([
+                ("PORTCULLIS_ADMIN", "127.0.0.1:0".to_owned()),
+                ("PORTCULLIS_TITLE", "Boiler 4".to_owned()),
+                ("PORTCULLIS_RALPH_HASH", hash()),
+                ("PORTCULLIS_GUEST_HASH", hash()),
+            ]),
+            _ => {}
+        }
+        example.check_variables();
+        example.check();
+        example
+    }
+
+    /// Each variable that the file names is one that the test sets, and none is set in vain.
+    #[track_caller]
+    fn check_variables(&self) {
+        let text = std::fs::read_to_string(&self.file).unwrap();
+        let written = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
+        let named: BTreeSet<_> = written
+            .flat_map(|line| line.split("${").skip(1))
+            .map(|rest| rest.split([':', '}']).next().unwrap().to_owned())
+            .collect();
+        let set = self.variables.iter().map(|(name, _)| (*name).to_owned());
+        assert_eq!(named, set.collect());
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        let mut command = portcullis(["check", "-c", self.file.to_str().unwrap()]);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let checked = finished(command, "");
+        assert_eq!(
+            (checked.code, checked.errors.as_str()),
+            (Some(0), ""),
+            "{checked:?}"
+        );
+        assert!(checked.out.contains(": ok ("), "{checked:?}");
+    }
+
+    #[track_caller]
+    fn start(&self) -> Gate {
+        let variables = self.variables.iter();
+        let variables: Vec<_> = variables
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        Gate::start_file(&self.file, &variables)
+    }
+}
+
+/// The session of somebody who logs in with the form.
+#[track_caller]
+fn session_of(gate: &Gate, user: &str, password: &str) -> String {
+    let done = log_in_by_form(gate.port(), &[], user, password);
+    assert_eq!(
+        (done.status, done.field("location")),
+        (303, Some("/")),
+        "{done:?}"
+    );
+    done.session_cookie().unwrap()
+}
+
+#[track_caller]
+fn check_login_needed(gate: &Gate, path: &str) {
+    let browser = gate.curl().browser().get(path);
+    let expected = format!("/auth/login?rd={path}");
+    assert_eq!(
+        (browser.status, browser.field("location")),
+        (302, Some(expected.as_str()))
+    );
+    let script = gate.curl().get(path);
+    assert_eq!(script.status, 401);
+    assert_eq!(
+        script.field("content-type"),
+        Some("application/problem+json")
+    );
+}
+
+fn answer(got: &Got) -> (u16, &str) {
+    (got.status, got.body.trim())
+}
+
+// --- ioto.yaml ---
+
+/// What stands behind the example, with a page in each of its parts.
+fn ioto_backend() -> Nginx {
+    let nginx = Nginx::start();
+    nginx.write("public/page", b"for everybody");
+    nginx.write("admin/page", b"for administrators");
+    nginx.write("page", b"for users");
+    nginx
+}
+
+#[test]
+fn the_user_of_the_ioto_documentation_logs_in_with_the_hash_it_prints() {
+    let nginx = ioto_backend();
+    let gate = Example::of("ioto.yaml", nginx.address).start();
+    let form = gate.curl().browser().get("/auth/login");
+    assert!(form.body.contains("Ioto"), "{form:?}");
+    for wrong in ["pass4", "Pass5", "pass5 ", ""] {
+        let refused = log_in_by_form(gate.port(), &[], "ralph", wrong);
+        assert_eq!(
+            (refused.status, refused.session_cookie()),
+            (401, None),
+            "{wrong:?}"
+        );
+    }
+    let session = session_of(&gate, "ralph", "pass5");
+    let told = gate.curl().session(&session).get("/whoami");
+    assert_eq!(answer(&told), (200, "user=ralph groups=user,administrator"));
     let page = gate.curl().session(&session).get("/page");
-    assert_eq!((page.status, page.body.as_str()), (200, "a page"));
-    let who = gate.curl().session(&session).get("/whoami");
-    assert!(who.body.starts_with("user=ralph groups="), "{}", who.body);
-    // Nothing is there; but only whoever may edit learns that.
-    assert_eq!(gate.curl().get("/admin/").status, 401);
-    assert_eq!(gate.curl().session(&session).get("/admin/").status, 404);
-}
+    assert_eq!(answer(&page), (200, "for users"));
+    let admin = gate.curl().session(&session).get("/admin/page");
+    assert_eq!(answer(&admin), (200, "for administrators"));
 
-#[test]
-fn the_device_example_keeps_viewers_out_of_the_administration() {
-    let nginx = Nginx::start();
-    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
-    let hashes = [
-        ("PORTCULLIS_RALPH_HASH", hash.as_str()),
-        ("PORTCULLIS_GUEST_HASH", &hash),
-    ];
-    let gate = start("device.yaml", &nginx, &hashes);
-    let (admin, guest) = (gate.log_in("ralph"), gate.log_in("guest"));
-    assert_eq!(gate.curl().get("/public/").status, 200);
-    assert_eq!(gate.curl().get("/whoami").status, 401);
-    let who = |session: &str| gate.curl().session(session).get("/whoami").body;
-    assert_eq!(who(&admin), "user=ralph groups=administrator");
-    assert_eq!(who(&guest), "user=guest groups=user");
-    assert_eq!(gate.curl().session(&guest).get("/admin/").status, 403);
-    assert_eq!(gate.curl().session(&admin).get("/admin/").status, 404);
-    let delete = gate
+    let logout = gate.curl().browser().session(&session).get("/auth/logout");
+    let token = format!("csrf={}", logout.input("csrf"));
+    let out = gate
         .curl()
-        .session(&admin)
-        .args(["-X", "DELETE"])
-        .get("/firmware/x");
-    assert_eq!(delete.status, 405);
+        .session(&session)
+        .args(["--data-urlencode", &token]);
+    assert_eq!(out.get("/auth/logout").status, 200);
+    assert_eq!(gate.curl().session(&session).get("/page").status, 401);
 }
 
 #[test]
-fn the_minimal_example_is_enough() {
+fn the_routes_of_the_ioto_sample_mean_what_they_mean_to_ioto() {
+    let nginx = ioto_backend();
+    let gate = Example::of("ioto.yaml", nginx.address).start();
+    let open = gate.curl().get("/public/page");
+    assert_eq!(answer(&open), (200, "for everybody"));
+    for path in ["/page", "/", "/admin/page", "/admin", "/publicity"] {
+        check_login_needed(&gate, path);
+    }
+    // Nobody is taken at the word of a header.
+    let forged = gate.curl().header("X-Forwarded-User: ralph").get("/whoami");
+    assert_eq!(forged.status, 401);
+}
+
+#[test]
+fn an_ioto_user_without_edit_is_kept_from_admin_and_from_nothing_else() {
+    let nginx = ioto_backend();
+    let mut example = Example::of("ioto.yaml", nginx.address);
+    // The sample has one user, who may do everything; here he may do less.
+    let text = std::fs::read_to_string(&example.file).unwrap();
+    let less = text.replace("roles: [user, administrator]", "roles: [user]");
+    assert_ne!(less, text);
+    let folder = tempfile::tempdir().unwrap();
+    example.file = folder.path().join("ioto.yaml");
+    std::fs::write(&example.file, less).unwrap();
+    let gate = example.start();
+    let session = session_of(&gate, "ralph", "pass5");
+    for path in ["/admin/page", "/admin/", "/admin"] {
+        let refused = gate.curl().session(&session).get(path);
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(!refused.body.contains("administrators"), "{refused:?}");
+    }
+    let page = gate.curl().session(&session).get("/page");
+    assert_eq!(answer(&page), (200, "for users"));
+}
+
+#[test]
+fn the_check_of_the_ioto_sample_warns_of_its_old_hash() {
+    let example = Example::of("ioto.yaml", ([127, 0, 0, 1], 9).into());
+    let mut command = portcullis(["check", "-c", example.file.to_str().unwrap()]);
+    command.envs(example.variables.iter().map(|(name, value)| (name, value)));
+    let checked = finished(command, "");
+    let warning = checked
+        .out
+        .lines()
+        .find(|line| line.starts_with("warning: "));
+    let warning = warning.unwrap_or_else(|| panic!("{checked:?}"));
+    assert!(
+        warning.contains("ralph") && warning.contains("passwd"),
+        "{warning}"
+    );
+    assert!(!warning.contains("BF1:00128"), "{warning}");
+}
+
+// --- minimal.yaml ---
+
+#[test]
+fn the_smallest_example_lets_its_user_in_and_nobody_else() {
     let nginx = Nginx::start();
-    let hash = bcrypt::hash(PASSWORD, 4).unwrap();
-    let gate = start("minimal.yaml", &nginx, &[("PORTCULLIS_ADMIN_HASH", &hash)]);
-    assert_eq!(gate.curl().get("/").status, 401);
-    let user = "admin";
-    let session = gate.log_in(user);
-    let who = gate.curl().session(&session).get("/whoami");
-    assert!(who.body.starts_with("user=admin"), "{}", who.body);
+    let gate = Example::of("minimal.yaml", nginx.address).start();
+    check_login_needed(&gate, "/whoami");
+    let wrong = log_in_by_form(gate.port(), &[], "admin", "wrong one");
+    assert_eq!(wrong.status, 401);
+    let session = session_of(&gate, "admin", PASSWORD);
+    let told = gate.curl().session(&session).get("/whoami");
+    assert_eq!(answer(&told), (200, "user=admin groups=user"));
+}
+
+// --- device.yaml ---
+
+#[test]
+fn the_device_example_gives_each_role_what_it_says() {
+    let backend = Backend::start();
+    let gate = Example::of("device.yaml", backend.address).start();
+    assert_eq!(gate.ask_admin("/readyz").status, 200);
+    let form = gate.curl().browser().get("/auth/login");
+    assert!(form.body.contains("Boiler 4"), "{form:?}");
+    assert_eq!(gate.curl().get("/public/x").status, 200);
+    for path in ["/", "/admin/x"] {
+        check_login_needed(&gate, path);
+    }
+    assert_eq!(
+        gate.curl()
+            .args(["-T", "/dev/null"])
+            .get("/firmware/x")
+            .status,
+        401
+    );
+    backend.forget();
+
+    let [ralph, guest] = ["ralph", "guest"].map(|user| session_of(&gate, user, PASSWORD));
+    let status = |session: &str, args: &[&str], path: &str| {
+        let curl = gate.curl().session(session).args(args.iter().copied());
+        curl.get(path).status
+    };
+    let upload = ["-X", "PUT", "-d", "firmware"];
+    assert_eq!(status(&guest, &[], "/"), 200);
+    assert_eq!(status(&guest, &[], "/admin/x"), 403);
+    assert_eq!(status(&guest, &upload, "/firmware/x"), 403);
+    assert_eq!(backend.only().field("x-forwarded-user"), Some("guest"));
+    backend.forget();
+    assert_eq!(status(&ralph, &[], "/admin/x"), 200);
+    assert_eq!(status(&ralph, &upload, "/firmware/x"), 200);
+    let seen = backend.seen();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[1].body, b"firmware");
+    assert_eq!(seen[1].field("x-forwarded-user"), Some("ralph"));
+    assert_eq!(seen[1].field("x-forwarded-groups"), Some("administrator"));
 }

@@ -176,11 +176,6 @@ impl Gate {
         self.address.port()
     }
 
-    /// The URL of a path.
-    pub fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}{path}", self.port())
-    }
-
     /// The first log line about `event`.
     pub fn line(&self, event: &str) -> Option<Value> {
         self.line_where(|line| line["event"] == event)

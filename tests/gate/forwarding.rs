@@ -388,6 +388,17 @@ fn answers_without_a_body_have_none_and_the_connection_goes_on() {
 }
 
 #[test]
+fn a_204_has_no_length_whatever_the_backend_says() {
+    let backend = Backend::saying("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n");
+    let gate = in_front_of(backend.address);
+    for version in ["--http1.1", "--http2"] {
+        let got = gate.curl().args([version]).get("/public/");
+        assert_eq!((got.status, got.exit), (204, 0), "{version}: {got:?}");
+        assert_eq!(got.field("content-length"), None, "{version}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_cut_short_is_never_taken_for_whole() {
     let short =
         Backend::saying("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nonly");

@@ -350,5 +350,13 @@ fn a_grpc_client_is_refused_in_its_own_way() {
         (viewer.status, viewer.field("grpc-status")),
         (200, Some("7"))
     );
+    // What cannot be gRPC cannot make its refusal look like a success.
+    for args in [["--http2", "-G"], ["--http1.1", "-XPOST"]] {
+        let curl = gate
+            .curl()
+            .args(args)
+            .header("Content-Type: application/grpc");
+        assert_eq!(curl.get("/admin/x").status, 401, "{args:?}");
+    }
     assert!(backend.seen().is_empty());
 }

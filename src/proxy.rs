@@ -169,7 +169,7 @@ impl<'r> Request<'r> {
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
                 record.permitted(&permit);
-                self.note_use(&view);
+                self.note_use(&permit, &view);
                 self.forward(&permit, body, answer, &mut record).await
             }
             Decision::Own(page, identity) => {
@@ -200,9 +200,10 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// A permitted request keeps its session from idling out.
-    fn note_use(&self, view: &RequestView<'_>) {
-        if let Ok(presented) = &view.session {
+    /// A request that its session proved the identity for keeps it from idling out. On a public
+    /// route it may have proved nothing: a session that has ended must not begin again by that.
+    fn note_use(&self, permit: &Permit, view: &RequestView<'_>) {
+        if let (Ok(_), Ok(presented)) = (permit.identity(), &view.session) {
             presented.session.touch(self.now);
         }
     }

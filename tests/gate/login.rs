@@ -300,6 +300,21 @@ fn a_session_ends_when_it_is_not_used_and_when_it_is_old() {
 }
 
 #[test]
+fn a_session_that_has_ended_does_not_begin_again_on_a_public_route() {
+    let backend = Backend::start();
+    let gate = gate::with(backend.address, "sessions: {idle: 1s}\n");
+    let session = gate.log_in("ralph");
+    let status = |path| gate.curl().session(&session).get(path).status;
+    eventually("the session has ended", || {
+        (status("/") == 401).then_some(())
+    });
+    backend.forget();
+    assert_eq!(status("/public/"), 200);
+    assert_eq!(backend.only().field("x-forwarded-user"), None);
+    assert_eq!(status("/"), 401);
+}
+
+#[test]
 fn nothing_secret_is_written_down() {
     let backend = Backend::start();
     let gate = in_front_of(backend.address);

@@ -1,7 +1,7 @@
 //! Logging in and out: what people and programs do, and what attackers try.
 
 use crate::harness::backend::Backend;
-use crate::harness::client::Got;
+use crate::harness::client::{Connection, Got, status_of};
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, in_front_of};
 use crate::harness::nginx::Nginx;
@@ -312,6 +312,51 @@ fn a_session_that_has_ended_does_not_begin_again_on_a_public_route() {
     assert_eq!(status("/public/"), 200);
     assert_eq!(backend.only().field("x-forwarded-user"), None);
     assert_eq!(status("/"), 401);
+}
+
+#[test]
+fn in_the_clear_only_public_routes_are_served_unless_the_listener_says_otherwise() {
+    let backend = Backend::start();
+    let (cert, key) = gate::certificate();
+    let gate = Gate::start(&format!(
+        "listeners:\n\
+         - {{address: '127.0.0.1:0'}}\n\
+         - {{address: '127.0.0.1:0', protocol: http}}\n\
+         - {{address: '127.0.0.1:0', protocol: http, unsafe_login_without_tls: true}}\n\
+         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
+         upstreams: {{backend: {{url: 'http://{}'}}}}\n{}{}",
+        cert.display(),
+        key.display(),
+        backend.address,
+        gate::ROUTES,
+        gate::ROLES_AND_USERS
+    ));
+    let session = gate.log_in("ralph");
+    let [_, plain, behind_tls] = gate.addresses()[..] else {
+        panic!("three listeners")
+    };
+    let ask = |address, path: &str, more: &str| {
+        let mut client = Connection::plain(address);
+        let cookie = format!("Cookie: __Host-portcullis={session}");
+        let fields = format!("Host: localhost\r\n{cookie}\r\nConnection: close\r\n{more}");
+        client.send(format!("{path} HTTP/1.1\r\n{fields}").as_bytes());
+        status_of(&client.read_to_end())
+    };
+    let login = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
+    let login = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{login}",
+        login.len()
+    );
+    for (address, protected, form, posted) in [(plain, 401, 403, 403), (behind_tls, 200, 200, 200)]
+    {
+        assert_eq!(ask(address, "GET /public/", "\r\n"), 200);
+        assert_eq!(ask(address, "GET /page", "\r\n"), protected);
+        assert_eq!(ask(address, "GET /auth/login", "\r\n"), form);
+        assert_eq!(ask(address, "POST /auth/login", &login), posted);
+    }
+    let told = backend.seen().pop().unwrap();
+    assert_eq!(told.field("x-forwarded-proto"), Some("http"));
+    assert_eq!(told.field("x-forwarded-user"), Some("ralph"));
 }
 
 #[test]

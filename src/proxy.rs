@@ -135,13 +135,19 @@ pub struct Request<'r> {
 }
 
 impl<'r> Request<'r> {
-    /// A request that has just arrived on `client`'s connection.
+    /// A request that has just arrived on `client`'s connection, under the configuration that its
+    /// head was read by.
     #[must_use]
-    pub fn new(worker: &'r Worker, client: &'r ClientFacts, head: &'r RequestHead) -> Self {
+    pub fn new(
+        worker: &'r Worker,
+        client: &'r ClientFacts,
+        snapshot: Arc<Snapshot>,
+        head: &'r RequestHead,
+    ) -> Self {
         Self {
             worker,
             client,
-            snapshot: worker.shared.snapshot.load_full(),
+            snapshot,
             head,
             id: RequestId::generate(),
             now: now(),
@@ -277,11 +283,12 @@ impl<'r> Request<'r> {
         answer: &mut A,
         record: &mut Record<'_>,
     ) -> Result<(), ForwardFailure> {
-        if let RefusalReason::Ambiguous(_) | RefusalReason::NoRoute = refusal.reason {
-            record.reject(match refusal.reason {
-                RefusalReason::NoRoute => "no_route",
-                _ => "bad_request",
-            });
+        match refusal.reason {
+            RefusalReason::Ambiguous(_) => record.reject("bad_request"),
+            RefusalReason::NoRoute => record.reject("no_route"),
+            RefusalReason::MethodNotAllowed(_)
+            | RefusalReason::LoginNeeded(_)
+            | RefusalReason::Forbidden(_) => {}
         }
         let refused = Refused {
             head: self.head,
@@ -303,7 +310,7 @@ impl<'r> Request<'r> {
         record: &mut Record<'_>,
     ) {
         record.failed(failure);
-        if answer.has_begun() || failure.as_str() == "client_gone" {
+        if answer.has_begun() || failure.is_client_gone() {
             answer.abort();
             return;
         }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::settings::Settings;
-use crate::listen::accept::{Listener, OpenConnections};
+use crate::listen::accept::Listener;
 use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::observe::admin::{self, AdminSource};
 use crate::observe::log::{Level, Logger};
@@ -108,7 +108,6 @@ struct Running {
     status: Arc<Status>,
     listeners: Vec<Arc<Listener>>,
     admin: Option<SocketAddr>,
-    open: Arc<OpenConnections>,
     threads: Vec<JoinHandle<()>>,
     /// Of the thread that called `start`: admin listener, signals, housekeeping.
     runtime: Runtime,
@@ -186,9 +185,8 @@ impl Server {
         acceptor: Option<&Acceptor>,
         log: Logger,
     ) -> Result<Self, StartError> {
-        let open = Arc::new(OpenConnections::default());
         let descriptors = descriptors_wanted(&settings);
-        let (listeners, sockets) = bind_all(&settings, acceptor, &open)?;
+        let (listeners, sockets) = bind_all(&settings, acceptor)?;
         let runtime = runtime()?;
         // Before anybody can know that we run: a signal that nobody listens to kills.
         let signals = {
@@ -220,7 +218,6 @@ impl Server {
             status,
             listeners,
             admin: admin_address,
-            open,
             threads,
             runtime,
             draining,
@@ -289,7 +286,10 @@ impl Running {
         let in_order = async {
             tokio::time::sleep(self.shutdown_delay).await;
             self.draining.send_replace(true);
-            timeout(self.drain_timeout, self.drained()).await.is_ok()
+            // Every accept loop and every connection holds its worker, and each worker watches: the
+            // last to let go is the end.
+            let ended = timeout(self.drain_timeout, self.draining.closed()).await;
+            ended.is_ok()
         };
         let cut_off = tokio::select! {
             all_ended = in_order => !all_ended,
@@ -297,20 +297,13 @@ impl Running {
             _ = signals.interrupt.recv() => true,
         };
         if cut_off {
+            let open: usize = self.listeners.iter().map(|it| it.open_connections()).sum();
             let log = &self.shared.log;
             let line = log
                 .line(Level::Warn, "server.cut_off")
-                .value("connections", self.open.count());
+                .value("connections", open);
             log.note(line);
         }
-    }
-
-    /// Resolves when every thread has closed its sockets and no connection is left.
-    async fn drained(&self) {
-        // A thread that has not seen the signal yet may still accept: it lets go of its watch
-        // only when its accept loops have ended.
-        self.draining.closed().await;
-        self.open.none_left().await;
     }
 
     fn say(&self, event: &str, reason: &str) {
@@ -335,11 +328,7 @@ impl Running {
 /// The listeners, and for each thread its socket on each of them.
 type Bound = (Vec<Arc<Listener>>, Vec<Vec<StdListener>>);
 
-fn bind_all(
-    settings: &Settings,
-    acceptor: Option<&Acceptor>,
-    open: &Arc<OpenConnections>,
-) -> Result<Bound, StartError> {
+fn bind_all(settings: &Settings, acceptor: Option<&Acceptor>) -> Result<Bound, StartError> {
     let mut listeners = Vec::new();
     let mut by_thread: Vec<Vec<StdListener>> = (0..settings.threads).map(|_| Vec::new()).collect();
     for spec in &settings.listeners {
@@ -350,7 +339,7 @@ fn bind_all(
                 Some(acceptor.ok_or_else(missing)?.clone())
             }
         };
-        let bound = Listener::bind(spec.clone(), acceptor, settings.threads, Arc::clone(open));
+        let bound = Listener::bind(spec.clone(), acceptor, settings.threads);
         let (listener, sockets) = bound.map_err(|source| StartError::Bind {
             address: spec.name.to_string(),
             source,

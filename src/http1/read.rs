@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{BodyDecoder, BodyError, Decoded};
-use super::fields::Fields;
 use super::head::{HeadError, HeadLimits, RequestHead};
 use super::response::{ResponseError, ResponseHead};
 
@@ -215,11 +214,5 @@ impl ReadBuffer {
             }
         }
         gathered.freeze()
-    }
-
-    /// Trailers that came after a chunked body.
-    #[must_use]
-    pub fn trailers(decoder: &mut BodyDecoder) -> Option<Fields> {
-        decoder.trailers()
     }
 }

@@ -4,12 +4,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::socket::ClientSocket;
@@ -37,50 +36,6 @@ pub struct Listener {
     /// Where it is bound: the port is known even when 0 was configured.
     pub address: SocketAddr,
     slots: Arc<Semaphore>,
-    open: Arc<OpenConnections>,
-}
-
-/// All connections of a server, so that a drain can end as soon as the last has.
-#[derive(Debug, Default)]
-pub struct OpenConnections {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-impl OpenConnections {
-    /// Resolves when none is open.
-    pub async fn none_left(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// How many are open.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-}
-
-struct OpenConnection(Arc<OpenConnections>);
-
-impl OpenConnection {
-    fn enter(open: &Arc<OpenConnections>) -> Self {
-        open.count.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.changed.notify_waiters();
-        }
-    }
 }
 
 impl Listener {
@@ -92,7 +47,6 @@ impl Listener {
         spec: ListenerSpec,
         acceptor: Option<Acceptor>,
         threads: usize,
-        open: Arc<OpenConnections>,
     ) -> io::Result<(Self, Vec<StdListener>)> {
         if spec.address.port() != 0 {
             // With SO_REUSEPORT a second server would bind beside a first and take half of its
@@ -110,7 +64,6 @@ impl Listener {
             slots: Arc::new(Semaphore::new(spec.max_connections)),
             spec,
             acceptor,
-            open,
         };
         Ok((listener, sockets))
     }
@@ -119,6 +72,13 @@ impl Listener {
     #[must_use]
     pub const fn spec(&self) -> &ListenerSpec {
         &self.spec
+    }
+
+    /// How many connections are open: each holds a slot.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        let free = self.slots.available_permits();
+        self.spec.max_connections.saturating_sub(free)
     }
 
     /// Accepts on one of its sockets until the worker drains.
@@ -198,7 +158,6 @@ impl Listener {
         let name = self.spec.name.as_ref();
         metrics.connections.with_label_values(&[name]).inc();
         let active = InFlight::enter(metrics.connections_active.with_label_values(&[name]));
-        let open = OpenConnection::enter(&self.open);
         let connection = Connection {
             worker: Arc::clone(worker),
             name: Arc::clone(&self.spec.name),
@@ -210,7 +169,7 @@ impl Listener {
             if let Ok(socket) = ClientSocket::new(tcp, peer) {
                 connection.serve(socket).await;
             }
-            drop((open, active, slot));
+            drop((active, slot));
         });
     }
 }
@@ -250,7 +209,7 @@ impl Connection {
                     PlainLogin::Accept => SessionsAccepted::Yes,
                     PlainLogin::Refuse => SessionsAccepted::OnlyOverTls,
                 };
-                let client = self.facts(&socket, Scheme::Http, sessions, None);
+                let client = self.facts(&socket, Scheme::Http, sessions);
                 h1::serve(&self.worker, &client, socket).await;
             }
         }
@@ -259,7 +218,7 @@ impl Connection {
     async fn serve_tls(&self, acceptor: &Acceptor, socket: ClientSocket) {
         let started = Instant::now();
         let limit = self.worker.shared.snapshot.load().timeouts.handshake;
-        let (peer, local) = (socket.peer, socket.local);
+        let mut client = self.facts(&socket, Scheme::Https, SessionsAccepted::Yes);
         let mut draining = self.worker.draining.clone();
         let handshake = tokio::select! {
             biased;
@@ -268,24 +227,16 @@ impl Connection {
         };
         let (stream, tls) = match handshake {
             Ok(Ok(done)) => done,
-            Ok(Err(failure)) => return self.handshake_failed(peer, failure.as_str()),
-            Err(_) => return self.handshake_failed(peer, "timeout"),
+            Ok(Err(failure)) => return self.handshake_failed(client.peer, failure.as_str()),
+            Err(_) => return self.handshake_failed(client.peer, "timeout"),
         };
         self.handshake_done(&tls, started.elapsed());
         stream.get_ref().acknowledge_now();
-        let summary = TlsSummary {
+        client.tls = Some(TlsSummary {
             version: tls.version,
             cipher: tls.cipher,
             resumed: tls.resumed,
-        };
-        let client = ClientFacts {
-            listener: Arc::clone(&self.name),
-            peer,
-            local,
-            scheme: Scheme::Https,
-            sessions: SessionsAccepted::Yes,
-            tls: Some(summary),
-        };
+        });
         if tls.http2 {
             h2::serve(&self.worker, &Arc::new(client), Box::new(stream)).await;
         } else {
@@ -298,7 +249,6 @@ impl Connection {
         socket: &ClientSocket,
         scheme: Scheme,
         sessions: SessionsAccepted,
-        tls: Option<TlsSummary>,
     ) -> ClientFacts {
         ClientFacts {
             listener: Arc::clone(&self.name),
@@ -306,7 +256,7 @@ impl Connection {
             local: socket.local,
             scheme,
             sessions,
-            tls,
+            tls: None,
         }
     }
 

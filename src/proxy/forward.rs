@@ -89,6 +89,12 @@ impl ForwardFailure {
         !matches!(self, Self::Body(_) | Self::ClientGone)
     }
 
+    /// Whether nobody is left to answer.
+    #[must_use]
+    pub const fn is_client_gone(&self) -> bool {
+        matches!(self, Self::ClientGone | Self::Body(BodyFailure::ClientGone))
+    }
+
     /// What the client is answered, where the answer has not begun.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -317,9 +323,7 @@ impl Receive<'_> {
         self.begin(&head, answer);
         let mut decoder = decoder_for(&head);
         self.pass_body(io, buffer, &mut decoder, answer).await?;
-        answer
-            .finish(ReadBuffer::trailers(&mut decoder).as_ref())
-            .await?;
+        answer.finish(decoder.trailers().as_ref()).await?;
         let clean = head.keep_alive() && buffer.is_empty() && self.is_sent();
         Ok(if clean { Reusable::Yes } else { Reusable::No })
     }

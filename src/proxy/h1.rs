@@ -40,10 +40,10 @@ where
     // Whoever has just connected is about to ask for something.
     let mut grace = FIRST_REQUEST;
     loop {
-        let snapshot = worker.shared.snapshot.load_full();
+        let idle = worker.shared.snapshot.load().timeouts.idle;
         let begun = tokio::select! {
             biased;
-            begun = buffer.begin(&mut io, snapshot.timeouts.idle) => begun,
+            begun = buffer.begin(&mut io, idle) => begun,
             // Nothing has begun: nothing is lost by closing. What has begun is still served.
             () = drained(&mut draining, grace) => break,
         };
@@ -51,6 +51,8 @@ where
             break;
         }
         grace = Duration::ZERO;
+        // From here on it is one request, and it sees one configuration.
+        let snapshot = worker.shared.snapshot.load_full();
         let head = match next_head(&snapshot, &mut buffer, &mut io).await {
             Ok(head) => head,
             Err(ReadError::Head(error)) => {
@@ -64,8 +66,8 @@ where
             }
             Err(_) => break,
         };
-        drop(snapshot);
-        match exchange(worker, client, &head, &mut buffer, &mut io).await {
+        let request = Request::new(worker, client, snapshot, &head);
+        match exchange(request, &mut buffer, &mut io).await {
             After::Next => {}
             After::Close => break,
             After::Linger => {
@@ -104,17 +106,11 @@ enum After {
 }
 
 /// Serves one request.
-async fn exchange<S>(
-    worker: &Worker,
-    client: &ClientFacts,
-    head: &RequestHead,
-    buffer: &mut ReadBuffer,
-    io: &mut S,
-) -> After
+async fn exchange<S>(request: Request<'_>, buffer: &mut ReadBuffer, io: &mut S) -> After
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let request = Request::new(worker, client, head);
+    let (worker, head) = (request.worker, request.head);
     let limit = request.snapshot.timeouts.body;
     let decoder = match head.framing() {
         RequestFraming::Length(length) if length > 0 => BodyDecoder::length(length),

@@ -24,7 +24,7 @@ use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientG
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
-use super::{FIRST_REQUEST, Request, Worker, drained};
+use super::{FIRST_REQUEST, Request, Snapshot, Worker, drained};
 use crate::http1::fields::Fields;
 use crate::http1::head::{HeadError, RequestHead};
 
@@ -204,14 +204,13 @@ async fn serve_request(
         Ok(head) => head,
         Err(error) => {
             conduct.bad_heads.fetch_add(1, Ordering::Relaxed);
-            refuse_head(worker, client, &error, &mut sink).await;
+            refuse_head(worker, client, &snapshot, &error, &mut sink).await;
             return;
         }
     };
-    drop(snapshot);
     let mut source = Source { body, ended, limit };
     let mut upload = Upload::new(&mut source);
-    Request::new(worker, client, &head)
+    Request::new(worker, client, snapshot, &head)
         .serve(&mut upload, &mut sink)
         .await;
     if sink.given_up {
@@ -230,11 +229,17 @@ async fn linger(body: &mut RecvStream) {
     let _in_time = timeout(LINGER, rest).await;
 }
 
-async fn refuse_head(worker: &Worker, client: &ClientFacts, error: &HeadError, sink: &mut Sink) {
+async fn refuse_head(
+    worker: &Worker,
+    client: &ClientFacts,
+    snapshot: &Snapshot,
+    error: &HeadError,
+    sink: &mut Sink,
+) {
     let id = RequestId::generate();
     bad_head(&worker.shared, client, &id, error);
     let detail = format!("This request is not acceptable: {error}.");
-    let pages = &worker.shared.snapshot.load_full().pages;
+    let pages = &snapshot.pages;
     let answer = Answer::problem(error.status(), &detail, Audience::Other, pages, &id);
     // A client that is gone already is told nothing.
     let _told = answer.send(false, &id, sink).await;

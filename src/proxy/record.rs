@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::Shared;
 use super::client::ClientFacts;
+use super::exchange::BodyFailure;
 use super::forward::{ForwardFailure, Forwarded};
 use super::headers::trace_id;
 use super::request_id::RequestId;
@@ -35,6 +36,8 @@ pub struct Record<'r> {
     missing: Option<String>,
     upstream: Option<std::sync::Arc<str>>,
     error: Option<&'static str>,
+    /// Whether the error is the backend's.
+    upstream_failed: bool,
     rejected: Option<&'static str>,
     /// What the exchange with the backend came to.
     pub forwarded: Forwarded,
@@ -58,6 +61,7 @@ impl<'r> Record<'r> {
             missing: None,
             upstream: None,
             error: None,
+            upstream_failed: false,
             rejected: None,
             forwarded: Forwarded::default(),
         }
@@ -127,7 +131,8 @@ impl<'r> Record<'r> {
     /// It could not be served to its end.
     pub fn failed(&mut self, failure: &ForwardFailure) {
         self.error = Some(failure.as_str());
-        if failure.as_str() == "body_too_large" {
+        self.upstream_failed = failure.is_upstream();
+        if matches!(failure, ForwardFailure::Body(BodyFailure::TooLarge)) {
             self.rejected = Some("body_too_large");
         }
     }
@@ -178,7 +183,7 @@ impl<'r> Record<'r> {
 
     fn count_upstream(&self, shared: &Shared, upstream: &str) {
         let metrics = &shared.metrics;
-        let upstream_failed = self.error.filter(|error| error.starts_with("upstream_"));
+        let upstream_failed = self.error.filter(|_| self.upstream_failed);
         let result = if upstream_failed.is_some() {
             "error"
         } else {

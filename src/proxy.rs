@@ -29,6 +29,7 @@ use crate::gate::request::{PresentedSession, RequestView};
 use crate::gate::session::Timestamp;
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
+use crate::http1::write::BodyEncoder;
 use crate::identity::{InvalidIdentity, NoIdentity};
 use crate::observe::log::Logger;
 use crate::observe::metrics::{InFlight, Metrics};
@@ -360,14 +361,9 @@ impl<'r> Request<'r> {
 
 /// What a request says of the length of its body, 0 where it says nothing.
 fn declared_length(head: &RequestHead) -> u64 {
-    match head.framing() {
-        RequestFraming::Length(length)
-        | RequestFraming::Stream {
-            length: Some(length),
-        } => length,
-        RequestFraming::None
-        | RequestFraming::Chunked
-        | RequestFraming::Stream { length: None } => 0,
+    match BodyEncoder::for_request(head.framing()) {
+        BodyEncoder::Length(length) => length,
+        BodyEncoder::None | BodyEncoder::Chunked | BodyEncoder::UntilClose => 0,
     }
 }
 

@@ -11,6 +11,7 @@ use memchr::memchr3;
 
 use super::body::BodyError;
 use super::fields::{CRLF, Fields, check_name, check_value, is_token};
+use super::head::RequestFraming;
 
 /// Writes the request line of an HTTP/1.1 request.
 pub fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) {
@@ -86,6 +87,20 @@ pub enum BodyEncoder {
 // === impl BodyEncoder ===
 
 impl BodyEncoder {
+    /// For a request forwarded over HTTP/1: what its head says of the body and how the body is
+    /// written both come from this, so that they cannot disagree.
+    #[must_use]
+    pub fn for_request(framing: RequestFraming) -> Self {
+        match framing {
+            RequestFraming::None => Self::None,
+            RequestFraming::Length(length)
+            | RequestFraming::Stream {
+                length: Some(length),
+            } => Self::Length(length),
+            RequestFraming::Chunked | RequestFraming::Stream { length: None } => Self::Chunked,
+        }
+    }
+
     /// Writes the next bytes of the body. No bytes are no chunk: that would be the last one.
     ///
     /// # Errors

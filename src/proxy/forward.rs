@@ -269,14 +269,7 @@ async fn send_with_body<B: BodySource>(
     body: &mut Upload<'_, B>,
     limit: Duration,
 ) -> Result<(), ForwardFailure> {
-    let mut encoder = match framing {
-        RequestFraming::None => BodyEncoder::None,
-        RequestFraming::Length(length)
-        | RequestFraming::Stream {
-            length: Some(length),
-        } => BodyEncoder::Length(length),
-        RequestFraming::Chunked | RequestFraming::Stream { length: None } => BodyEncoder::Chunked,
-    };
+    let mut encoder = BodyEncoder::for_request(framing);
     let mut out = head.to_vec();
     if expects_continue {
         send(io, &out, limit).await?;

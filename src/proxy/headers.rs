@@ -5,6 +5,7 @@
 //! Whatever a client says about where it comes from is replaced by what we saw.
 
 use http::Method;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::client::ClientFacts;
 use super::cookie;
@@ -12,9 +13,9 @@ use super::request_id::RequestId;
 use super::spec::{IdentityPreset, UpstreamSpec};
 use crate::gate::authorize::Permit;
 use crate::http1::fields::{Fields, list_elements};
-use crate::http1::head::{RequestFraming, RequestHead};
+use crate::http1::head::RequestHead;
 use crate::http1::response::ResponseHead;
-use crate::http1::write;
+use crate::http1::write::{self, BodyEncoder};
 
 /// Fields about one connection, which end with it (RFC 9110 section 7.6.1), and those that name
 /// credentials for a proxy.
@@ -178,16 +179,14 @@ impl UpstreamRequest<'_> {
             *self.head.method(),
             Method::POST | Method::PUT | Method::PATCH
         );
-        match self.head.framing() {
-            RequestFraming::None if needs_length => write::field(out, "Content-Length", b"0"),
-            RequestFraming::None => {}
-            RequestFraming::Length(length)
-            | RequestFraming::Stream {
-                length: Some(length),
-            } => write::field(out, "Content-Length", length.to_string().as_bytes()),
-            RequestFraming::Chunked | RequestFraming::Stream { length: None } => {
-                write::field(out, "Transfer-Encoding", b"chunked");
+        match BodyEncoder::for_request(self.head.framing()) {
+            BodyEncoder::None if needs_length => write::field(out, "Content-Length", b"0"),
+            BodyEncoder::Length(length) => {
+                write::field(out, "Content-Length", length.to_string().as_bytes());
             }
+            BodyEncoder::Chunked => write::field(out, "Transfer-Encoding", b"chunked"),
+            // A request never ends with its connection.
+            BodyEncoder::None | BodyEncoder::UntilClose => {}
         }
         if self.head.expects_continue() {
             write::field(out, "Expect", b"100-continue");
@@ -250,18 +249,13 @@ impl UpstreamRequest<'_> {
     }
 }
 
-/// A value in visible ASCII: everything else (and `%`, so that it stays readable one way only)
-/// percent-encoded.
+/// What may not stand in a value as it is, beside all that is not ASCII: controls, and `%`, so that
+/// it stays readable one way only.
+const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b'%');
+
+/// A value in visible ASCII, everything else percent-encoded.
 fn visible(value: &str) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut out = Vec::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b' ' | b'!'..=b'$' | b'&'..=b'~' => out.push(byte),
-            byte => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(value, NOT_VISIBLE).to_string().into()
 }
 
 /// The trace id of the one valid `traceparent` of a request, where there is one (W3C Trace Context

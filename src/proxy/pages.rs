@@ -1,11 +1,10 @@
 //! The pages we show people: login, logout, problems. Rendered here, whole, without scripts and
 //! without a request to anywhere else.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::request_id::RequestId;
@@ -176,22 +175,19 @@ fn escape(text: &str) -> String {
     out
 }
 
+/// What may not stand in the value of a query parameter as it is: all but the unreserved
+/// characters of RFC 3986 and the slash.
+const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
 /// Text as it may stand in the value of a query parameter.
 #[must_use]
 pub fn encode_query(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(char::from(byte));
-            }
-            byte => {
-                let written = write!(out, "%{byte:02X}");
-                debug_assert!(written.is_ok());
-            }
-        }
-    }
-    out
+    utf8_percent_encode(text, NOT_IN_QUERY).to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::fields;
+use super::client::{value, values};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -28,17 +28,12 @@ impl Recorded {
 
     /// The values of a field, in any case.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        fields(&self.head)
-            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-            .collect()
+        values(&self.head, name)
     }
 
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
-        let all = self.all(name);
-        assert!(all.len() < 2, "{name}: {all:?}");
-        all.first().copied()
+        value(&self.head, name)
     }
 }
 

@@ -95,18 +95,13 @@ impl Got {
 
     /// The values of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        fields(&self.head)
-            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-            .collect()
+        values(&self.head, name)
     }
 
     /// The value of a field that must be there at most once.
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
-        let all = self.all(name);
-        assert!(all.len() < 2, "{name}: {all:?}");
-        all.first().copied()
+        value(&self.head, name)
     }
 
     /// The session id that this answer gives.
@@ -163,6 +158,22 @@ pub fn fields(head: &str) -> impl Iterator<Item = (&str, &str)> {
         .skip(1)
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name, value.trim()))
+}
+
+/// The values of a field of a head given as text, by its name in any case.
+pub fn values<'h>(head: &'h str, name: &str) -> Vec<&'h str> {
+    fields(head)
+        .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+        .collect()
+}
+
+/// The value of a field that must be there at most once.
+#[track_caller]
+pub fn value<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    let all = values(head, name);
+    assert!(all.len() < 2, "{name}: {all:?}");
+    all.first().copied()
 }
 
 /// A connection on which a test sends what it likes.

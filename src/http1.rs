@@ -5,12 +5,14 @@
 //! works on heads with one meaning. HTTP/2 requests pass the same checks and come out as the same
 //! [`head::RequestHead`]. Read `fields` first: all others build on it.
 //!
-//! Not here: policy (which paths, hosts and fields are wanted). All but `read` see only buffers and
+//! Not here: policy (which paths, hosts and fields are wanted). All but `read` and `timer` see only buffers and
 //! know no socket and no clock. Nothing in this folder imports the rest of the crate.
 
 pub mod body;
+pub mod buffers;
 pub mod fields;
 pub mod head;
 pub mod read;
 pub mod response;
+pub mod timer;
 pub mod write;

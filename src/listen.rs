@@ -3,3 +3,4 @@
 pub mod accept;
 pub mod socket;
 pub mod spec;
+pub mod stream;

@@ -17,7 +17,9 @@ pub mod respond;
 pub mod spec;
 pub mod upstream;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -32,7 +34,8 @@ use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::write::BodyEncoder;
 use crate::identity::{InvalidIdentity, NoIdentity};
 use crate::observe::log::Logger;
-use crate::observe::metrics::{InFlight, Metrics};
+use crate::observe::metrics::Metrics;
+use crate::observe::tally::{InFlightRequest, Tally};
 use crate::password::credentials::Credentials;
 use crate::password::pool::HashPool;
 use crate::store::secret::FormKey;
@@ -82,7 +85,9 @@ pub struct Shared {
     /// The key of our forms' tokens.
     pub form_key: FormKey,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// What each thread has counted and not yet added to it.
+    pub tallies: Vec<Arc<Tally>>,
     /// Where lines go.
     pub log: Logger,
 }
@@ -91,6 +96,10 @@ pub struct Shared {
 pub struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
+    /// This thread's way to the log.
+    pub log: Logger,
+    /// This thread's counts.
+    pub tally: Arc<Tally>,
     /// This thread's connections to backends.
     pub pool: UpstreamPool,
     /// Becomes true when no further request should be taken.
@@ -114,6 +123,37 @@ pub async fn drained(draining: &mut watch::Receiver<bool>, grace: Duration) {
     drop(draining.wait_for(|draining| *draining).await);
     if !grace.is_zero() {
         tokio::time::sleep(grace).await;
+    }
+}
+
+/// Tells one connection that the server drains. It listens once, however often the connection
+/// waits: all connections of all threads listen to the same signal.
+pub struct DrainWatch {
+    draining: watch::Receiver<bool>,
+    signal: Pin<Box<dyn Future<Output = ()> + Send>>,
+    listening: bool,
+}
+
+impl DrainWatch {
+    /// For a connection of `worker`, which has `grace` to begin something.
+    #[must_use]
+    pub fn new(worker: &Worker, grace: Duration) -> Self {
+        let mut draining = worker.draining.clone();
+        Self {
+            draining: draining.clone(),
+            signal: Box::pin(async move { drained(&mut draining, grace).await }),
+            listening: false,
+        }
+    }
+
+    /// Resolves once, when the server drains and the grace is over. Always to be polled by the
+    /// same task: it is woken by the first time.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.listening && !*self.draining.borrow() {
+            return Poll::Pending;
+        }
+        self.listening = true;
+        self.signal.as_mut().poll(cx)
     }
 }
 
@@ -161,10 +201,7 @@ impl<'r> Request<'r> {
         body: &mut Upload<'_, B>,
         answer: &mut A,
     ) {
-        let shared = &self.worker.shared;
-        let in_flight = &shared.metrics.http_requests_in_flight;
-        let _in_flight =
-            InFlight::enter(in_flight.with_label_values(&[self.client.listener.as_ref()]));
+        let _in_flight = InFlightRequest::enter(&self.client.in_flight);
         let mut record = Record::begin(self.client, self.head, &self.id);
 
         let view = RequestView {
@@ -191,7 +228,7 @@ impl<'r> Request<'r> {
         if let Err(failure) = result {
             self.fail(&failure, body, answer, &mut record).await;
         }
-        record.end(shared, body.received());
+        record.end(self.worker, body.received());
     }
 
     /// The session that the request's cookie leads to.
@@ -199,7 +236,7 @@ impl<'r> Request<'r> {
         if self.client.sessions == SessionsAccepted::OnlyOverTls {
             return Err(NoIdentity::NotRequested);
         }
-        let digest = cookie::session_id(self.head.fields())?.digest();
+        let digest = cookie::session(self.head.fields())?;
         match self.worker.shared.sessions.look_up(&digest).await {
             Ok(Some(session)) => Ok(PresentedSession { digest, session }),
             Ok(None) => Err(NoIdentity::Invalid(InvalidIdentity::UnknownSession)),
@@ -265,6 +302,7 @@ impl<'r> Request<'r> {
             head: self.head,
             client: self.client,
             shared: &self.worker.shared,
+            log: &self.worker.log,
             snapshot: &self.snapshot,
             login,
             id: &self.id,

@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +23,7 @@ use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::observe::admin::{self, AdminSource};
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
+use crate::observe::tally::Tally;
 use crate::password::pool::HashPool;
 use crate::proxy::pages::Pages;
 use crate::proxy::spec::LoginSpec;
@@ -169,6 +169,9 @@ impl AdminSource for Status {
         let Sessions::Memory(store) = &self.shared.sessions;
         let kept = i64::try_from(store.kept()).unwrap_or(i64::MAX);
         metrics.auth_sessions_active.set(kept);
+        for tally in &self.shared.tallies {
+            tally.add_up();
+        }
         metrics
             .encode()
             .unwrap_or_else(|error| format!("# {error}\n"))
@@ -257,7 +260,7 @@ impl Running {
             let line = log
                 .line(Level::Info, "admin.listening")
                 .text("server.address", &admin.ip().to_string())
-                .value("server.port", admin.port());
+                .number("server.port", admin.port());
             log.note(line);
         }
         log.note(log.line(Level::Info, "server.ready"));
@@ -301,7 +304,7 @@ impl Running {
             let log = &self.shared.log;
             let line = log
                 .line(Level::Warn, "server.cut_off")
-                .value("connections", open);
+                .number("connections", open);
             log.note(line);
         }
     }
@@ -405,7 +408,7 @@ fn bind_admin(
 }
 
 fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
-    let metrics = Metrics::new()?;
+    let metrics = Arc::new(Metrics::new()?);
     for listener in &settings.listeners {
         let limit = i64::try_from(listener.max_connections).unwrap_or(i64::MAX);
         metrics.show_listener(&listener.name, limit);
@@ -423,6 +426,9 @@ fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
         sessions: Sessions::Memory(MemoryStore::new(settings.max_sessions)),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         form_key: FormKey::generate()?,
+        tallies: (0..settings.threads)
+            .map(|_| Arc::new(Tally::new(Arc::clone(&metrics))))
+            .collect(),
         metrics,
         log,
         snapshot: ArcSwap::from_pointee(snapshot(settings)),
@@ -456,7 +462,7 @@ fn announce(shared: &Shared, listener: &Listener) {
         .line(Level::Info, "listener.bound")
         .text("listener", &listener.spec().name)
         .text("server.address", &listener.address.ip().to_string())
-        .value("server.port", listener.address.port())
+        .number("server.port", listener.address.port())
         .text("protocol", protocol);
     shared.log.note(line);
 }
@@ -475,12 +481,13 @@ fn start_workers(
     draining: &watch::Sender<bool>,
     stop: &watch::Sender<bool>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let connector = Arc::new(TransportConnector::new(Some(ConnectorOptions::new(0))));
     let count = sockets.len();
     let start = |(at, sockets): (usize, Vec<StdListener>)| {
         let worker = Worker {
             shared: Arc::clone(shared),
-            pool: UpstreamPool::new(Arc::clone(&connector), count),
+            log: shared.log.lane(),
+            tally: Arc::clone(&shared.tallies[at]),
+            pool: UpstreamPool::new(count),
             draining: draining.subscribe(),
         };
         let accepts = listeners.iter().cloned().zip(sockets).collect();

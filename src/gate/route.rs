@@ -12,9 +12,11 @@
 //! Look-up costs a hash per path segment, not a comparison per route.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::ability::Ability;
 use super::path::DecodedPath;

@@ -28,9 +28,23 @@ impl SessionDigest {
     /// The first eight hex digits, as the log shows it: enough to follow a session, useless to
     /// take it over.
     #[must_use]
-    pub fn short(&self) -> String {
-        let [a, b, c, d, ..] = self.0;
-        format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+    pub fn short(&self) -> ShortDigest {
+        let mut digits = [0; 8];
+        let encoded = base16ct::lower::encode(&self.0[..4], &mut digits);
+        debug_assert!(encoded.is_ok(), "two digits a byte");
+        ShortDigest(digits)
+    }
+}
+
+/// A digest as the log shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortDigest([u8; 8]);
+
+impl ShortDigest {
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 

@@ -3,8 +3,9 @@
 //! Their password hashes are elsewhere (`password`); the gate only knows the credential epoch,
 //! which changes with the password.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::ability::AbilitySet;
 use crate::identity::UserName;

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
@@ -81,22 +81,21 @@ impl Fields {
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, FieldError> {
-        let mut block = BytesMut::new();
-        let mut spans = Vec::new();
+        let mut block = BytesMut::with_capacity(512);
+        let mut spans = Vec::with_capacity(16);
         for (name, value) in pairs {
             let value = trim(value);
             check_name(name.as_bytes())?;
             check_value(value)?;
             let name_start = block.len();
             block.extend_from_slice(name.as_bytes());
+            let name_end = block.len();
+            // As it will be written.
+            block.extend_from_slice(b": ");
             let value_start = block.len();
             block.extend_from_slice(value);
-            spans.push(Span::new([
-                name_start,
-                value_start,
-                value_start,
-                block.len(),
-            ])?);
+            spans.push(Span::new([name_start, name_end, value_start, block.len()])?);
+            block.extend_from_slice(CRLF);
         }
         Ok(Self {
             block: block.freeze(),
@@ -119,6 +118,14 @@ impl Fields {
             at += line.len() + CRLF.len();
         }
         Ok(Self { block, spans })
+    }
+
+    /// As [`Fields::iter`], to be written on as they are.
+    pub fn received(&self) -> impl Iterator<Item = Received<'_>> {
+        self.spans.iter().map(|span| Received {
+            block: &self.block,
+            span: *span,
+        })
     }
 
     /// As [`Fields::iter`], for comparisons that need no text.
@@ -148,6 +155,38 @@ impl fmt::Debug for Fields {
             .debug_list()
             .entries(self.iter().map(|(name, _)| name))
             .finish()
+    }
+}
+
+// === Received ===
+
+/// A field as it was received. Its syntax was checked then.
+#[derive(Clone, Copy)]
+pub struct Received<'a> {
+    block: &'a [u8],
+    span: Span,
+}
+
+impl<'a> Received<'a> {
+    /// The name: a token, in the case it was sent in.
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        &self.block[self.span.name_start as usize..self.span.name_end as usize]
+    }
+
+    /// The value, without white space at either end.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        &self.block[self.span.value_start as usize..self.span.value_end as usize]
+    }
+
+    /// The whole line with its CRLF, where it was sent as it would be written.
+    pub(super) fn line(&self) -> Option<&'a [u8]> {
+        let (name_end, value_start) = (self.span.name_end as usize, self.span.value_start as usize);
+        let value_end = self.span.value_end as usize;
+        let as_written = self.block.get(name_end..value_start) == Some(b": ")
+            && self.block.get(value_end..value_end + CRLF.len()) == Some(CRLF);
+        as_written.then(|| &self.block[self.span.name_start as usize..value_end + CRLF.len()])
     }
 }
 
@@ -257,6 +296,14 @@ pub(super) fn end_of_head(bytes: &[u8]) -> Option<usize> {
     const END: &[u8] = b"\r\n\r\n";
     static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
     FINDER.find(bytes).map(|at| at + END.len())
+}
+
+/// Takes the head of so many bytes from the front. It is copied, and lives as long as its message
+/// does: a head that pointed into the read buffer would hold all of that for as long.
+pub(super) fn take_head(buffer: &mut BytesMut, length: usize) -> Bytes {
+    let head = Bytes::copy_from_slice(&buffer[..length]);
+    buffer.advance(length);
+    head
 }
 
 /// How many legal bytes are at the front, before the usual end of such bytes or an illegal one.

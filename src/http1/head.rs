@@ -14,7 +14,7 @@ use memchr::{memchr, memchr2, memmem};
 
 use super::fields::{
     CRLF, FieldError, Fields, ascii, check_line_ends, end_of_head, is_token, legal_run,
-    list_elements,
+    list_elements, take_head,
 };
 
 /// How much of a head is read before it is refused.
@@ -73,7 +73,7 @@ pub struct RequestHead {
 impl RequestHead {
     /// Tries to take one head from the front of `buffer`; `None` when more bytes are needed.
     ///
-    /// A head is consumed to its last byte and no further, without copying. A prefix that cannot
+    /// A head is consumed to its last byte and no further. A prefix that cannot
     /// become a head is refused at once, however little of it has come.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl RequestHead {
         check_line_ends(window)?;
         match (line, end) {
             (Some(line), Some(end)) => {
-                Self::from_block(line, buffer.split_to(end).freeze(), limits.fields).map(Some)
+                Self::from_block(line, take_head(buffer, end), limits.fields).map(Some)
             }
             _ if window.len() < limits.bytes => Ok(None),
             (None, _) => Err(HeadError::RequestLineTooLong),
@@ -1009,14 +1009,12 @@ mod tests {
     }
 
     #[test]
-    fn the_parse_does_not_copy_the_head() {
+    fn a_head_holds_nothing_of_the_read_buffer() {
         let mut buffer = BytesMut::from(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]);
-        let block = buffer.as_ptr_range();
-        let head = RequestHead::parse(&mut buffer, &HeadLimits::default())
-            .unwrap()
-            .unwrap();
-        assert!(block.contains(&head.target().as_ptr()));
-        assert!(block.contains(&head.fields().get("host").unwrap().as_ptr()));
+        let size = buffer.capacity();
+        let head = RequestHead::parse(&mut buffer, &HeadLimits::default());
+        assert!(head.is_ok_and(|head| head.is_some()));
+        assert!(buffer.is_empty() && buffer.try_reclaim(size));
     }
 
     #[test]

@@ -4,27 +4,37 @@
 //! A head has one deadline for the whole of it, so that a client cannot hold a connection by
 //! sending a byte now and then; a body has one between two pieces.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::body::{BodyDecoder, BodyError, Decoded};
+use super::buffers::{self, SIZE};
 use super::head::{HeadError, HeadLimits, RequestHead};
 use super::response::{ResponseError, ResponseHead};
+use super::timer::Timer;
 
-/// How much is read from a connection at once: a TLS record.
-const READ_SIZE: usize = 16 << 10;
+/// The least room to read into: a TLS record.
+const ROOM: usize = 16 << 10;
 
 /// Pieces of a body below this are joined.
 const SMALL: usize = 2 << 10;
 
-/// Bytes that were read from a connection and not yet used.
+/// Bytes that were read from a connection and not yet used, and the connection's timer.
+///
+/// Memory is held only while bytes wait in it.
 #[derive(Debug, Default)]
-pub struct ReadBuffer(BytesMut);
+pub struct ReadBuffer {
+    bytes: BytesMut,
+    timer: Timer,
+}
 
 /// Why nothing more could be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,23 +69,67 @@ impl ReadBuffer {
     /// Whether bytes are waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Gives the memory back while the connection is idle. Bytes that wait are kept.
     pub fn release(&mut self) {
-        if self.0.is_empty() {
-            self.0 = BytesMut::new();
+        buffers::release(&mut self.bytes);
+    }
+
+    /// Reads what is there; the number of bytes, 0 at the end.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<usize>> {
+        self.make_room();
+        let read = pin!(io.read_buf(&mut self.bytes)).poll(cx);
+        if read.is_pending() {
+            self.wait_small();
+        }
+        read
+    }
+
+    fn make_room(&mut self) {
+        // From its beginning, where nothing points into it any more.
+        if self.bytes.is_empty() && self.bytes.try_reclaim(SIZE) {
+            return;
+        }
+        if self.bytes.capacity() - self.bytes.len() >= ROOM {
+            return;
+        }
+        let mut roomy = buffers::take();
+        roomy.reserve(self.bytes.len() + ROOM);
+        roomy.extend_from_slice(&self.bytes);
+        buffers::give(std::mem::replace(&mut self.bytes, roomy));
+    }
+
+    /// Waits with no more memory than the bytes that are here need: who sends the first byte of
+    /// a head and no more should not hold a buffer for it.
+    fn wait_small(&mut self) {
+        if self.bytes.is_empty() {
+            self.release();
+        } else if self.bytes.len() <= SMALL && self.bytes.capacity() > 2 * SMALL {
+            let tight = BytesMut::from(&self.bytes[..]);
+            buffers::give(std::mem::replace(&mut self.bytes, tight));
         }
     }
 
-    /// Reads more; the number of bytes, 0 at the end.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
-        self.0.reserve(READ_SIZE);
-        io.read_buf(&mut self.0).await
+    /// Reads what is there, waiting for it until `due`.
+    async fn fill_before(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        mut due: Due,
+    ) -> Result<usize, TooLate> {
+        poll_fn(|cx| match self.poll_fill(cx, io) {
+            Poll::Ready(read) => Poll::Ready(read.map_err(TooLate::Failed)),
+            Poll::Pending => {
+                ready!(self.timer.poll(cx, due.instant()));
+                Poll::Ready(Err(TooLate::Elapsed))
+            }
+        })
+        .await
     }
 
     /// Waits, at most for `idle`, until something of the next message is here.
@@ -87,15 +141,14 @@ impl ReadBuffer {
         io: &mut (impl AsyncRead + Unpin),
         idle: Duration,
     ) -> Result<(), ReadError> {
-        if !self.0.is_empty() {
+        if !self.bytes.is_empty() {
             return Ok(());
         }
-        self.release();
-        match timeout_at(Instant::now() + idle, self.fill(io)).await {
-            Err(_) => Err(ReadError::Idle),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(0)) => Err(ReadError::Closed),
-            Ok(Ok(_)) => Ok(()),
+        match self.fill_before(io, Due::After(idle)).await {
+            Ok(0) => Err(ReadError::Closed),
+            Ok(_) => Ok(()),
+            Err(TooLate::Elapsed) => Err(ReadError::Idle),
+            Err(TooLate::Failed(error)) => Err(error.into()),
         }
     }
 
@@ -111,14 +164,15 @@ impl ReadBuffer {
         whole: Duration,
     ) -> Result<RequestHead, ReadError> {
         self.begin(io, idle).await?;
-        let mut deadline = None;
+        let mut due = Due::After(whole);
         loop {
-            if let Some(head) = RequestHead::parse(&mut self.0, limits)? {
+            if let Some(head) = RequestHead::parse(&mut self.bytes, limits)? {
+                self.release();
                 return Ok(head);
             }
             // Most heads come whole, and need no timer.
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + whole);
-            self.fill_before(io, deadline).await?;
+            due = Due::At(due.instant());
+            self.fill_head(io, due).await?;
         }
     }
 
@@ -133,27 +187,52 @@ impl ReadBuffer {
         limits: &HeadLimits,
         limit: Duration,
     ) -> Result<ResponseHead, ReadError> {
-        let deadline = Instant::now() + limit;
+        let mut due = Due::After(limit);
+        if self.bytes.is_empty() {
+            due = Due::At(due.instant());
+            self.fill_head(io, due).await?;
+        }
         loop {
-            if let Some(head) = ResponseHead::parse(&mut self.0, method, limits)? {
+            if let Some(head) = ResponseHead::parse(&mut self.bytes, method, limits)? {
                 return Ok(head);
             }
-            self.fill_before(io, deadline).await?;
+            due = Due::At(due.instant());
+            self.fill_head(io, due).await?;
         }
     }
 
-    async fn fill_before(
+    async fn fill_head(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
-        deadline: Instant,
+        due: Due,
     ) -> Result<(), ReadError> {
-        let nothing_yet = self.0.is_empty();
-        match timeout_at(deadline, self.fill(io)).await {
-            Err(_) => Err(ReadError::TooSlow),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(0)) if nothing_yet => Err(ReadError::Closed),
-            Ok(Ok(0)) => Err(ReadError::ClosedInHead),
-            Ok(Ok(_)) => Ok(()),
+        let nothing_yet = self.bytes.is_empty();
+        match self.fill_before(io, due).await {
+            Ok(0) if nothing_yet => Err(ReadError::Closed),
+            Ok(0) => Err(ReadError::ClosedInHead),
+            Ok(_) => Ok(()),
+            Err(TooLate::Elapsed) => Err(ReadError::TooSlow),
+            Err(TooLate::Failed(error)) => Err(error.into()),
+        }
+    }
+
+    /// As [`ReadBuffer::body`], without waiting: `None` when nothing more has come yet.
+    ///
+    /// # Errors
+    /// [`ReadError`]; a body cut short is a [`ReadError::Body`].
+    pub async fn body_now(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        decoder: &mut BodyDecoder,
+    ) -> Result<Option<Option<Bytes>>, ReadError> {
+        loop {
+            if let Some(piece) = self.buffered_body(decoder)? {
+                return Ok(Some(piece));
+            }
+            match poll_fn(|cx| Poll::Ready(self.poll_fill(cx, io))).await {
+                Poll::Pending => return Ok(None),
+                Poll::Ready(read) => self.take_in(io, decoder, read?).await?,
+            }
         }
     }
 
@@ -171,16 +250,44 @@ impl ReadBuffer {
             if let Some(piece) = self.buffered_body(decoder)? {
                 return Ok(piece);
             }
-            match timeout_at(Instant::now() + limit, self.fill(io)).await {
-                Err(_) => return Err(ReadError::TooSlow),
-                Ok(Err(error)) => return Err(error.into()),
-                Ok(Ok(0)) => {
-                    decoder.end_of_input()?;
-                    return Ok(None);
-                }
-                Ok(Ok(_)) => {}
+            match self.fill_before(io, Due::After(limit)).await {
+                Ok(read) => self.take_in(io, decoder, read).await?,
+                Err(TooLate::Elapsed) => return Err(ReadError::TooSlow),
+                Err(TooLate::Failed(error)) => return Err(error.into()),
             }
         }
+    }
+
+    /// Goes on after so many bytes of a body were read: the next piece, or its end, is found in
+    /// the buffer then.
+    async fn take_in(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        decoder: &mut BodyDecoder,
+        read: usize,
+    ) -> Result<(), ReadError> {
+        if read == 0 {
+            decoder.end_of_input()?;
+        } else {
+            self.fill_up(io, read).await?;
+        }
+        Ok(())
+    }
+
+    /// After a large read, takes what else is already there, so that a TLS record a read does not
+    /// become a system call a record on the other side.
+    async fn fill_up(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        mut read: usize,
+    ) -> io::Result<()> {
+        while read >= ROOM / 2 && self.bytes.len() + ROOM <= SIZE {
+            read = match poll_fn(|cx| Poll::Ready(self.poll_fill(cx, io))).await {
+                Poll::Ready(read) => read?,
+                Poll::Pending => 0,
+            };
+        }
+        Ok(())
     }
 
     /// What is already here of a body: a piece, `Some(None)` at its end, or `None` when more must
@@ -192,7 +299,7 @@ impl ReadBuffer {
         &mut self,
         decoder: &mut BodyDecoder,
     ) -> Result<Option<Option<Bytes>>, BodyError> {
-        Ok(match decoder.decode(&mut self.0)? {
+        Ok(match decoder.decode(&mut self.bytes)? {
             Decoded::Data(piece) => Some(Some(self.gather(decoder, piece))),
             Decoded::End => Some(None),
             Decoded::NeedMore => None,
@@ -202,17 +309,44 @@ impl ReadBuffer {
     /// Joins small pieces that are here already: a body in chunks of a byte each would otherwise
     /// cost a write, and a TLS record, for every one of them.
     fn gather(&mut self, decoder: &mut BodyDecoder, first: Bytes) -> Bytes {
-        if first.len() >= SMALL || self.0.is_empty() {
+        if first.len() >= SMALL || self.bytes.is_empty() {
             return first;
         }
         let mut gathered = BytesMut::from(&first[..]);
-        while gathered.len() < READ_SIZE {
+        while gathered.len() < ROOM {
             // The end, and an error, are found again by the next call.
-            match decoder.decode(&mut self.0) {
+            match decoder.decode(&mut self.bytes) {
                 Ok(Decoded::Data(piece)) => gathered.extend_from_slice(&piece),
                 Ok(Decoded::End | Decoded::NeedMore) | Err(_) => break,
             }
         }
         gathered.freeze()
     }
+}
+
+/// When a wait ends: the clock is only read where there is something to wait for.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    After(Duration),
+    At(Instant),
+}
+
+impl Due {
+    /// The moment; counted from the first time that somebody asks.
+    fn instant(&mut self) -> Instant {
+        match *self {
+            Self::At(due) => due,
+            Self::After(time) => {
+                let due = Instant::now() + time;
+                *self = Self::At(due);
+                due
+            }
+        }
+    }
+}
+
+/// Why nothing was read.
+enum TooLate {
+    Elapsed,
+    Failed(io::Error),
 }

@@ -10,7 +10,9 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 
-use super::fields::{CRLF, FieldError, Fields, ascii, check_line_ends, end_of_head, is_text};
+use super::fields::{
+    CRLF, FieldError, Fields, ascii, check_line_ends, end_of_head, is_text, take_head,
+};
 use super::head::{Connection, HeadLimits, Version, is_chunked, parse_length};
 
 /// How the body of a response is delimited.
@@ -62,7 +64,7 @@ impl ResponseHead {
         check_line_ends(window)?;
         match (line, end) {
             (Some(line), Some(end)) => {
-                let block = buffer.split_to(end).freeze();
+                let block = take_head(buffer, end);
                 Self::from_block(&line, block, request_method, limits.fields).map(Some)
             }
             _ if window.len() < limits.bytes => Ok(None),

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use memchr::memchr3;
 
 use super::body::BodyError;
-use super::fields::{CRLF, Fields, check_name, check_value, is_token};
+use super::fields::{CRLF, Fields, Received, check_name, check_value, is_text, is_token};
 use super::head::RequestFraming;
 
 /// Writes the request line of an HTTP/1.1 request.
@@ -44,26 +44,59 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(CRLF);
 }
 
+/// Writes one field whose value comes in parts.
+pub fn parts(out: &mut Vec<u8>, name: &str, value: impl IntoIterator<Item = impl AsRef<str>>) {
+    push_name(out, name);
+    out.extend_from_slice(b": ");
+    for part in value {
+        push_value(out, part.as_ref().as_bytes());
+    }
+    out.extend_from_slice(CRLF);
+}
+
+/// Writes a field that was received.
+pub fn received(out: &mut Vec<u8>, field: &Received<'_>) {
+    if let Some(line) = field.line() {
+        out.extend_from_slice(line);
+        return;
+    }
+    out.extend_from_slice(field.name());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(field.value());
+    out.extend_from_slice(CRLF);
+}
+
 /// Writes the empty line after the last field.
 pub fn end_of_head(out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
 fn push_target(out: &mut Vec<u8>, target: &str) {
+    let graphic = |all: bool, byte: u8| all & byte.is_ascii_graphic();
+    if target.bytes().fold(true, graphic) {
+        out.extend_from_slice(target.as_bytes());
+        return;
+    }
     let safe = |byte: u8| if byte.is_ascii_graphic() { byte } else { b'_' };
     out.extend(target.bytes().map(safe));
 }
 
 fn push_name(out: &mut Vec<u8>, name: &str) {
-    out.extend(
-        name.bytes()
-            .map(|byte| if is_token(byte) { byte } else { b'-' }),
-    );
+    // All but always; no branch a byte.
+    if name.bytes().fold(true, |all, byte| all & is_token(byte)) {
+        out.extend_from_slice(name.as_bytes());
+        return;
+    }
+    let safe = |byte| if is_token(byte) { byte } else { b'-' };
+    out.extend(name.bytes().map(safe));
 }
 
 fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
+    if value.iter().fold(true, |all, byte| all & is_text(*byte)) {
+        return;
+    }
     let mut rest = &mut out[start..];
     while let Some(at) = memchr3(b'\r', b'\n', b'\0', rest) {
         rest[at] = b' ';
@@ -110,21 +143,33 @@ impl BodyEncoder {
         if data.is_empty() {
             return Ok(());
         }
-        match self {
-            Self::None => return Err(BodyError::TooLong),
-            Self::Length(left) => {
-                let after = left.checked_sub(data.len() as u64);
-                *left = after.ok_or(BodyError::TooLong)?;
-                out.extend_from_slice(data);
-            }
-            Self::Chunked => {
-                push_chunk_size(out, data.len());
-                out.extend_from_slice(data);
-                out.extend_from_slice(CRLF);
-            }
-            Self::UntilClose => out.extend_from_slice(data),
+        if self.passes(data.len())? {
+            out.extend_from_slice(data);
+        } else {
+            push_chunk_size(out, data.len());
+            out.extend_from_slice(data);
+            out.extend_from_slice(CRLF);
         }
         Ok(())
+    }
+
+    /// Whether the next bytes of the body, so many of them, go out as they are, so that they need
+    /// not be copied. Then they are counted as written.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyError::TooLong`] when the head has announced fewer bytes.
+    pub fn passes(&mut self, length: usize) -> Result<bool, BodyError> {
+        match self {
+            Self::None => Err(BodyError::TooLong),
+            Self::Length(left) => {
+                let after = left.checked_sub(length as u64);
+                *left = after.ok_or(BodyError::TooLong)?;
+                Ok(true)
+            }
+            Self::Chunked => Ok(false),
+            Self::UntilClose => Ok(true),
+        }
     }
 
     /// Ends the body. Trailers are written where the framing has room for them: after chunks.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::socket::ClientSocket;
 use super::spec::{ListenerSpec, PlainLogin, Protocol};
+use super::stream::TlsClient;
 use crate::observe::log::Level;
 use crate::observe::metrics::{InFlight, observe};
 use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, TlsSummary};
@@ -227,18 +228,19 @@ impl Connection {
         };
         let (stream, tls) = match handshake {
             Ok(Ok(done)) => done,
-            Ok(Err(failure)) => return self.handshake_failed(client.peer, failure.as_str()),
-            Err(_) => return self.handshake_failed(client.peer, "timeout"),
+            Ok(Err(failure)) => return self.handshake_failed(&client, failure.as_str()),
+            Err(_) => return self.handshake_failed(&client, "timeout"),
         };
         self.handshake_done(&tls, started.elapsed());
         stream.get_ref().acknowledge_now();
+        let stream = TlsClient::new(stream);
         client.tls = Some(TlsSummary {
             version: tls.version,
             cipher: tls.cipher,
             resumed: tls.resumed,
         });
         if tls.http2 {
-            h2::serve(&self.worker, &Arc::new(client), Box::new(stream)).await;
+            h2::serve(&self.worker, &Arc::new(client), stream).await;
         } else {
             h1::serve(&self.worker, &client, stream).await;
         }
@@ -250,14 +252,13 @@ impl Connection {
         scheme: Scheme,
         sessions: SessionsAccepted,
     ) -> ClientFacts {
-        ClientFacts {
-            listener: Arc::clone(&self.name),
-            peer: socket.peer,
-            local: socket.local,
+        ClientFacts::new(
+            Arc::clone(&self.name),
+            (socket.peer, socket.local),
             scheme,
             sessions,
-            tls: None,
-        }
+            self.worker.tally.in_flight(&self.name),
+        )
     }
 
     fn handshake_done(&self, tls: &TlsFacts, time: Duration) {
@@ -273,7 +274,7 @@ impl Connection {
         observe(&duration, time);
     }
 
-    fn handshake_failed(&self, peer: SocketAddr, reason: &'static str) {
+    fn handshake_failed(&self, client: &ClientFacts, reason: &'static str) {
         let shared = &self.worker.shared;
         shared
             .metrics
@@ -284,14 +285,13 @@ impl Connection {
         if reason == HandshakeFailure::Eof.as_str() {
             return;
         }
-        let address = peer.ip().to_canonical().to_string();
-        let line = shared
-            .log
+        let log = &self.worker.log;
+        let line = log
             .line(Level::Info, "tls.handshake_error")
-            .text("client.address", &address)
+            .text("client.address", &client.address)
             .text("listener", &self.name)
             .text("error.type", reason);
-        shared.log.access(line);
+        log.access(line);
     }
 }
 

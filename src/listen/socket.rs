@@ -1,25 +1,34 @@
 //! The client's TCP connection as the engine's TLS wants it.
 //!
-//! pingora-core's handshake runs over anything that is its `IO`. This one is a bare TCP stream:
-//! the digests that pingora collects for its own proxy are not needed here.
+//! pingora-core's handshake runs over anything that is its `IO`. This one is a TCP stream with
+//! the system calls saved that BoringSSL would make; the digests that pingora collects for its own
+//! proxy are not needed here.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::http1::buffers;
+
 /// A connection from a client.
+///
+/// What TLS reads in two steps (the header of a record, then the rest) is one system call here,
+/// and the records it writes are sent together once [`ClientSocket::gather`] was called. Buffers
+/// are held only while something is in them.
 #[derive(Debug)]
 pub struct ClientSocket {
     tcp: TcpStream,
@@ -27,7 +36,16 @@ pub struct ClientSocket {
     pub peer: SocketAddr,
     /// Our end.
     pub local: SocketAddr,
+    /// Read from the kernel and not yet asked for.
+    ahead: BytesMut,
+    /// Written, and not yet sent.
+    gathered: BytesMut,
+    gathers: bool,
 }
+
+/// With less room than this, what is gathered is sent: the largest TLS record (RFC 8446 section
+/// 5.2), and an alert behind it.
+const RECORD_ROOM: usize = (16 << 10) + 5 + 256 + 64;
 
 impl ClientSocket {
     /// Takes an accepted stream.
@@ -38,7 +56,14 @@ impl ClientSocket {
         // Answers are written whole: waiting for more would only delay them.
         tcp.set_nodelay(true)?;
         let local = tcp.local_addr()?;
-        Ok(Self { tcp, peer, local })
+        Ok(Self {
+            tcp,
+            peer,
+            local,
+            ahead: BytesMut::new(),
+            gathered: BytesMut::new(),
+            gathers: false,
+        })
     }
 
     /// Acknowledges what has arrived at once instead of after the kernel's 40 ms. After a TLS
@@ -48,6 +73,42 @@ impl ClientSocket {
         // Only a matter of speed: a kernel that refuses answers a little later.
         drop(socket2::SockRef::from(&self.tcp).set_tcp_quickack(true));
     }
+
+    /// From now on, what is written waits until it is [sent](Self::poll_send) or much. A flush
+    /// does nothing then: it comes from TLS, which cannot wait, and whoever writes sends.
+    ///
+    /// Not during the handshake, where TLS flushes its own flights.
+    pub fn gather(&mut self) {
+        self.gathers = true;
+    }
+
+    /// Makes room for one more TLS record.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gathered.len() + RECORD_ROOM <= buffers::SIZE {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send(cx)
+    }
+
+    /// Sends all that is gathered.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            match ready!(Pin::new(&mut self.tcp).poll_write(cx, &self.gathered))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.gathered.advance(sent),
+            }
+        }
+        buffers::release(&mut self.gathered);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads as much as there is into a buffer of our own.
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.ahead = buffers::take();
+        let read = pin!(self.tcp.read_buf(&mut self.ahead)).poll(cx);
+        buffers::release(&mut self.ahead);
+        read
+    }
 }
 
 impl AsyncRead for ClientSocket {
@@ -56,7 +117,20 @@ impl AsyncRead for ClientSocket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        if self.ahead.is_empty() {
+            // Whoever has as much room needs no buffer between.
+            if buf.remaining() >= buffers::SIZE {
+                return Pin::new(&mut self.tcp).poll_read(cx, buf);
+            }
+            if ready!(self.poll_read_ahead(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..length]);
+        self.ahead.advance(length);
+        buffers::release(&mut self.ahead);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -66,14 +140,29 @@ impl AsyncWrite for ClientSocket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        if !self.gathers {
+            return Pin::new(&mut self.tcp).poll_write(cx, buf);
+        }
+        if self.gathered.len() + buf.len() > buffers::SIZE {
+            ready!(self.poll_send(cx))?;
+        }
+        if self.gathered.capacity() == 0 {
+            self.gathered = buffers::take();
+        }
+        let length = buf.len().min(buffers::SIZE - self.gathered.len());
+        self.gathered.extend_from_slice(&buf[..length]);
+        Poll::Ready(Ok(length))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gathers {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

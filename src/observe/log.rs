@@ -1,71 +1,44 @@
-//! Log lines: one JSON object each, or text for people; written by a thread of their own.
+//! Where log lines go: collected by each thread for itself, written out by a thread of their own.
 //!
-//! Field names follow OpenTelemetry. Nobody ever waits for the disk: access lines are dropped (and
-//! counted) when the writer cannot keep up. Audit lines have room kept for them, and whoever writes
-//! one is told when even that is full, so that what must be on record is refused instead. Cookies,
-//! `Authorization`, form fields and queries never come here; values are bounded and escaped.
+//! Nobody ever waits for the disk, and no two threads for each other: a line is appended to the
+//! lane of the thread that logs it. The writer is woken by the first line after a silence and
+//! takes what has come a few milliseconds later, all lanes at once, so that a busy log costs few
+//! system calls; lines of different threads may stand that far out of order. Access lines are
+//! dropped (and counted) when the writer cannot keep up. Audit lines have room kept for them, and
+//! whoever writes one is told when even that is full, so that what must be on record is refused
+//! instead.
+//!
+//! Field names follow OpenTelemetry. Cookies, `Authorization`, form fields and queries never come
+//! here.
 
-use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
+use parking_lot::{Condvar, Mutex};
 
-/// Access lines that may wait for the writer.
-const QUEUE: usize = 8192;
+pub use super::line::{Format, Level, Line};
+
+/// Bytes of access lines that may wait in a lane: some 5,000 lines.
+const ACCESS_ROOM: usize = 4 << 20;
 
 /// Room beyond them that only audit lines may use.
-const AUDIT_ROOM: usize = 1024;
+const AUDIT_ROOM: usize = 256 << 10;
 
-/// The longest value of a field, in bytes.
-const MAX_VALUE: usize = 1024;
+/// How long the writer lets lines gather.
+const GATHER: Duration = Duration::from_millis(5);
 
-/// RFC 3339 in UTC with milliseconds.
-const TIMESTAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+/// Bytes in a lane that are not left to gather more.
+const PLENTY: usize = 256 << 10;
 
-/// How a line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object.
-    Json,
-    /// `key=value`, for people.
-    Text,
-}
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// As it should be.
-    Info,
-    /// Worth a look.
-    Warn,
-    /// Something failed.
-    Error,
-}
-
-impl Level {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// Where lines go. Cheap to clone.
+/// Where lines go. A clone uses the same lane; a thread that logs much has [its own](Self::lane).
 #[derive(Clone, Debug)]
 pub struct Logger {
     format: Format,
-    queue: SyncSender<Message>,
-    waiting: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
+    lane: Arc<Lane>,
+    writer: Arc<Handle>,
 }
 
 /// The log takes no more: its reader has stopped.
@@ -73,11 +46,59 @@ pub struct Logger {
 #[error("the log cannot be written")]
 pub struct LogFull;
 
+/// The lines of one thread that wait for the writer.
+#[derive(Debug, Default)]
+struct Lane(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Whether the writer knows that there are some.
+    announced: bool,
+    /// Whether it was told to hurry.
+    urged: bool,
+}
+
+/// What the writer thread and those who log share.
+#[derive(Debug, Default)]
+struct Writer {
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    /// Some lane has lines.
+    work: AtomicBool,
+    /// They are not to be left to gather.
+    hurry: AtomicBool,
+    /// Nobody can log any more.
+    closed: AtomicBool,
+    flushes: Mutex<Flushes>,
+    flushed: Condvar,
+    dropped: AtomicU64,
+}
+
+/// How many flushes were asked for, and how many of them are done.
+#[derive(Debug, Default)]
+struct Flushes {
+    asked: u64,
+    done: u64,
+}
+
+/// Ends the writer thread with the last logger.
 #[derive(Debug)]
-enum Message {
-    Line(Vec<u8>),
-    /// Answered once everything before it is written.
-    Flush(SyncSender<()>),
+struct Handle {
+    writer: Arc<Writer>,
+    thread: Thread,
+}
+
+impl Handle {
+    fn wake(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.wake(&self.writer.closed);
+    }
 }
 
 impl Logger {
@@ -86,18 +107,32 @@ impl Logger {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(format: Format, out: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE + AUDIT_ROOM);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let written = Arc::clone(&waiting);
-        std::thread::Builder::new()
+        let writer = Arc::<Writer>::default();
+        let writing = Arc::clone(&writer);
+        let thread = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_lines(&lines, &written, out))?;
+            .spawn(move || writing.write_lines(out))?;
+        let lane = Arc::<Lane>::default();
+        writer.lanes.lock().push(Arc::clone(&lane));
         Ok(Self {
             format,
-            queue,
-            waiting,
-            dropped: Arc::default(),
+            lane,
+            writer: Arc::new(Handle {
+                writer,
+                thread: thread.thread().clone(),
+            }),
         })
+    }
+
+    /// A logger with a lane of its own, for a thread.
+    #[must_use]
+    pub fn lane(&self) -> Self {
+        let lane = Arc::<Lane>::default();
+        self.writer.writer.lanes.lock().push(Arc::clone(&lane));
+        Self {
+            lane,
+            ..self.clone()
+        }
     }
 
     /// Begins a line about `event`.
@@ -108,9 +143,8 @@ impl Logger {
 
     /// Writes a line that may be dropped when the writer cannot keep up.
     pub fn access(&self, line: Line) {
-        let full = self.waiting.load(Ordering::Relaxed) >= QUEUE;
-        if full || self.enqueue(Message::Line(line.end())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.append(line, ACCESS_ROOM).is_err() {
+            self.count_dropped();
         }
     }
 
@@ -120,227 +154,129 @@ impl Logger {
     /// [`LogFull`] when the writer has not kept up for thousands of lines. What the line was about
     /// should not happen then.
     pub fn audit(&self, line: Line) -> Result<(), LogFull> {
-        self.enqueue(Message::Line(line.end()))
+        self.append(line, ACCESS_ROOM + AUDIT_ROOM)
     }
 
     /// Writes a line about ourselves: lost only where nobody reads anyway.
     pub fn note(&self, line: Line) {
         if self.audit(line).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.count_dropped();
         }
     }
 
-    fn enqueue(&self, message: Message) -> Result<(), LogFull> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(message).map_err(|_| {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            LogFull
+    fn append(&self, line: Line, room: usize) -> Result<(), LogFull> {
+        line.end(|line| {
+            let mut waiting = self.lane.0.lock();
+            if waiting.bytes.len() + line.len() > room {
+                return Err(LogFull);
+            }
+            waiting.bytes.extend_from_slice(line);
+            let announce = !std::mem::replace(&mut waiting.announced, true);
+            let urge = waiting.bytes.len() >= PLENTY && !waiting.urged;
+            waiting.urged |= urge;
+            drop(waiting);
+            if announce {
+                self.writer.wake(&self.writer.writer.work);
+            }
+            if urge {
+                self.writer.wake(&self.writer.writer.hurry);
+            }
+            Ok(())
         })
     }
 
-    /// Access lines dropped so far.
+    fn count_dropped(&self) {
+        let dropped = &self.writer.writer.dropped;
+        dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lines dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.writer.writer.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits, at most for `limit`, until everything logged so far is written.
     pub fn flush(&self, limit: Duration) {
-        let (done, written) = sync_channel(1);
-        if self.enqueue(Message::Flush(done)).is_ok() {
-            let _in_time = written.recv_timeout(limit);
-        }
-    }
-}
-
-/// Writes what waits in one go, so that a busy log costs few system calls.
-fn write_lines(lines: &Receiver<Message>, waiting: &AtomicUsize, mut out: impl Write) {
-    const BATCH: usize = 64 << 10;
-    let mut batch = Vec::with_capacity(BATCH);
-    while let Ok(first) = lines.recv() {
-        let mut flushes = Vec::new();
-        let mut take = |message, batch: &mut Vec<u8>| {
-            waiting.fetch_sub(1, Ordering::Relaxed);
-            match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
-                Message::Flush(done) => flushes.push(done),
-            }
-        };
-        take(first, &mut batch);
-        while batch.len() < BATCH
-            && let Ok(more) = lines.try_recv()
-        {
-            take(more, &mut batch);
-        }
-        // A log that cannot be written has nowhere to complain; requests go on.
-        drop(out.write_all(&batch).and_then(|()| out.flush()));
-        batch.clear();
-        for done in flushes {
-            let _awaited = done.send(());
-        }
-    }
-}
-
-/// One line being written.
-#[derive(Debug)]
-pub struct Line {
-    format: Format,
-    out: String,
-}
-
-impl Line {
-    fn begin(format: Format, level: Level, event: &str, now: SystemTime) -> Self {
-        let mut out = String::with_capacity(512);
-        let timestamp = OffsetDateTime::from(now)
-            .format(TIMESTAMP)
-            .unwrap_or_default();
-        let level = level.as_str();
-        let written = match format {
-            Format::Json => write!(
-                out,
-                r#"{{"timestamp":"{timestamp}","level":"{level}","event":"{event}""#
-            ),
-            Format::Text => write!(out, "{timestamp} {level:<5} {event}"),
-        };
-        debug_assert!(written.is_ok());
-        Self { format, out }
-    }
-
-    /// Adds a field with a text value: escaped, and cut at 1 KiB.
-    #[must_use]
-    pub fn text(mut self, name: &str, value: &str) -> Self {
-        let value = cut(value);
-        match self.format {
-            Format::Json => {
-                self.name(name);
-                self.out.push('"');
-                escape(&mut self.out, value);
-                self.out.push('"');
-            }
-            Format::Text => {
-                self.name(name);
-                let plain = |c: char| c.is_ascii_graphic() && !"\"\\=".contains(c);
-                if !value.is_empty() && value.chars().all(plain) {
-                    self.out.push_str(value);
-                } else {
-                    self.out.push('"');
-                    escape(&mut self.out, value);
-                    self.out.push('"');
-                }
+        let writer = &self.writer.writer;
+        let deadline = Instant::now() + limit;
+        let mut flushes = writer.flushes.lock();
+        flushes.asked += 1;
+        let own = flushes.asked;
+        self.writer.wake(&writer.hurry);
+        self.writer.wake(&writer.work);
+        while flushes.done < own {
+            if writer
+                .flushed
+                .wait_until(&mut flushes, deadline)
+                .timed_out()
+            {
+                return;
             }
         }
-        self
-    }
-
-    /// Adds the field where there is a value.
-    #[must_use]
-    pub fn maybe_text(self, name: &str, value: Option<&str>) -> Self {
-        match value {
-            Some(value) => self.text(name, value),
-            None => self,
-        }
-    }
-
-    /// Adds a field whose value is a number or a truth value.
-    #[must_use]
-    pub fn value(mut self, name: &str, value: impl Display) -> Self {
-        self.name(name);
-        let written = write!(self.out, "{value}");
-        debug_assert!(written.is_ok());
-        self
-    }
-
-    /// Adds a duration in milliseconds, with microseconds after the point.
-    #[must_use]
-    pub fn milliseconds(self, name: &str, value: Duration) -> Self {
-        self.value(name, format_args!("{:.3}", value.as_secs_f64() * 1000.0))
-    }
-
-    fn name(&mut self, name: &str) {
-        let written = match self.format {
-            Format::Json => write!(self.out, r#","{name}":"#),
-            Format::Text => write!(self.out, " {name}="),
-        };
-        debug_assert!(written.is_ok());
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        if self.format == Format::Json {
-            self.out.push('}');
-        }
-        self.out.push('\n');
-        self.out.into_bytes()
     }
 }
 
-fn cut(value: &str) -> &str {
-    if value.len() <= MAX_VALUE {
-        return value;
-    }
-    let end = (0..=MAX_VALUE).rev().find(|&at| value.is_char_boundary(at));
-    &value[..end.unwrap_or(0)]
-}
+// --- The writer thread ---
 
-/// Escapes for JSON; the text format uses the same, so that no value can begin a line or move a
-/// terminal's cursor (C1 controls and the Unicode line separators included).
-fn escape(out: &mut String, value: &str) {
-    for c in value.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                let written = write!(out, "\\u{:04x}", u32::from(c));
-                debug_assert!(written.is_ok());
+impl Writer {
+    fn write_lines(&self, mut out: impl Write) {
+        let mut batch = Vec::new();
+        while self.wait_for_work() {
+            self.let_gather();
+            let asked = self.flushes.lock().asked;
+            let lanes = self.lanes.lock().clone();
+            for lane in lanes {
+                lane.take(&mut batch);
+                // A log that cannot be written has nowhere to complain; requests go on.
+                drop(out.write_all(&batch));
+                batch.clear();
+                // What one burst needed is not kept for ever.
+                batch.shrink_to(2 * PLENTY);
             }
-            c => out.push(c),
+            drop(out.flush());
+            self.flushes.lock().done = asked;
+            self.flushed.notify_all();
         }
+    }
+
+    /// Whether there is any; `false` when there will be none any more.
+    fn wait_for_work(&self) -> bool {
+        while !self.work.swap(false, Ordering::AcqRel) {
+            if self.closed.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::park();
+        }
+        true
+    }
+
+    fn let_gather(&self) {
+        let until = Instant::now() + GATHER;
+        while !self.hurry.swap(false, Ordering::AcqRel) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+impl Lane {
+    /// Swaps the memory of `batch`, which is empty, for the lines that wait. A busy lane and the
+    /// writer so pass two buffers back and forth.
+    fn take(&self, batch: &mut Vec<u8>) {
+        let mut waiting = self.0.lock();
+        std::mem::swap(&mut waiting.bytes, batch);
+        waiting.announced = false;
+        waiting.urged = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(format: Format, value: &str) -> String {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_234);
-        let line = Line::begin(format, Level::Info, "access", now)
-            .text("url.path", value)
-            .value("code", 200);
-        String::from_utf8(line.end()).unwrap()
-    }
-
-    #[test]
-    fn a_json_line_is_one_object_whatever_the_value() {
-        assert_eq!(
-            line(Format::Json, "/a"),
-            "{\"timestamp\":\"1970-01-01T00:00:01.234Z\",\"level\":\"info\",\"event\":\"access\",\
-             \"url.path\":\"/a\",\"code\":200}\n"
-        );
-        let hostile = "/\"\\\r\n\u{0}\u{7f}\u{9b}\u{2028}\",\"x\":\"";
-        let written = line(Format::Json, hostile);
-        assert_eq!(written.matches('\n').count(), 1);
-        let parsed: serde_json::Value = serde_json::from_str(&written).unwrap();
-        assert_eq!(parsed["url.path"], hostile);
-    }
-
-    #[test]
-    fn a_text_line_stays_one_line_without_control_characters() {
-        assert_eq!(
-            line(Format::Text, "/a"),
-            "1970-01-01T00:00:01.234Z info  access url.path=/a code=200\n"
-        );
-        let written = line(Format::Text, "/a b\n\u{1b}[31m");
-        assert!(written.trim_end().chars().all(|c| !c.is_control()));
-    }
-
-    #[test]
-    fn a_long_value_is_cut_on_a_character() {
-        let written = line(Format::Text, &"ü".repeat(5000));
-        assert!(written.len() < 1200);
-    }
 
     #[test]
     fn a_log_that_nobody_reads_drops_access_lines_keeps_room_for_audit_and_blocks_nobody() {
@@ -356,19 +292,22 @@ mod tests {
             }
         }
         let logger = Logger::start(Format::Text, Stuck).unwrap();
-        let line = || logger.line(Level::Info, "access");
-        for _ in 0..4 * QUEUE {
+        let line = || {
+            let value = "x".repeat(1000);
+            logger.line(Level::Info, "access").text("value", &value)
+        };
+        for _ in 0..3 * ACCESS_ROOM / 1000 {
             logger.access(line());
         }
         assert!(logger.dropped() > 0);
         assert!(logger.audit(line()).is_ok());
-        let refused = (0..2 * AUDIT_ROOM).filter(|_| logger.audit(line()).is_err());
+        let refused = (0..2 * AUDIT_ROOM / 1000).filter(|_| logger.audit(line()).is_err());
         assert!(refused.count() > 0);
         logger.flush(Duration::from_millis(1));
     }
 
     #[test]
-    fn a_flush_waits_for_what_was_logged() {
+    fn a_flush_waits_for_what_was_logged_in_every_lane() {
         let (into, from) = std::sync::mpsc::channel();
         struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
         impl Write for Sink {
@@ -381,15 +320,17 @@ mod tests {
             }
         }
         let logger = Logger::start(Format::Text, Sink(into)).unwrap();
-        logger
-            .audit(logger.line(Level::Warn, "login.failure"))
-            .unwrap();
-        logger.flush(Duration::from_secs(10));
-        let written: Vec<u8> = from.try_iter().flatten().collect();
-        assert!(
-            String::from_utf8(written)
-                .unwrap()
-                .contains("login.failure")
-        );
+        let other = logger.lane();
+        for round in 0..100 {
+            for logger in [&logger, &other] {
+                let line = logger.line(Level::Warn, "login.failure");
+                logger.audit(line.number("round", round)).unwrap();
+            }
+            logger.flush(Duration::from_secs(10));
+            let written: Vec<u8> = from.try_iter().flatten().collect();
+            let written = String::from_utf8(written).unwrap();
+            let expected = format!("round={round}\n");
+            assert_eq!(written.matches(&expected).count(), 2, "{written}");
+        }
     }
 }

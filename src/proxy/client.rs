@@ -1,23 +1,71 @@
 //! What is known about a client before it has said anything over HTTP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use crate::http1::write;
 
 /// One client connection.
 #[derive(Clone, Debug)]
 pub struct ClientFacts {
     /// The listener it came to, by name.
     pub listener: Arc<str>,
-    /// Its end of the connection.
-    pub peer: SocketAddr,
-    /// Our end.
-    pub local: SocketAddr,
+    /// Its address as it is written down, an IPv4 address as such.
+    pub address: String,
     /// What it reached us by.
     pub scheme: Scheme,
     /// Whether passwords and session cookies are accepted from it.
     pub sessions: SessionsAccepted,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsSummary>,
+    /// The requests of this listener that this thread is serving.
+    pub in_flight: Arc<AtomicI64>,
+    /// What backends are told of it: field lines, made once.
+    pub(super) forwarding: Box<[u8]>,
+    /// The same as the beginning of a `Forwarded` element (RFC 7239).
+    pub(super) forwarded: Box<str>,
+}
+
+impl ClientFacts {
+    /// A connection from `peer` to `local`, before its TLS handshake.
+    #[must_use]
+    pub fn new(
+        listener: Arc<str>,
+        (peer, local): (SocketAddr, SocketAddr),
+        scheme: Scheme,
+        sessions: SessionsAccepted,
+        in_flight: Arc<AtomicI64>,
+    ) -> Self {
+        let ip = peer.ip().to_canonical();
+        let address = ip.to_string();
+        let mut forwarding = Vec::new();
+        let port = local.port().to_string();
+        for (name, value) in [
+            ("X-Forwarded-For", address.as_str()),
+            ("X-Forwarded-Proto", scheme.as_str()),
+            ("X-Forwarded-Port", &port),
+            ("X-Real-IP", &address),
+        ] {
+            write::field(&mut forwarding, name, value.as_bytes());
+        }
+        let scheme_name = scheme.as_str();
+        // RFC 7239 section 6: an IPv6 address is bracketed and quoted.
+        let forwarded = match ip {
+            IpAddr::V4(ip) => format!("for={ip};proto={scheme_name}"),
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={scheme_name}"),
+        };
+        Self {
+            listener,
+            address,
+            scheme,
+            sessions,
+            tls: None,
+            in_flight,
+            forwarding: forwarding.into(),
+            forwarded: forwarded.into(),
+        }
+    }
 }
 
 /// The scheme of the URLs that reach a listener.

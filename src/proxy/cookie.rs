@@ -3,6 +3,7 @@
 //! The `__Host-` prefix makes browsers insist on Secure, Path=/ and no Domain, so that no sibling
 //! host and nothing without TLS can plant one (RFC 6265bis section 4.1.3.2).
 
+use crate::gate::session::SessionDigest;
 use crate::http1::fields::Fields;
 use crate::identity::{InvalidIdentity, NoIdentity};
 use crate::store::secret::SessionId;
@@ -13,19 +14,19 @@ pub const SESSION: &str = "__Host-portcullis";
 /// Ties a login form to the browser that asked for it. Holds no secret and stores nothing.
 pub const LOGIN: &str = "__Host-portcullis-login";
 
-/// The session id that a request presents.
+/// The session that a request presents, as the store knows it.
 ///
 /// # Errors
 /// Why there is none. Two session cookies are as bad as a broken one: which of them counts would
 /// depend on who reads them.
-pub fn session_id(fields: &Fields) -> Result<SessionId, NoIdentity> {
+pub fn session(fields: &Fields) -> Result<SessionDigest, NoIdentity> {
     let malformed = NoIdentity::Invalid(InvalidIdentity::MalformedCookie);
     let mut values = values(fields, SESSION);
     let value = values.next().ok_or(NoIdentity::NotPresented)?;
     if values.next().is_some() {
         return Err(malformed);
     }
-    SessionId::parse(value).ok_or(malformed)
+    SessionId::digest_of(value).ok_or(malformed)
 }
 
 /// The value of the login cookie, where there is exactly one of the form we issue.
@@ -119,9 +120,8 @@ mod tests {
 
     #[track_caller]
     fn check_id(values: &[&str], expected: Result<&str, NoIdentity>) {
-        let found = session_id(&cookies(values));
-        let found = found.as_ref().map(SessionId::as_str).map_err(|why| *why);
-        assert_eq!(found, expected, "{values:?}");
+        let expected = expected.map(|id| SessionId::digest_of(id.as_bytes()).unwrap());
+        assert_eq!(session(&cookies(values)), expected, "{values:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use crate::http1::fields::Fields;
+use crate::http1::fields::{Fields, Received};
 
 /// Why the rest of a request body does not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub trait BodySource: Send {
     /// The next piece, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
 }
+
+/// Pieces of a body from this size on are not copied to be sent together with what goes before
+/// them.
+pub const LARGE: usize = 8 << 10;
 
 /// How much of a body that nobody wants is read, so that the connection can go on: less than a
 /// new connection with its handshake would cost.
@@ -72,8 +76,8 @@ pub enum AnswerLength {
 }
 
 /// Where an answer goes. In order: `begin`, `field` for each, `ready`, `write` for each piece,
-/// `finish`. Nothing is sent before the first `write`, `flush` or `finish`, so that a head leaves
-/// together with the first bytes of its body.
+/// `finish`. What is written may wait for `flush` or `finish`, so that a head leaves together with
+/// the first bytes of its body, and small pieces together.
 pub trait AnswerSink: Send {
     /// Tells a client that waits for it to send the body (100 Continue).
     fn send_continue(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
@@ -84,13 +88,16 @@ pub trait AnswerSink: Send {
     /// Adds a field. Framing and connection fields are the sink's own.
     fn field(&mut self, name: &str, value: &[u8]);
 
+    /// Adds a field that the backend sent.
+    fn pass(&mut self, field: &Received<'_>);
+
     /// Ends the head and settles how the body is delimited.
     fn ready(&mut self, length: AnswerLength);
 
-    /// Sends a piece of the body.
+    /// Takes a piece of the body, waiting until there is room for it.
     fn write(&mut self, piece: Bytes) -> impl Future<Output = Result<(), ClientGone>> + Send;
 
-    /// Sends what is ready.
+    /// Sends what was written.
     fn flush(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
 
     /// Ends the answer.

@@ -10,15 +10,17 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
-use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::exchange::{
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, LARGE, Upload,
+};
 use super::headers::{UpstreamRequest, answer_fields};
 use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
 use crate::http1::body::BodyDecoder;
 use crate::http1::head::{HeadLimits, RequestFraming};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::response::{ResponseFraming, ResponseHead};
+use crate::http1::timer::within;
 use crate::http1::write::BodyEncoder;
 
 /// Interim answers (1xx) that a backend may send before the final one.
@@ -137,19 +139,19 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     report: &mut Forwarded,
 ) -> Result<(), ForwardFailure> {
     let upstream = request.upstream;
-    let _under_way = pool.enter(upstream)?;
+    let (under_way, idle) = pool.enter(upstream)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
     // was read; with a body, part of that would be gone.
     let repeatable = request.head.method().is_idempotent() && body.has_ended();
 
-    if let Some(mut connection) = pool.take(upstream) {
+    if let Some(mut connection) = idle {
         report.reused = true;
         let exchange = Exchange::new(&request, &head, report);
         match exchange.run(&mut connection, body, answer).await {
             Ok(Reusable::Yes) => {
-                pool.put(upstream, connection);
+                under_way.done(upstream, connection);
                 return Ok(());
             }
             Ok(Reusable::No) => return Ok(()),
@@ -164,7 +166,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     };
     let exchange = Exchange::new(&request, &head, report);
     if exchange.run(&mut connection, body, answer).await? == Reusable::Yes {
-        pool.put(upstream, connection);
+        under_way.done(upstream, connection);
     }
     Ok(())
 }
@@ -246,13 +248,16 @@ impl<'e> Exchange<'e> {
     }
 }
 
-/// Sends a head alone.
+/// Sends these bytes, if there are any.
 async fn send(
     io: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
     limit: Duration,
 ) -> Result<(), ForwardFailure> {
-    match timeout(limit, io.write_all(bytes)).await {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    match within(limit, io.write_all(bytes)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(ForwardFailure::NoAnswer),
         Err(_) => Err(ForwardFailure::TooSlow),
@@ -277,15 +282,17 @@ async fn send_with_body<B: BodySource>(
     }
     let malformed = |_| ForwardFailure::Body(BodyFailure::Malformed);
     while let Some(piece) = body.next().await.map_err(ForwardFailure::Body)? {
-        encoder.encode(&piece, &mut out).map_err(malformed)?;
-        send(io, &out, limit).await?;
+        if piece.len() >= LARGE && encoder.passes(piece.len()).map_err(malformed)? {
+            send(io, &out, limit).await?;
+            send(io, &piece, limit).await?;
+        } else {
+            encoder.encode(&piece, &mut out).map_err(malformed)?;
+            send(io, &out, limit).await?;
+        }
         out.clear();
     }
     encoder.finish(None, &mut out).map_err(malformed)?;
-    if !out.is_empty() {
-        send(io, &out, limit).await?;
-    }
-    Ok(())
+    send(io, &out, limit).await
 }
 
 /// The answer's way back.
@@ -373,8 +380,8 @@ impl Receive<'_> {
 
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
         answer.begin(head.status());
-        for (name, value) in answer_fields(head) {
-            answer.field(name, value);
+        for field in answer_fields(head) {
+            answer.pass(&field);
         }
         if !head.fields().contains("date") {
             // RFC 9110 section 6.6.1 asks this of whoever forwards and has a clock.
@@ -400,19 +407,20 @@ impl Receive<'_> {
         decoder: &mut BodyDecoder,
         answer: &mut A,
     ) -> Result<(), ForwardFailure> {
-        let cut_short = |error| ForwardFailure::CutShort(ReadError::Body(error));
-        match buffer.buffered_body(decoder).map_err(cut_short)? {
-            Some(None) => return Ok(()),
-            Some(Some(piece)) => self.pass(piece, answer).await?,
-            // Nothing of the body is here yet, and it may be long in coming (a stream of events).
-            None => answer.flush().await?,
-        }
         loop {
             let was_sent = self.is_sent();
-            let piece = tokio::select! {
-                biased;
-                piece = buffer.body(io, decoder, self.read_limit) => piece,
-                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+            let piece = match buffer.body_now(io, decoder).await {
+                Ok(Some(piece)) => Ok(piece),
+                // Nothing more is here yet, and it may be long in coming (a stream of events).
+                Ok(None) => {
+                    answer.flush().await?;
+                    tokio::select! {
+                        biased;
+                        piece = buffer.body(io, decoder, self.read_limit) => piece,
+                        () = answer.gone() => return Err(ForwardFailure::ClientGone),
+                    }
+                }
+                Err(error) => Err(error),
             };
             match piece {
                 Ok(Some(piece)) => self.pass(piece, answer).await?,

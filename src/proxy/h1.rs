@@ -1,25 +1,31 @@
 //! Clients that speak HTTP/1: heads read one after the other, each answered before the next.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::ClientFacts;
 use super::exchange::{
-    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, LARGE, Upload, discard,
 };
 use super::record::{bad_head, slow_head};
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
-use super::{FIRST_REQUEST, Request, Snapshot, Worker, drained};
+use super::{DrainWatch, FIRST_REQUEST, Request, Snapshot, Worker};
 use crate::http1::body::{BodyDecoder, BodyError};
-use crate::http1::fields::{Fields, list_elements};
+use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
 use crate::http1::read::{ReadBuffer, ReadError};
+use crate::http1::timer::within;
 use crate::http1::write::{self, BodyEncoder};
 
 /// How long a client may take to see our answer and close, after we have closed our side while it
@@ -36,21 +42,22 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut buffer = ReadBuffer::default();
-    let mut draining = worker.draining.clone();
     // Whoever has just connected is about to ask for something.
-    let mut grace = FIRST_REQUEST;
+    let mut drain = DrainWatch::new(worker, FIRST_REQUEST);
     loop {
         let idle = worker.shared.snapshot.load().timeouts.idle;
-        let begun = tokio::select! {
-            biased;
-            begun = buffer.begin(&mut io, idle) => begun,
-            // Nothing has begun: nothing is lost by closing. What has begun is still served.
-            () = drained(&mut draining, grace) => break,
+        let begun = {
+            let mut begin = pin!(buffer.begin(&mut io, idle));
+            poll_fn(|cx| match begin.as_mut().poll(cx) {
+                Poll::Ready(begun) => Poll::Ready(begun.is_ok()),
+                // Nothing has begun: nothing is lost by closing. What has begun is still served.
+                Poll::Pending => drain.poll(cx).map(|()| false),
+            })
+            .await
         };
-        if begun.is_err() {
+        if !begun {
             break;
         }
-        grace = Duration::ZERO;
         // From here on it is one request, and it sees one configuration.
         let snapshot = worker.shared.snapshot.load_full();
         let head = match next_head(&snapshot, &mut buffer, &mut io).await {
@@ -121,7 +128,7 @@ where
             request
                 .serve(&mut Upload::new(&mut NoBody), &mut sink)
                 .await;
-            return sink.after();
+            return sink.end().await;
         }
     };
     let (read, write) = tokio::io::split(io);
@@ -135,7 +142,7 @@ where
     let mut body = Upload::new(&mut source);
     request.serve(&mut body, &mut sink).await;
     let read_whole = body.has_ended();
-    match sink.after() {
+    match sink.end().await {
         After::Next if !read_whole && !discard(&mut source).await => After::Linger,
         After::Close if !read_whole => After::Linger,
         after => after,
@@ -166,7 +173,7 @@ async fn refuse_head<S: AsyncWrite + Unpin + Send>(
     io: &mut S,
 ) {
     let id = RequestId::generate();
-    bad_head(&worker.shared, client, &id, error);
+    bad_head(worker, client, &id, error);
     let detail = format!("This request is not acceptable: {error}.");
     refuse(worker, snapshot, (error.status(), &detail), &id, io).await;
 }
@@ -178,7 +185,7 @@ async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
     io: &mut S,
 ) {
     let id = RequestId::generate();
-    slow_head(&worker.shared, client, &id);
+    slow_head(worker, client, &id);
     let detail = "The request head did not arrive in time.";
     let problem = (StatusCode::REQUEST_TIMEOUT, detail);
     refuse(worker, snapshot, problem, &id, io).await;
@@ -289,24 +296,48 @@ impl<'w, W> Sink<'w, W> {
             limit,
         }
     }
-
-    const fn after(&self) -> After {
-        match self.state {
-            State::Whole if self.keep => After::Next,
-            State::Whole => After::Close,
-            State::Nothing | State::Begun | State::Broken => After::Abort,
-        }
-    }
 }
 
 impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
+    /// What becomes of the connection. Of an answer that is not whole, the client gets what there
+    /// is, if it takes it at once.
+    async fn end(&mut self) -> After {
+        match self.state {
+            State::Whole if self.keep => After::Next,
+            State::Whole => After::Close,
+            State::Nothing | State::Begun | State::Broken => {
+                self.limit = Duration::ZERO;
+                drop(self.send_all().await);
+                After::Abort
+            }
+        }
+    }
+
     async fn send_out(&mut self) -> Result<(), ClientGone> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let sent = timeout(self.limit, self.io.write_all(&self.out)).await;
+        let written = within(self.limit, self.io.write_all(&self.out)).await;
         self.out.clear();
-        match sent {
+        self.check(written)
+    }
+
+    /// Sends a piece that goes as it is, behind what is ready.
+    async fn send_as_is(&mut self, piece: &[u8]) -> Result<(), ClientGone> {
+        self.send_out().await?;
+        let written = within(self.limit, self.io.write_all(piece)).await;
+        self.check(written)
+    }
+
+    /// The end of everything that was written so far is on its way when this is done.
+    async fn send_all(&mut self) -> Result<(), ClientGone> {
+        self.send_out().await?;
+        let flushed = within(self.limit, self.io.flush()).await;
+        self.check(flushed)
+    }
+
+    fn check(&mut self, written: Result<io::Result<()>, Elapsed>) -> Result<(), ClientGone> {
+        match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => {
                 self.state = State::Broken;
@@ -322,7 +353,7 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
         if self.version == Version::Http11 && self.state == State::Nothing {
             write::status_line(&mut self.out, StatusCode::CONTINUE);
             write::end_of_head(&mut self.out);
-            self.send_out().await?;
+            self.send_all().await?;
         }
         Ok(())
     }
@@ -334,6 +365,10 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
 
     fn field(&mut self, name: &str, value: &[u8]) {
         write::field(&mut self.out, name, value);
+    }
+
+    fn pass(&mut self, field: &Received<'_>) {
+        write::received(&mut self.out, field);
     }
 
     fn ready(&mut self, length: AnswerLength) {
@@ -348,7 +383,7 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
                 write::field(
                     &mut self.out,
                     "Content-Length",
-                    length.to_string().as_bytes(),
+                    itoa::Buffer::new().format(length).as_bytes(),
                 );
             }
             (_, BodyEncoder::Chunked) => {
@@ -368,16 +403,30 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), ClientGone> {
+        let large = piece.len() >= LARGE;
+        let passes = if large {
+            self.encoder.passes(piece.len())
+        } else {
+            Ok(false)
+        };
+        let encoded = match passes {
+            Ok(true) => return self.send_as_is(&piece).await,
+            Ok(false) => self.encoder.encode(&piece, &mut self.out),
+            Err(error) => Err(error),
+        };
         // More than was promised: what is sent ends at the promise, and the client sees the break.
-        if self.encoder.encode(&piece, &mut self.out).is_err() {
+        if encoded.is_err() {
             self.state = State::Broken;
             return Err(ClientGone);
         }
-        self.send_out().await
+        if self.out.len() >= LARGE {
+            self.send_out().await?;
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {
-        self.send_out().await
+        self.send_all().await
     }
 
     async fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), ClientGone> {
@@ -386,7 +435,7 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
             self.state = State::Broken;
             return Err(ClientGone);
         }
-        self.send_out().await?;
+        self.send_all().await?;
         self.state = State::Whole;
         Ok(())
     }

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,19 +15,20 @@ use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v2::server::{default_h2_options, handshake};
-use tokio::sync::Notify;
-use tokio::time::timeout;
+use parking_lot::Mutex;
+use pingora_core::protocols::http::v2::server::default_h2_options;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
 
 use super::client::ClientFacts;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
-use super::{FIRST_REQUEST, Request, Snapshot, Worker, drained};
-use crate::http1::fields::Fields;
+use super::{DrainWatch, FIRST_REQUEST, Request, Snapshot, Worker, drained};
+use crate::http1::fields::{Fields, Received};
 use crate::http1::head::{HeadError, RequestHead};
+use crate::http1::timer::{Timer, within};
 
 /// Bytes a client may send on one stream before we have passed them on, and on all streams of a
 /// connection: what a fast link needs, and a bound on what we hold.
@@ -47,7 +49,10 @@ const MAX_BAD_HEADS: usize = 32;
 const MAX_GIVEN_UP: usize = 100;
 
 /// Serves a connection until it ends.
-pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) {
+pub async fn serve<S>(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let times = worker.shared.snapshot.load().timeouts;
     let mut options = default_h2_options();
     options
@@ -59,7 +64,7 @@ pub async fn serve(worker: &Arc<Worker>, client: &Arc<ClientFacts>, io: Stream) 
     let mut draining = worker.draining.clone();
     let connection = tokio::select! {
         biased;
-        connection = timeout(times.head, handshake(io, Some(options))) => connection,
+        connection = timeout(times.head, options.handshake(io)) => connection,
         () = drained(&mut draining, FIRST_REQUEST) => return,
     };
     let Ok(Ok(connection)) = connection else {
@@ -110,7 +115,8 @@ impl Conduct {
 #[derive(Default)]
 struct Active {
     streams: AtomicUsize,
-    changed: Notify,
+    /// The connection's own task, to be told when the last one ends.
+    connection: Mutex<Option<Waker>>,
 }
 
 struct ActiveStream(Arc<Active>);
@@ -124,51 +130,95 @@ impl ActiveStream {
 
 impl Drop for ActiveStream {
     fn drop(&mut self) {
-        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.changed.notify_one();
+        if self.0.streams.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(connection) = &*self.0.connection.lock()
+        {
+            connection.wake_by_ref();
         }
     }
 }
 
-impl Active {
-    async fn idle_for(&self, time: Duration) {
-        while self.streams.load(Ordering::Relaxed) > 0 {
-            self.changed.notified().await;
+/// How long a connection has been without streams.
+struct Idle {
+    active: Arc<Active>,
+    since: Option<Instant>,
+    timer: Timer,
+}
+
+impl Idle {
+    /// Resolves when there has been none for `time`.
+    fn poll(&mut self, cx: &mut Context<'_>, time: Duration) -> Poll<()> {
+        if self.active.streams.load(Ordering::Relaxed) > 0 {
+            self.since = None;
+            let connection = &mut *self.active.connection.lock();
+            if connection
+                .as_ref()
+                .is_none_or(|known| !known.will_wake(cx.waker()))
+            {
+                *connection = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
         }
-        tokio::time::sleep(time).await;
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.timer.poll(cx, since + time)
     }
+}
+
+/// What a connection waits for.
+enum Event {
+    Request(http::Request<RecvStream>, SendResponse<Bytes>),
+    /// The server drains.
+    Drain,
+    /// No stream for as long as that may be.
+    Idle,
+    /// The client closed it, or broke the protocol.
+    End,
 }
 
 impl Streams<'_> {
-    async fn accept(self, mut connection: Connection<Stream, Bytes>, idle: Duration) {
-        let mut draining = self.worker.draining.clone();
+    async fn accept<S>(self, mut connection: Connection<S, Bytes>, idle_limit: Duration)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut drain = DrainWatch::new(self.worker, Duration::ZERO);
+        let mut idle = Idle {
+            active: Arc::clone(&self.active),
+            since: None,
+            timer: Timer::default(),
+        };
         let mut ending = false;
         loop {
-            let accepted = tokio::select! {
-                biased;
-                _ = draining.wait_for(|draining| *draining), if !ending => {
-                    connection.graceful_shutdown();
-                    ending = true;
-                    continue;
+            let patience = if ending { LAST_WORDS } else { idle_limit };
+            let event = poll_fn(|cx| {
+                if !ending && drain.poll(cx).is_ready() {
+                    return Poll::Ready(Event::Drain);
                 }
-                accepted = connection.accept() => accepted,
-                () = self.active.idle_for(idle), if !ending => {
-                    connection.graceful_shutdown();
+                match connection.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        Poll::Ready(Event::Request(request, respond))
+                    }
+                    Poll::Ready(_) => Poll::Ready(Event::End),
+                    Poll::Pending => idle.poll(cx, patience).map(|()| Event::Idle),
+                }
+            });
+            match event.await {
+                Event::Request(..) if self.conduct.is_abuse() => {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     ending = true;
-                    continue;
+                }
+                Event::Request(request, respond) => {
+                    idle.since = None;
+                    self.serve_stream(request, respond);
                 }
                 // A client that does not react to GOAWAY is not waited for.
-                () = self.active.idle_for(LAST_WORDS), if ending => return,
-            };
-            let Some(Ok((request, respond))) = accepted else {
-                return;
-            };
-            if self.conduct.is_abuse() {
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                ending = true;
-                continue;
+                Event::Idle if ending => return,
+                Event::Drain | Event::Idle => {
+                    connection.graceful_shutdown();
+                    ending = true;
+                    idle.since = None;
+                }
+                Event::End => return,
             }
-            self.serve_stream(request, respond);
         }
     }
 
@@ -237,7 +287,7 @@ async fn refuse_head(
     sink: &mut Sink,
 ) {
     let id = RequestId::generate();
-    bad_head(&worker.shared, client, &id, error);
+    bad_head(worker, client, &id, error);
     let detail = format!("This request is not acceptable: {error}.");
     let pages = &snapshot.pages;
     let answer = Answer::problem(error.status(), &detail, Audience::Other, pages, &id);
@@ -259,7 +309,7 @@ impl BodySource for Source {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
-        match timeout(self.limit, self.body.data()).await {
+        match within(self.limit, self.body.data()).await {
             Err(_) => Err(BodyFailure::TooSlow),
             Ok(None) => Ok(None),
             Ok(Some(Err(_))) => Err(BodyFailure::ClientGone),
@@ -281,6 +331,8 @@ struct Sink {
     stream: Option<SendStream<Bytes>>,
     /// Whether the head is also the end.
     no_body: bool,
+    /// How much of the body is still to come, where that is known.
+    left: Option<u64>,
     begun: bool,
     /// Whether the client reset the stream before the answer.
     given_up: bool,
@@ -294,10 +346,23 @@ impl Sink {
             head: None,
             stream: None,
             no_body: false,
+            left: None,
             begun: false,
             given_up: false,
             limit,
         }
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) {
+        // Both were checked where they came from; what still is not a field is left out.
+        let (Some(head), Ok(name), Ok(value)) = (
+            self.head.as_mut(),
+            HeaderName::from_bytes(name),
+            HeaderValue::from_bytes(value),
+        ) else {
+            return;
+        };
+        head.headers_mut().append(name, value);
     }
 
     fn send_head(&mut self, end: bool) -> Result<(), ClientGone> {
@@ -315,7 +380,7 @@ impl Sink {
         if stream.capacity() > 0 {
             return Ok(stream.capacity());
         }
-        match timeout(self.limit, poll_fn(|cx| stream.poll_capacity(cx))).await {
+        match within(self.limit, poll_fn(|cx| stream.poll_capacity(cx))).await {
             Ok(Some(Ok(capacity))) if capacity > 0 => Ok(capacity),
             _ => Err(ClientGone),
         }
@@ -339,21 +404,23 @@ impl AnswerSink for Sink {
     }
 
     fn field(&mut self, name: &str, value: &[u8]) {
-        // Both were checked where they came from; what still is not a field is left out.
-        let (Some(head), Ok(name), Ok(value)) = (
-            self.head.as_mut(),
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value),
-        ) else {
-            return;
-        };
-        head.headers_mut().append(name, value);
+        self.add(name.as_bytes(), value);
+    }
+
+    fn pass(&mut self, field: &Received<'_>) {
+        self.add(field.name(), field.value());
     }
 
     fn ready(&mut self, length: AnswerLength) {
         self.no_body = matches!(length, AnswerLength::NoBody(_) | AnswerLength::Exact(0));
         if let AnswerLength::NoBody(Some(length)) | AnswerLength::Exact(length) = length {
-            self.field("content-length", length.to_string().as_bytes());
+            self.field(
+                "content-length",
+                itoa::Buffer::new().format(length).as_bytes(),
+            );
+        }
+        if let AnswerLength::Exact(length) = length {
+            self.left = Some(length);
         }
     }
 
@@ -362,8 +429,11 @@ impl AnswerSink for Sink {
         while !piece.is_empty() {
             let capacity = self.capacity(piece.len()).await?;
             let part = piece.split_to(capacity.min(piece.len()));
+            // A client told of the end with the last byte needs no frame that says no more.
+            self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
+            let end = self.left == Some(0);
             let stream = self.stream.as_mut().ok_or(ClientGone)?;
-            stream.send_data(part, false).map_err(|_| ClientGone)?;
+            stream.send_data(part, end).map_err(|_| ClientGone)?;
         }
         Ok(())
     }
@@ -378,6 +448,9 @@ impl AnswerSink for Sink {
             return self.send_head(true);
         }
         self.send_head(false)?;
+        if self.left == Some(0) {
+            return Ok(());
+        }
         let stream = self.stream.as_mut().ok_or(ClientGone)?;
         let sent = match trailers.map(header_map) {
             Some(trailers) if !trailers.is_empty() => stream.send_trailers(trailers),

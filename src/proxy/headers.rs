@@ -4,6 +4,8 @@
 //! the client sent is gone: in any case, with `_` for `-`, doubled, or named in `Connection`.
 //! Whatever a client says about where it comes from is replaced by what we saw.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -12,7 +14,7 @@ use super::cookie;
 use super::request_id::RequestId;
 use super::spec::{IdentityPreset, UpstreamSpec};
 use crate::gate::authorize::Permit;
-use crate::http1::fields::{Fields, list_elements};
+use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::head::RequestHead;
 use crate::http1::response::ResponseHead;
 use crate::http1::write::{self, BodyEncoder};
@@ -81,14 +83,17 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-ssl-",
 ];
 
+/// Trace context, passed on only where it is whole.
+const TRACE: &[&str] = &["traceparent", "tracestate"];
+
 /// Whether a client may not send this field to a backend. Everything but letters and digits counts
 /// as `-`: CGI and WSGI cannot tell `_` from it, and some servers fold the other signs too.
 #[must_use]
-pub fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &[u8]) -> bool {
     let mut folded = [0u8; 32];
     // No reserved name or prefix is longer; a longer name can still begin with a prefix.
     let length = name.len().min(folded.len());
-    for (folded, byte) in folded.iter_mut().zip(name.bytes()) {
+    for (folded, byte) in folded.iter_mut().zip(name) {
         *folded = match byte {
             byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
             _ => b'-',
@@ -105,8 +110,63 @@ pub fn is_reserved(name: &str) -> bool {
             .any(|prefix| folded.starts_with(prefix.as_bytes()))
 }
 
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|other| name.eq_ignore_ascii_case(other))
+/// By the first byte of a name, in either case: the lengths (a bit each) of the names that begin
+/// with it and are not simply passed on. All lengths where a prefix begins with it.
+///
+/// Most fields of most requests are told apart by this alone.
+static SPECIAL: [u64; 256] = {
+    let mut special = [0; 256];
+    let lists = [HOP_BY_HOP, REWRITTEN, RESERVED, TRACE];
+    let mut list = 0;
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            let name = lists[list][at].as_bytes();
+            assert!(name.len() < 64 && name[0].is_ascii_lowercase());
+            special[name[0] as usize] |= 1 << name.len();
+            special[name[0].to_ascii_uppercase() as usize] |= 1 << name.len();
+            at += 1;
+        }
+        list += 1;
+    }
+    let mut at = 0;
+    while at < RESERVED_PREFIXES.len() {
+        let first = RESERVED_PREFIXES[at].as_bytes()[0];
+        assert!(first.is_ascii_lowercase());
+        special[first as usize] = u64::MAX;
+        special[first.to_ascii_uppercase() as usize] = u64::MAX;
+        at += 1;
+    }
+    special
+};
+
+/// What becomes of a client's field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    Dropped,
+    /// Passed where the trace context is whole.
+    Trace,
+}
+
+fn fate(name: &[u8]) -> Fate {
+    let lengths = name.first().map_or(0, |first| SPECIAL[usize::from(*first)]);
+    if lengths & (1 << name.len().min(63)) == 0 {
+        return Fate::Passed;
+    }
+    if is_one_of(name, TRACE) {
+        return Fate::Trace;
+    }
+    if is_one_of(name, HOP_BY_HOP) || is_one_of(name, REWRITTEN) || is_reserved(name) {
+        return Fate::Dropped;
+    }
+    Fate::Passed
+}
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    names
+        .iter()
+        .any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
 /// The names that `Connection` nominates, split once: a head may hold many of both.
@@ -117,10 +177,10 @@ fn nominated(fields: &Fields) -> Vec<&[u8]> {
         .collect()
 }
 
-fn is_in(name: &str, nominated: &[&[u8]]) -> bool {
+fn is_in(name: &[u8], nominated: &[&[u8]]) -> bool {
     nominated
         .iter()
-        .any(|element| element.eq_ignore_ascii_case(name.as_bytes()))
+        .any(|element| element.eq_ignore_ascii_case(name))
 }
 
 /// Everything the request to the backend is made of.
@@ -148,28 +208,29 @@ impl UpstreamRequest<'_> {
             Some(authority) => write::field(out, "Host", authority.as_bytes()),
             None => write::field(out, "Host", self.upstream.authority().as_bytes()),
         }
-        self.write_client_fields(out);
+        let traced = trace_id(self.head.fields()).is_some();
+        self.write_client_fields(out, traced);
         if let Some(cookies) = cookie::without_ours(self.head.fields()) {
             write::field(out, "Cookie", &cookies);
         }
         self.write_framing(out);
-        self.write_forwarding(out);
+        self.write_forwarding(out, traced);
         self.write_identity(out);
         write::end_of_head(out);
     }
 
-    fn write_client_fields(&self, out: &mut Vec<u8>) {
+    fn write_client_fields(&self, out: &mut Vec<u8>, traced: bool) {
         let fields = self.head.fields();
         let nominated = nominated(fields);
-        let traced = trace_id(fields).is_some();
-        for (name, value) in fields.iter() {
-            let dropped = is_one_of(name, HOP_BY_HOP)
-                || is_one_of(name, REWRITTEN)
-                || is_reserved(name)
-                || (!traced && is_one_of(name, &["traceparent", "tracestate"]))
-                || is_in(name, &nominated);
-            if !dropped {
-                write::field(out, name, value);
+        for field in fields.received() {
+            let name = field.name();
+            let passed = match fate(name) {
+                Fate::Passed => true,
+                Fate::Dropped => false,
+                Fate::Trace => traced,
+            };
+            if passed && !is_in(name, &nominated) {
+                write::received(out, &field);
             }
         }
     }
@@ -182,7 +243,8 @@ impl UpstreamRequest<'_> {
         match BodyEncoder::for_request(self.head.framing()) {
             BodyEncoder::None if needs_length => write::field(out, "Content-Length", b"0"),
             BodyEncoder::Length(length) => {
-                write::field(out, "Content-Length", length.to_string().as_bytes());
+                let mut digits = itoa::Buffer::new();
+                write::field(out, "Content-Length", digits.format(length).as_bytes());
             }
             BodyEncoder::Chunked => write::field(out, "Transfer-Encoding", b"chunked"),
             // A request never ends with its connection.
@@ -193,35 +255,20 @@ impl UpstreamRequest<'_> {
         }
     }
 
-    fn write_forwarding(&self, out: &mut Vec<u8>) {
-        let address = self.client.peer.ip().to_canonical();
-        let ip = address.to_string();
-        let proto = self.client.scheme.as_str();
-        write::field(out, "X-Forwarded-For", ip.as_bytes());
-        write::field(out, "X-Forwarded-Proto", proto.as_bytes());
-        let port = self.client.local.port().to_string();
-        write::field(out, "X-Forwarded-Port", port.as_bytes());
-        write::field(out, "X-Real-IP", ip.as_bytes());
-        // RFC 7239 section 6: an IPv6 address is bracketed and quoted.
-        let node = if address.is_ipv6() {
-            format!("\"[{ip}]\"")
-        } else {
-            ip
-        };
-        let mut forwarded = format!("for={node};proto={proto}");
+    fn write_forwarding(&self, out: &mut Vec<u8>, traced: bool) {
+        out.extend_from_slice(&self.client.forwarding);
+        let forwarded = &self.client.forwarded;
         if let Some(authority) = self.head.authority() {
             write::field(out, "X-Forwarded-Host", authority.as_bytes());
-            forwarded.push_str(";host=\"");
-            forwarded.push_str(authority);
-            forwarded.push('"');
+            write::parts(out, "Forwarded", [forwarded, ";host=\"", authority, "\""]);
+        } else {
+            write::field(out, "Forwarded", forwarded.as_bytes());
         }
-        write::field(out, "Forwarded", forwarded.as_bytes());
         let id = self.request_id.as_str();
         write::field(out, "X-Request-Id", id.as_bytes());
-        if trace_id(self.head.fields()).is_none() {
+        if !traced {
             // The request id is 128 random bits, as a trace id is; the flag says not sampled.
-            let created = format!("00-{id}-{}-00", &id[..16]);
-            write::field(out, "traceparent", created.as_bytes());
+            write::parts(out, "traceparent", ["00-", id, "-", &id[..16], "-00"]);
         }
     }
 
@@ -235,14 +282,17 @@ impl UpstreamRequest<'_> {
                 IdentityPreset::XForwardedUser => {
                     write::field(out, "X-Forwarded-User", user.name.as_str().as_bytes());
                     if let Some(email) = &user.email {
-                        write::field(out, "X-Forwarded-Email", &visible(email));
+                        write::parts(out, "X-Forwarded-Email", [visible(email)]);
                     }
                     if !user.roles.is_empty() {
-                        write::field(out, "X-Forwarded-Groups", &visible(&user.roles.join(",")));
+                        let comma = |at| Cow::Borrowed(if at == 0 { "" } else { "," });
+                        let roles = user.roles.iter().enumerate();
+                        let groups = roles.flat_map(|(at, role)| [comma(at), visible(role)]);
+                        write::parts(out, "X-Forwarded-Groups", groups);
                     }
                     let preferred = user.display_name.as_deref();
-                    let preferred = preferred.unwrap_or(user.name.as_str());
-                    write::field(out, "X-Forwarded-Preferred-Username", &visible(preferred));
+                    let preferred = visible(preferred.unwrap_or(user.name.as_str()));
+                    write::parts(out, "X-Forwarded-Preferred-Username", [preferred]);
                 }
             }
         }
@@ -254,8 +304,8 @@ impl UpstreamRequest<'_> {
 const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A value in visible ASCII, everything else percent-encoded.
-fn visible(value: &str) -> Vec<u8> {
-    utf8_percent_encode(value, NOT_VISIBLE).to_string().into()
+fn visible(value: &str) -> Cow<'_, str> {
+    utf8_percent_encode(value, NOT_VISIBLE).into()
 }
 
 /// The trace id of the one valid `traceparent` of a request, where there is one (W3C Trace Context
@@ -284,14 +334,15 @@ pub fn trace_id(fields: &Fields) -> Option<&str> {
 }
 
 /// The fields of a backend's answer that the client gets, in order.
-pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = (&str, &[u8])> {
+pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = Received<'_>> {
     let fields = response.fields();
     let nominated = nominated(fields);
-    fields.iter().filter(move |(name, value)| {
+    fields.received().filter(move |field| {
+        let (name, value) = (field.name(), field.value());
         let dropped = is_one_of(name, HOP_BY_HOP)
             || is_one_of(name, &["content-length", "x-request-id"])
             || is_in(name, &nominated)
-            || (name.eq_ignore_ascii_case("set-cookie") && cookie::sets_ours(value));
+            || (name.eq_ignore_ascii_case(b"set-cookie") && cookie::sets_ours(value));
         !dropped
     })
 }
@@ -323,7 +374,8 @@ mod tests {
             "X-Remote-User",
             "X-HTTP-Method-Override",
         ] {
-            assert!(is_reserved(name), "{name}");
+            assert!(is_reserved(name.as_bytes()), "{name}");
+            assert_eq!(fate(name.as_bytes()), Fate::Dropped, "{name}");
         }
         for name in [
             "Accept",
@@ -333,15 +385,38 @@ mod tests {
             "X-User",
             "",
         ] {
-            assert!(!is_reserved(name), "{name}");
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_passed_on_is_told_from_the_rest_in_any_case() {
+        let special = [HOP_BY_HOP, REWRITTEN, RESERVED].concat();
+        for name in special {
+            for name in [name.to_owned(), name.to_uppercase()] {
+                assert_eq!(fate(name.as_bytes()), Fate::Dropped, "{name}");
+            }
+        }
+        let long = format!("X-Forwarded-{}", "x".repeat(100));
+        assert_eq!(fate(long.as_bytes()), Fate::Dropped);
+        assert_eq!(fate(b"Traceparent"), Fate::Trace);
+        for name in [
+            "Accept",
+            "Content-Type",
+            "Cache-Control",
+            "X-Custom",
+            "TEx",
+            "User-Agent",
+        ] {
+            assert_eq!(fate(name.as_bytes()), Fate::Passed, "{name}");
         }
     }
 
     #[test]
     fn a_value_outside_visible_ascii_is_percent_encoded() {
-        assert_eq!(visible("Ralph X"), b"Ralph X");
-        assert_eq!(visible("Jürgen 100%"), b"J%C3%BCrgen 100%25");
-        assert_eq!(visible("a\r\nb"), b"a%0D%0Ab");
+        assert_eq!(visible("Ralph X"), "Ralph X");
+        assert_eq!(visible("Jürgen 100%"), "J%C3%BCrgen 100%25");
+        assert_eq!(visible("a\r\nb"), "a%0D%0Ab");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::gate::session::{Session, SessionDigest, Timestamp};
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
 use crate::identity::{NoIdentity, UserName};
-use crate::observe::log::{Level, Line};
+use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::observe;
 use crate::password::pool::PoolError;
 use crate::store::SessionStore;
@@ -48,6 +48,8 @@ pub struct OwnExchange<'x> {
     pub client: &'x ClientFacts,
     /// What all threads share.
     pub shared: &'x Shared,
+    /// Where its lines go.
+    pub log: &'x Logger,
     /// The configuration of this moment.
     pub snapshot: &'x Snapshot,
     /// The login pages.
@@ -289,7 +291,7 @@ impl OwnExchange<'_> {
             "success" => line,
             reason => line.text("auth.reason", reason),
         };
-        match self.shared.log.audit(line) {
+        match self.log.audit(line) {
             Ok(()) => answer,
             Err(_) => self.not_on_record(begun).await,
         }
@@ -307,11 +309,9 @@ impl OwnExchange<'_> {
     }
 
     fn audit_line(&self, level: Level, event: &str) -> Line {
-        let address = self.client.peer.ip().to_canonical().to_string();
-        self.shared
-            .log
+        self.log
             .line(level, event)
-            .text("client.address", &address)
+            .text("client.address", &self.client.address)
             .text("request.id", self.id.as_str())
     }
 
@@ -374,8 +374,8 @@ impl OwnExchange<'_> {
         };
         let session = Session::begin(user.name.clone(), user.credential_epoch, self.now);
         let sessions = &self.shared.sessions;
-        if let Ok(old) = cookie::session_id(self.head.fields())
-            && matches!(sessions.end(&old.digest()).await, Ok(true))
+        if let Ok(old) = cookie::session(self.head.fields())
+            && matches!(sessions.end(&old).await, Ok(true))
         {
             self.session_ended("replaced");
         }
@@ -431,9 +431,9 @@ impl OwnExchange<'_> {
         let line = self
             .audit_line(Level::Info, "session.end")
             .text("user.name", principal.user().name.as_str())
-            .text("session.id", &principal.session().short())
+            .text("session.id", principal.session().short().as_str())
             .text("auth.reason", "logout");
-        self.shared.log.note(line);
+        self.log.note(line);
         self.logged_out(posted.form)
     }
 

@@ -1,31 +1,80 @@
 //! The id that follows one request through our log, the backend's and the client's.
 
-use std::fmt::Write as _;
+use std::cell::RefCell;
 
 use crate::store::secret::random;
 
 /// 128 random bits as 32 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(String);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; RequestId::LENGTH]);
+
+/// Random bytes of this thread that no id was made of yet.
+struct Reserve {
+    bytes: [u8; Reserve::SIZE],
+    used: usize,
+}
+
+impl Reserve {
+    /// For 64 ids: one system call for each would cost as much as the decision.
+    const SIZE: usize = 1024;
+
+    const fn empty() -> Self {
+        Self {
+            bytes: [0; Self::SIZE],
+            used: Self::SIZE,
+        }
+    }
+
+    fn take(&mut self) -> [u8; RequestId::LENGTH / 2] {
+        if self.used == Self::SIZE {
+            // It identifies and does not protect: without randomness, requests are still served
+            // (those that need a secret are refused where the secret is made).
+            self.bytes = random().unwrap_or([0; Self::SIZE]);
+            self.used = 0;
+        }
+        let mut id = [0; RequestId::LENGTH / 2];
+        id.copy_from_slice(&self.bytes[self.used..][..RequestId::LENGTH / 2]);
+        self.used += id.len();
+        id
+    }
+}
 
 impl RequestId {
+    const LENGTH: usize = 32;
+
     /// A new one.
     #[must_use]
     pub fn generate() -> Self {
-        // It identifies and does not protect: without randomness, requests are still served
-        // (those that need a secret are refused where the secret is made).
-        let bytes: [u8; 16] = random().unwrap_or_default();
-        let mut text = String::with_capacity(32);
-        for byte in bytes {
-            let written = write!(text, "{byte:02x}");
-            debug_assert!(written.is_ok());
+        thread_local! {
+            static RESERVE: RefCell<Reserve> = const { RefCell::new(Reserve::empty()) };
         }
+        let random = RESERVE.with_borrow_mut(Reserve::take);
+        let mut text = [0; Self::LENGTH];
+        let encoded = base16ct::lower::encode(&random, &mut text);
+        debug_assert!(encoded.is_ok(), "two digits a byte");
         Self(text)
     }
 
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_hex_digits_and_none_comes_twice() {
+        let ids: BTreeSet<String> = (0..1000)
+            .map(|_| RequestId::generate().as_str().to_owned())
+            .collect();
+        assert_eq!(ids.len(), 1000);
+        let digit = |c: char| c.is_ascii_digit() || matches!(c, 'a'..='f');
+        assert!(ids.iter().all(|id| id.len() == 32 && id.chars().all(digit)));
     }
 }

@@ -1,22 +1,23 @@
-//! Connections to backends: made through pingora-core's connector, kept idle per thread.
+//! Connections to backends, kept idle per thread.
 //!
 //! A connection comes back only when its last exchange ended cleanly, and is tried before it is
 //! used again: a backend may have closed it, and one that sent bytes unasked is not trusted to
 //! answer the next request.
+//!
+//! They are plain TCP, made by tokio. pingora-core's connector is for those that need TLS: its
+//! streams have buffers of their own (64 KiB to read, 1,460 bytes to write) beneath ours, and to
+//! be made at all it loads the system's certificates.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
-use pingora_core::ErrorType;
-use pingora_core::connectors::TransportConnector;
-use pingora_core::protocols::Stream;
-use pingora_core::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::spec::UpstreamSpec;
@@ -28,7 +29,7 @@ const MAX_IDLE: usize = 128;
 /// A connection to a backend.
 pub struct UpstreamConnection {
     /// The transport.
-    pub io: Stream,
+    pub io: TcpStream,
     /// What was read from it and not yet used.
     pub buffer: ReadBuffer,
 }
@@ -52,7 +53,6 @@ pub enum ConnectFailure {
 
 /// The idle connections of one thread, and how to make new ones.
 pub struct UpstreamPool {
-    connector: Arc<TransportConnector>,
     /// Among how many threads the bound on requests is divided.
     threads: usize,
     /// Only its own thread takes this lock, so nobody ever waits for it.
@@ -70,13 +70,30 @@ struct Backend {
 pub struct UnderWay<'p> {
     pool: &'p UpstreamPool,
     upstream: Arc<str>,
+    /// A connection that can serve another request.
+    connection: Option<Idle>,
+}
+
+impl UnderWay<'_> {
+    /// Ends it, and keeps the connection, on which its exchange ended cleanly.
+    pub fn done(mut self, upstream: &UpstreamSpec, mut connection: UpstreamConnection) {
+        connection.buffer.release();
+        self.connection = Some(Idle {
+            connection,
+            until: Instant::now() + upstream.idle_timeout,
+        });
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if let Some(backend) = self.pool.backends.lock().get_mut(&self.upstream) {
-            backend.requests = backend.requests.saturating_sub(1);
-        }
+        let mut backends = self.pool.backends.lock();
+        let Some(backend) = backends.get_mut(&self.upstream) else {
+            return;
+        };
+        backend.requests = backend.requests.saturating_sub(1);
+        let room = backend.idle.len() < MAX_IDLE;
+        backend.idle.extend(self.connection.take().filter(|_| room));
     }
 }
 
@@ -88,57 +105,41 @@ struct Idle {
 impl UpstreamPool {
     /// An empty pool, one of `threads`.
     #[must_use]
-    pub fn new(connector: Arc<TransportConnector>, threads: usize) -> Self {
+    pub fn new(threads: usize) -> Self {
         Self {
-            connector,
             threads: threads.max(1),
             backends: Mutex::default(),
         }
     }
 
-    /// Counts a request in.
+    /// Counts a request in, and gives it an idle connection that still works, if there is one: the
+    /// last used first.
     ///
     /// # Errors
     /// [`ConnectFailure::Full`] when this thread's share of what the backend may get is under way.
-    pub fn enter(&self, upstream: &UpstreamSpec) -> Result<UnderWay<'_>, ConnectFailure> {
+    pub fn enter(
+        &self,
+        upstream: &UpstreamSpec,
+    ) -> Result<(UnderWay<'_>, Option<UpstreamConnection>), ConnectFailure> {
         let share = upstream.max_requests.div_ceil(self.threads).max(1);
         let mut backends = self.backends.lock();
-        let backend = backends.entry(Arc::clone(&upstream.name)).or_default();
+        if !backends.contains_key(&upstream.name) {
+            backends.insert(Arc::clone(&upstream.name), Backend::default());
+        }
+        let Some(backend) = backends.get_mut(&upstream.name) else {
+            return Err(ConnectFailure::Full);
+        };
         if backend.requests >= share {
             return Err(ConnectFailure::Full);
         }
         backend.requests += 1;
-        Ok(UnderWay {
+        let connection = backend.take_idle();
+        let under_way = UnderWay {
             pool: self,
             upstream: Arc::clone(&upstream.name),
-        })
-    }
-
-    /// An idle connection that still works, the last used first.
-    #[must_use]
-    pub fn take(&self, upstream: &UpstreamSpec) -> Option<UpstreamConnection> {
-        let now = Instant::now();
-        let mut backends = self.backends.lock();
-        let connections = &mut backends.get_mut(&upstream.name)?.idle;
-        while let Some(mut candidate) = connections.pop() {
-            if candidate.until > now && is_quiet(&mut candidate.connection) {
-                return Some(candidate.connection);
-            }
-        }
-        None
-    }
-
-    /// Keeps a connection whose last exchange ended cleanly.
-    pub fn put(&self, upstream: &UpstreamSpec, mut connection: UpstreamConnection) {
-        connection.buffer.release();
-        let mut backends = self.backends.lock();
-        let connections = &mut backends.entry(Arc::clone(&upstream.name)).or_default().idle;
-        if connections.len() < MAX_IDLE {
-            connections.push(Idle {
-                connection,
-                until: Instant::now() + upstream.idle_timeout,
-            });
-        }
+            connection: None,
+        };
+        Ok((under_way, connection))
     }
 
     /// Closes what has been idle for too long.
@@ -170,32 +171,37 @@ impl UpstreamPool {
     ) -> Result<UpstreamConnection, ConnectFailure> {
         let mut failure = ConnectFailure::Unresolved;
         for address in resolve(&upstream.host, upstream.port).await? {
-            match self.connect_to(address, upstream.connect_timeout).await {
+            match connect_to(address).await {
                 Ok(connection) => return Ok(connection),
                 Err(why) => failure = why,
             }
         }
         Err(failure)
     }
+}
 
-    async fn connect_to(
-        &self,
-        address: SocketAddr,
-        limit: Duration,
-    ) -> Result<UpstreamConnection, ConnectFailure> {
-        let mut peer = HttpPeer::new(address, false, String::new());
-        peer.options.connection_timeout = Some(limit);
-        match self.connector.new_stream(&peer).await {
-            Ok(io) => Ok(UpstreamConnection {
-                io,
-                buffer: ReadBuffer::default(),
-            }),
-            Err(error) if *error.etype() == ErrorType::ConnectTimedout => {
-                Err(ConnectFailure::TimedOut)
+impl Backend {
+    fn take_idle(&mut self) -> Option<UpstreamConnection> {
+        let mut now = None;
+        while let Some(mut candidate) = self.idle.pop() {
+            let now = *now.get_or_insert_with(Instant::now);
+            if candidate.until > now && is_quiet(&mut candidate.connection) {
+                return Some(candidate.connection);
             }
-            Err(_) => Err(ConnectFailure::Refused),
         }
+        None
     }
+}
+
+async fn connect_to(address: SocketAddr) -> Result<UpstreamConnection, ConnectFailure> {
+    let connected = TcpStream::connect(address).await;
+    let io = connected.map_err(|_| ConnectFailure::Refused)?;
+    // Requests are written whole: waiting for more would only delay them.
+    io.set_nodelay(true).map_err(|_| ConnectFailure::Refused)?;
+    Ok(UpstreamConnection {
+        io,
+        buffer: ReadBuffer::default(),
+    })
 }
 
 /// The addresses of a host. Names are looked up on the runtime's blocking threads, never on one

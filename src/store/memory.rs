@@ -1,9 +1,9 @@
 //! Sessions in memory: fast, bounded, gone with the process.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foldhash::HashMap;
 use parking_lot::RwLock;
 
 use super::{SessionStore, StoreUnavailable};

@@ -44,12 +44,20 @@ impl SessionId {
     /// Takes a cookie value. Only what a login could have issued is an id.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        if value.len() != Self::LENGTH || URL_SAFE_NO_PAD.decode(value).is_err() {
-            return None;
-        }
-        std::str::from_utf8(value)
-            .ok()
-            .map(|id| Self(id.to_owned()))
+        Self::is_id(value).then(|| Self(String::from_utf8_lossy(value).into_owned()))
+    }
+
+    /// What the store knows the id in this cookie value by. Only what a login could have issued is
+    /// an id.
+    #[must_use]
+    pub fn digest_of(value: &[u8]) -> Option<SessionDigest> {
+        Self::is_id(value).then(|| SessionDigest(Sha256::digest(value).into()))
+    }
+
+    fn is_id(value: &[u8]) -> bool {
+        // One more than the 32 that it holds: the decoder wants room for a whole last group.
+        let mut decoded = [0; 33];
+        value.len() == Self::LENGTH && URL_SAFE_NO_PAD.decode_slice(value, &mut decoded).is_ok()
     }
 
     /// The cookie value.
@@ -123,6 +131,10 @@ mod tests {
         let id = SessionId::generate().unwrap();
         let parsed = SessionId::parse(id.as_str().as_bytes()).unwrap();
         assert_eq!(parsed.digest(), id.digest());
+        assert_eq!(
+            SessionId::digest_of(id.as_str().as_bytes()),
+            Some(id.digest())
+        );
         for bad in [
             "",
             "short",
@@ -130,6 +142,7 @@ mod tests {
             "A".repeat(44).as_str(),
         ] {
             assert!(SessionId::parse(bad.as_bytes()).is_none(), "{bad}");
+            assert!(SessionId::digest_of(bad.as_bytes()).is_none(), "{bad}");
         }
     }
 

@@ -124,10 +124,12 @@ fn a_log_that_nobody_reads_stops_logins_and_nothing_else() {
         }
     };
     // Access lines fill their part of the queue, failed logins the part that is kept for audit.
-    repeat(b"GET /public/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 10_000);
+    let agent = "x".repeat(900);
+    let access = format!("GET /public/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {agent}\r\n\r\n");
+    repeat(access.as_bytes(), 5_000);
     let login = "POST /auth/login HTTP/1.1\r\nHost: localhost\r\n\
                  Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
-    repeat(login.as_bytes(), 1200);
+    repeat(login.as_bytes(), 2400);
     assert_eq!(log_in(), 503);
     assert_eq!(Curl::new(port).get("/public/").status, 200);
     let id = child.id().to_string();

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Each foreign crate that has one home (or a few), and where.
 const HOMES: &[(&str, &[&str])] = &[
     ("boring", &["tls"]),
-    ("pingora_core", &["listen", "proxy", "tls", "server"]),
+    ("pingora_core", &["listen", "proxy", "tls"]),
     ("prometheus", &["observe", "server"]),
     ("serde_yaml", &["config", "cli"]),
     ("saphyr_parser", &["config"]),

@@ -1,0 +1,95 @@
+//! A client connection with TLS ended: whole records, and as few system calls as they take.
+//!
+//! A write never becomes more records than it needs: what comes in parts (an HTTP/2 frame header
+//! and its payload) is put together first. Records are gathered below TLS until somebody flushes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pingora_core::protocols::tls::SslStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::socket::ClientSocket;
+use crate::http1::buffers;
+
+/// The most plaintext of a TLS record (RFC 8446 section 5.1).
+const RECORD: usize = 16 << 10;
+
+/// A TLS connection from a client, after the handshake.
+#[derive(Debug)]
+pub struct TlsClient(SslStream<ClientSocket>);
+
+impl TlsClient {
+    /// Takes over from the handshake.
+    #[must_use]
+    pub fn new(mut stream: SslStream<ClientSocket>) -> Self {
+        stream.get_mut().gather();
+        Self(stream)
+    }
+
+    /// Encrypts at most one record. There is always room for it below, so TLS never has a record
+    /// half written, which it would insist on being offered again.
+    fn poll_write_record(
+        &mut self,
+        cx: &mut Context<'_>,
+        plaintext: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.0.get_mut().poll_room(cx))?;
+        let record = &plaintext[..plaintext.len().min(RECORD)];
+        Pin::new(&mut self.0).poll_write(cx, record)
+    }
+}
+
+impl AsyncRead for TlsClient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsClient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_record(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut filled = parts.iter().filter(|part| !part.is_empty());
+        let first = filled.next().map_or(&[][..], |part| part);
+        if first.len() >= RECORD || filled.next().is_none() {
+            return self.poll_write_record(cx, first);
+        }
+        ready!(self.0.get_mut().poll_room(cx))?;
+        let mut record = buffers::take();
+        for part in parts {
+            let room = RECORD - record.len();
+            record.extend_from_slice(&part[..part.len().min(room)]);
+        }
+        let written = self.poll_write_record(cx, &record);
+        buffers::give(record);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.get_mut().poll_send(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -26,6 +26,26 @@ pub enum Case {
     HandshakeEcdsa,
     /// Full TLS 1.3 handshakes with an RSA 2048 certificate, 8 at a time
     HandshakeRsa,
+    /// Resumed TLS 1.3 handshakes, 8 at a time, by a slow client
+    HandshakeResumed,
+    /// Percentiles at half of nginx's rate, 64 connections
+    Latency,
+    /// The same while 4 clients do full handshakes without a pause
+    LatencyHandshakes,
+    /// Portcullis at a quarter of nginx's rate, alone and while 16 clients log in without a pause
+    LatencyLogins,
+    /// Memory of each further idle connection, from 1,000 to 3,000
+    IdleMemory,
+    /// Memory at rest and under a small load
+    Resident,
+    /// From the start of the program until it is ready
+    Start,
+    /// Logins to Portcullis, 8 at a time
+    Logins,
+    /// Portcullis with 10 and with 10,000 routes
+    Routes,
+    /// Portcullis with 1,000 and with 100,000 people logged in
+    Sessions,
 }
 
 impl Case {

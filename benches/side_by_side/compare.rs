@@ -17,7 +17,7 @@ use crate::portcullis::Extra;
 use crate::report::{Table, goal};
 use crate::stats::Spread;
 use crate::tls::{Connector, Protocol};
-use crate::{Outcome, Result, handshakes, http2};
+use crate::{Outcome, Result, handshakes, http2, resumption};
 
 const KIB_64: u64 = 64 << 10;
 const MIB_10: u64 = 10 << 20;
@@ -31,6 +31,8 @@ enum Load {
     Http2(usize, usize, What),
     /// How many at a time.
     Handshakes(usize),
+    /// The same with the ticket of an earlier connection.
+    Resumptions(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,8 @@ impl Comparison {
             Case::H2Body10m => (Load::Http2(4, 1, huge), None),
             Case::HandshakeEcdsa => (Load::Handshakes(8), Some(0.75)),
             Case::HandshakeRsa => (Load::Handshakes(8), None),
+            Case::HandshakeResumed => (Load::Resumptions(8), Some(0.75)),
+            _ => return None,
         };
         let certificate = match case {
             Case::HandshakeRsa => Kind::Rsa,
@@ -106,6 +110,12 @@ pub async fn run(world: &World, options: &Options, cases: &[Case]) -> Vec<Outcom
             eprintln!("round {}: {}", round + 1, comparison.is.case.name());
             let measured = comparison.round(&mut fleet, options, &peers, round).await;
             comparison.failure = measured.err();
+        }
+    }
+    if let Some(proxy) = fleet.proxies.get(&(Peer::Portcullis, Kind::Ecdsa)) {
+        match proxy.dropped_lines() {
+            Ok(lines) => println!("Lines dropped from Portcullis' access log: {lines}\n"),
+            Err(error) => println!("{}\n", proxy.blame(&*error)),
         }
     }
     running.into_iter().map(Running::outcome).collect()
@@ -182,7 +192,7 @@ async fn one(proxy: &Proxy, load: Load, options: &Options) -> Result<Sample> {
     let mut tasks = start(proxy, load, &tally)?;
     let large_body = match load {
         Load::Http1(_, what) | Load::Http2(_, _, what) => what.large_body(),
-        Load::Handshakes(_) => None,
+        Load::Handshakes(_) | Load::Resumptions(_) => None,
     };
     measure(proxy, &mut tasks, &tally, large_body, options.seconds).await
 }
@@ -222,6 +232,7 @@ fn start(proxy: &Proxy, load: Load, tally: &Arc<Tally>) -> Result<Tasks> {
                 tasks.spawn(handshakes::closed_loop(address, Arc::clone(tally)));
             }
         }
+        Load::Resumptions(at_a_time) => resumption::start(proxy, at_a_time, tally, &mut tasks)?,
     }
     Ok(tasks)
 }

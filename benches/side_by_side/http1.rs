@@ -41,6 +41,16 @@ impl Request {
         Self::new("GET", path, cookie, "")
     }
 
+    /// The same, to be the last on its connection.
+    pub fn get_and_close(path: &str, cookie: &str) -> Self {
+        Self::new("GET", path, Some(cookie), "connection: close\r\n")
+    }
+
+    /// As it is sent, without the bytes of an upload.
+    pub fn text(&self) -> &str {
+        &self.head
+    }
+
     /// An upload of so many bytes.
     pub fn upload(path: &str, cookie: Option<&str>, bytes: usize) -> Self {
         let more = format!("content-type: application/octet-stream\r\ncontent-length: {bytes}\r\n");
@@ -117,6 +127,14 @@ impl Client {
         }
         self.filled = 0;
         Ok(head.status)
+    }
+
+    /// Sends a request that must be answered with 200.
+    pub async fn ask_well(&mut self, request: &Request) -> Result<()> {
+        match self.ask(request, |_| ()).await? {
+            200 => Ok(()),
+            other => Err(format!("answered with {other}").into()),
+        }
     }
 
     /// Sends a request and gives back the status and the whole answer as text, which must be small.

@@ -17,13 +17,19 @@ mod handshakes;
 mod haproxy;
 mod http1;
 mod http2;
+mod latency;
+mod logins;
 mod measure;
+mod memory;
 mod nginx;
 mod options;
 mod peers;
 mod portcullis;
 mod process;
 mod report;
+mod resumption;
+mod scale;
+mod start;
 mod stats;
 mod tls;
 
@@ -71,7 +77,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     // Before any thread is there: they inherit it.
     let core = cpu::leave_one_to_the_proxies()?;
     raise_descriptor_limit()?;
-    let folder = TempDir::new()?;
+    let folder = TempDir::with_prefix("side-by-side-")?;
     let world = World {
         core,
         backend: backend::start()?,
@@ -101,18 +107,38 @@ async fn until_signal(options: &Options, world: &World) -> Result<ExitCode> {
 async fn run_cases(options: &Options, world: &World) -> ExitCode {
     introduce(options, world);
     let cases = options.cases();
-    let outcomes = compare::run(world, options, &cases).await;
     let mut code = ExitCode::SUCCESS;
-    for (case, result) in outcomes {
-        match result {
-            Ok(table) => println!("{table}"),
-            Err(error) => {
-                println!("### {}: FAILED\n\n{error}\n", case.name());
-                code = ExitCode::FAILURE;
-            }
+    let mut report = |(case, result): Outcome| match result {
+        Ok(table) => println!("{table}"),
+        Err(error) => {
+            println!("### {}: FAILED\n\n{error}\n", case.name());
+            code = ExitCode::FAILURE;
+        }
+    };
+    let compared = compare::run(world, options, &cases).await;
+    compared.into_iter().for_each(&mut report);
+    for case in cases {
+        if let Some(result) = run_alone(world, options, case).await {
+            report((case, result));
         }
     }
     code
+}
+
+/// Runs a case that is no comparison of core time.
+async fn run_alone(world: &World, options: &Options, case: Case) -> Option<Result<Table>> {
+    Some(match case {
+        Case::Latency => latency::compared(world, options, case, false).await,
+        Case::LatencyHandshakes => latency::compared(world, options, case, true).await,
+        Case::LatencyLogins => latency::beside_logins(world, options).await,
+        Case::IdleMemory => memory::idle(world, options).await,
+        Case::Resident => memory::resident(world, options).await,
+        Case::Start => start::run(world, options),
+        Case::Logins => logins::run(world, options).await,
+        Case::Routes => scale::routes(world, options).await,
+        Case::Sessions => scale::sessions(world, options).await,
+        _ => return None,
+    })
 }
 
 fn introduce(options: &Options, world: &World) {

@@ -19,6 +19,9 @@ pub const USER: &str = "ada";
 /// The session that the others know. As long as a real one.
 pub const MADE_UP_SESSION: &str = "MadeUpMadeUpMadeUpMadeUpMadeUpMadeUpMadeUp1";
 
+/// How long an answer, or a line in the log, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A proxy that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Peer {
@@ -97,13 +100,13 @@ pub struct Proxy {
     pub process: Process,
     pub address: SocketAddr,
     /// Where Portcullis shows its metrics.
-    pub admin: Option<SocketAddr>,
+    admin: SocketAddr,
     /// The cookie field that lets a request pass.
     pub cookie: String,
     /// From its start until it was ready.
     pub ready_after: Duration,
     /// Its files.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What is needed to write a proxy's configuration.
@@ -135,20 +138,19 @@ impl Proxy {
         };
         let program: Vec<&str> = program.iter().map(String::as_str).collect();
         let mut process = Process::start(folder.path(), world.core, &program)?;
-        let admin = (peer == Peer::Portcullis).then_some(place.admin);
-        let ready_after = match admin {
-            Some(admin) => process.until(|| ask_admin(admin, "/readyz").is_ok()),
-            None => process.until(|| TcpStream::connect(place.address).is_ok()),
+        let ready_after = match peer {
+            Peer::Portcullis => process.until(|| ask_admin(place.admin, "/readyz").is_ok()),
+            _ => process.until(|| TcpStream::connect(place.address).is_ok()),
         };
         let ready_after = ready_after.map_err(|error| format!("{}: {error}", peer.name()))?;
         Ok(Self {
             peer,
             process,
             address: place.address,
-            admin,
+            admin: place.admin,
             cookie: format!("{}={MADE_UP_SESSION}", portcullis::COOKIE),
             ready_after,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -165,11 +167,16 @@ impl Proxy {
         Ok(proxy)
     }
 
-    async fn log_in_and_check(&mut self) -> Result<()> {
+    /// Logs in where that is needed, and sees that the proxy does what it should.
+    pub async fn log_in_and_check(&mut self) -> Result<()> {
         if self.peer == Peer::Portcullis {
             self.cookie = portcullis::log_in(self.address).await?;
         }
-        self.check().await
+        self.check().await?;
+        if self.peer == Peer::Portcullis {
+            self.check_log().await?;
+        }
+        Ok(())
     }
 
     /// A comparison is worth nothing when somebody does less than is believed.
@@ -196,6 +203,33 @@ impl Proxy {
         )
     }
 
+    /// Every request is to be found in the log, also the one that was refused.
+    async fn check_log(&self) -> Result<()> {
+        let is_written = || {
+            let log = std::fs::read_to_string(self.folder().join("stdout")).unwrap_or_default();
+            log.matches("\"event\":\"access\"").count() >= 3
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !is_written() {
+            expect(Instant::now() < deadline, "the access log is not written")?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// How many lines were dropped from Portcullis' access log.
+    pub fn dropped_lines(&self) -> Result<String> {
+        const NAME: &str = "portcullis_log_messages_dropped_total ";
+        let metrics = ask_admin(self.admin, "/metrics")?;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(NAME));
+        Ok(line.ok_or("no metric for dropped lines")?.to_owned())
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// An error with the name of this proxy and what it complained of.
     pub fn blame(&self, error: &dyn std::error::Error) -> String {
         let name = self.peer.name();
@@ -213,8 +247,7 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// The answer of Portcullis' admin listener, where it is 200.
-pub fn ask_admin(admin: SocketAddr, path: &str) -> Result<String> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+fn ask_admin(admin: SocketAddr, path: &str) -> Result<String> {
     let mut tcp = TcpStream::connect(admin)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     write!(
@@ -227,16 +260,4 @@ pub fn ask_admin(admin: SocketAddr, path: &str) -> Result<String> {
         Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
         _ => Err(format!("{path}: {answer}").into()),
     }
-}
-
-/// Waits until `condition` holds.
-pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        if Instant::now() > deadline {
-            return Err(format!("never happened: {what}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
 }

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use crate::Result;
 
 /// The same for every proxy, so that all do the same arithmetic.
-const GROUPS: &str = "X25519:P-256";
-const CIPHER: &str = "TLS_AES_128_GCM_SHA256";
+pub const GROUPS: &str = "X25519:P-256";
+pub const CIPHER: &str = "TLS_AES_128_GCM_SHA256";
 
 /// What is read from the socket at once, and what may wait to be written to it.
 const BUFFER: usize = 64 << 10;

@@ -26,7 +26,7 @@ pub enum Case {
     HandshakeEcdsa,
     /// Full TLS 1.3 handshakes with an RSA 2048 certificate, 8 at a time
     HandshakeRsa,
-    /// Resumed TLS 1.3 handshakes, 8 at a time, by a slow client
+    /// Resumed TLS 1.3 handshakes with a request each, 8 at a time
     HandshakeResumed,
     /// Percentiles at half of nginx's rate, 64 connections
     Latency,

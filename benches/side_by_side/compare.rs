@@ -133,14 +133,13 @@ impl<'w> Fleet<'w> {
         Self { world, proxies }
     }
 
-    async fn get(&mut self, peer: Peer, kind: Kind) -> Result<&Proxy> {
-        // Looked up twice, since a look-up that may return keeps the map borrowed.
+    async fn launch(&mut self, peer: Peer, kind: Kind) -> Result<()> {
         if !self.proxies.contains_key(&(peer, kind)) {
             let extra = Extra::default();
             let proxy = Proxy::start_checked(self.world, peer, kind, &extra).await?;
             self.proxies.insert((peer, kind), proxy);
         }
-        Ok(&self.proxies[&(peer, kind)])
+        Ok(())
     }
 }
 
@@ -170,8 +169,9 @@ impl Running {
         let mut samples = HashMap::new();
         for turn in 0..peers.len() {
             let peer = peers[(turn + round) % peers.len()];
-            let proxy = fleet.get(peer, self.is.certificate).await?;
-            let sample = one(proxy, self.is.load, options).await;
+            fleet.launch(peer, self.is.certificate).await?;
+            let proxy = &fleet.proxies[&(peer, self.is.certificate)];
+            let sample = one(fleet.world, proxy, self.is.load, options).await;
             samples.insert(peer, sample.map_err(|error| proxy.blame(&*error))?);
         }
         self.rounds.push(samples);
@@ -187,9 +187,15 @@ impl Running {
     }
 }
 
-async fn one(proxy: &Proxy, load: Load, options: &Options) -> Result<Sample> {
+async fn one(world: &World, proxy: &Proxy, load: Load, options: &Options) -> Result<Sample> {
     let tally = Arc::new(Tally::default());
     let mut tasks = start(proxy, load, &tally)?;
+    let _opener = match load {
+        Load::Resumptions(count) => {
+            Some(resumption::start(world, proxy, count, &tally, &mut tasks).await?)
+        }
+        _ => None,
+    };
     let large_body = match load {
         Load::Http1(_, what) | Load::Http2(_, _, what) => what.large_body(),
         Load::Handshakes(_) | Load::Resumptions(_) => None,
@@ -232,7 +238,8 @@ fn start(proxy: &Proxy, load: Load, tally: &Arc<Tally>) -> Result<Tasks> {
                 tasks.spawn(handshakes::closed_loop(address, Arc::clone(tally)));
             }
         }
-        Load::Resumptions(at_a_time) => resumption::start(proxy, at_a_time, tally, &mut tasks)?,
+        // These are started with their opener.
+        Load::Resumptions(_) => {}
     }
     Ok(tasks)
 }

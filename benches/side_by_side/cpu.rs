@@ -8,17 +8,19 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::Result;
 
 /// Takes the first core that we may use for the proxies and keeps this program, with all threads
-/// that it starts from now on, to the others. The core's number is given back.
-pub fn leave_one_to_the_proxies() -> Result<usize> {
-    let mut ours = sched_getaffinity(None)?;
-    let mut allowed = (0..CpuSet::MAX_CPU).filter(|&cpu| ours.is_set(cpu));
-    let first = allowed.next().ok_or("no core to run on")?;
-    if allowed.next().is_none() {
+/// that it starts from now on, to the others. Gives back the one and the others.
+pub fn leave_one_to_the_proxies() -> Result<(usize, Vec<usize>)> {
+    let allowed = sched_getaffinity(None)?;
+    let mut others = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+    let first = others.next().ok_or("no core to run on")?;
+    let others: Vec<usize> = others.collect();
+    if others.is_empty() {
         return Err("two cores are needed: one for the proxy, one for the load".into());
     }
-    ours.unset(first);
+    let mut ours = CpuSet::new();
+    others.iter().for_each(|&cpu| ours.set(cpu));
     sched_setaffinity(None, &ours)?;
-    Ok(first)
+    Ok((first, others))
 }
 
 /// The processes of a group, as they are now.

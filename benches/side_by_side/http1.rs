@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::Result;
 use crate::measure::Tally;
@@ -41,16 +41,6 @@ impl Request {
         Self::new("GET", path, cookie, "")
     }
 
-    /// The same, to be the last on its connection.
-    pub fn get_and_close(path: &str, cookie: &str) -> Self {
-        Self::new("GET", path, Some(cookie), "connection: close\r\n")
-    }
-
-    /// As it is sent, without the bytes of an upload.
-    pub fn text(&self) -> &str {
-        &self.head
-    }
-
     /// An upload of so many bytes.
     pub fn upload(path: &str, cookie: Option<&str>, bytes: usize) -> Self {
         let more = format!("content-type: application/octet-stream\r\ncontent-length: {bytes}\r\n");
@@ -85,8 +75,8 @@ impl Request {
 }
 
 /// A keep-alive connection.
-pub struct Client {
-    stream: TlsStream,
+pub struct Client<S = TlsStream> {
+    stream: S,
     buffer: Box<[u8]>,
     filled: usize,
 }
@@ -101,11 +91,17 @@ struct Head {
 
 impl Client {
     pub async fn connect(connector: &Connector, address: SocketAddr) -> Result<Self> {
-        Ok(Self {
-            stream: connector.connect(address).await?,
+        Ok(Self::new(connector.connect(address).await?))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
             buffer: vec![0; PIECE].into(),
             filled: 0,
-        })
+        }
     }
 
     /// Sends a request and reads its answer to the end. `moved` is told of every piece of a body

@@ -75,11 +75,13 @@ fn list() {
 
 fn run(options: &Options) -> Result<ExitCode> {
     // Before any thread is there: they inherit it.
-    let core = cpu::leave_one_to_the_proxies()?;
+    let (core, ours) = cpu::leave_one_to_the_proxies()?;
+    let ours: Vec<String> = ours.iter().map(ToString::to_string).collect();
     raise_descriptor_limit()?;
     let folder = TempDir::with_prefix("side-by-side-")?;
     let world = World {
         core,
+        our_cores: ours.join(","),
         backend: backend::start()?,
         portcullis: options.portcullis.canonicalize()?,
         nginx_keepalive: options.nginx_keepalive,

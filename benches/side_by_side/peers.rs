@@ -76,6 +76,8 @@ pub struct World {
     pub folder: TempDir,
     /// The core that every proxy runs on, alone.
     pub core: usize,
+    /// The others, as a list.
+    pub our_cores: String,
     pub backend: SocketAddr,
     /// The binary.
     pub portcullis: PathBuf,
@@ -137,7 +139,7 @@ impl Proxy {
             Peer::Haproxy | Peer::HaproxyMap => haproxy::prepare(&place, peer)?,
         };
         let program: Vec<&str> = program.iter().map(String::as_str).collect();
-        let mut process = Process::start(folder.path(), world.core, &program)?;
+        let mut process = Process::start(folder.path(), &world.core.to_string(), &program)?;
         let ready_after = match peer {
             Peer::Portcullis => process.until(|| ask_admin(place.admin, "/readyz").is_ok()),
             _ => process.until(|| TcpStream::connect(place.address).is_ok()),
@@ -206,7 +208,8 @@ impl Proxy {
     /// Every request is to be found in the log, also the one that was refused.
     async fn check_log(&self) -> Result<()> {
         let is_written = || {
-            let log = std::fs::read_to_string(self.folder().join("stdout")).unwrap_or_default();
+            let log =
+                std::fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default();
             log.matches("\"event\":\"access\"").count() >= 3
         };
         let deadline = Instant::now() + PATIENCE;
@@ -225,11 +228,6 @@ impl Proxy {
         Ok(line.ok_or("no metric for dropped lines")?.to_owned())
     }
 
-    /// Where its files are.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// An error with the name of this proxy and what it complained of.
     pub fn blame(&self, error: &dyn std::error::Error) -> String {
         let name = self.peer.name();
@@ -242,7 +240,7 @@ fn expect(holds: bool, otherwise: &str) -> Result<()> {
 }
 
 /// A port that was free a moment ago: not every proxy can say which one it got.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

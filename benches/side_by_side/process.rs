@@ -31,13 +31,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program on one core. What it writes goes to files in `folder`.
-    pub fn start(folder: &Path, core: usize, program: &[&str]) -> Result<Self> {
+    /// Starts a program on some cores. What it writes goes to files in `folder`.
+    pub fn start(folder: &Path, cores: &str, program: &[&str]) -> Result<Self> {
         let stderr = folder.join("stderr");
         let mut command = Command::new("setpriv");
         // Should we be killed ourselves, nothing that we started goes on.
         command.args(["--pdeathsig", "KILL", "taskset", "--cpu-list"]);
-        command.arg(core.to_string()).args(program);
+        command.arg(cores).args(program);
         command
             .process_group(0)
             .stdin(Stdio::null())

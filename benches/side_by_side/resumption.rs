@@ -1,80 +1,102 @@
-//! Load of resumed TLS handshakes.
+//! Load of connections that resume a TLS session: a new one for each request.
 //!
-//! The client is `openssl s_client`, a process for each: offering a session is `unsafe` in the
-//! `boring` crate, and this package has no `unsafe`. Processes take most of our own core, so a
-//! proxy is far from busy here and each handshake finds colder caches; that is so for all proxies.
+//! The client is HAProxy, on our cores: offering a session is `unsafe` in the `boring` crate, and
+//! this package has no `unsafe`. HAProxy opens connections to servers only for requests, so each
+//! handshake comes with one; what that costs is to be seen in the case `h1`. An answer that did
+//! not come over a resumed session is turned into a 502, which fails the case.
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::Result;
-use crate::http1::Request;
+use crate::http1::{Client, Request};
 use crate::measure::{Tally, Tasks};
-use crate::peers::Proxy;
-use crate::tls::{CIPHER, GROUPS};
+use crate::peers::{Proxy, World, free_address};
+use crate::process::Process;
+use crate::tls::CIPHER;
 
-/// Starts clients that resume one session, again and again, as long as somebody has the tally.
-pub fn start(proxy: &Proxy, at_a_time: usize, tally: &Arc<Tally>, tasks: &mut Tasks) -> Result<()> {
-    let session = Arc::new(session_of(proxy)?);
+/// How long it may take until sessions are resumed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The HAProxy that opens the connections.
+pub struct Opener {
+    _process: Process,
+    _folder: TempDir,
+}
+
+/// Starts clients that each keep one connection being opened, used once and closed. They need the
+/// opener as long as they run.
+pub async fn start(
+    world: &World,
+    proxy: &Proxy,
+    at_a_time: usize,
+    tally: &Arc<Tally>,
+    tasks: &mut Tasks,
+) -> Result<Opener> {
+    let folder = TempDir::new_in(world.folder.path())?;
+    let file = folder.path().join("opener.cfg");
+    let address = free_address()?;
+    std::fs::write(&file, config(address, proxy.address))?;
+    let program = ["haproxy", "-db", "-f", &file.display().to_string()];
+    let mut process = Process::start(folder.path(), &world.our_cores, &program)?;
+    process.until(|| std::net::TcpStream::connect(address).is_ok())?;
+
+    let request = Request::get("/128", Some(&proxy.cookie));
+    until_resumed(address, &request).await?;
     for _ in 0..at_a_time {
-        let (session, address) = (Arc::clone(&session), proxy.address);
-        let tally = Arc::downgrade(tally);
-        tasks.spawn_blocking(move || closed_loop(address, &session, &tally));
+        let (request, tally) = (request.clone(), Arc::clone(tally));
+        tasks.spawn(async move {
+            let mut client = connect(address).await?;
+            loop {
+                client.ask_well(&request).await?;
+                tally.answered();
+            }
+        });
     }
-    Ok(())
+    Ok(Opener {
+        _process: process,
+        _folder: folder,
+    })
 }
 
-/// A file with a session that the proxy has given us. It comes with an answer: some servers send
-/// tickets only with their first data.
-fn session_of(proxy: &Proxy) -> Result<PathBuf> {
-    let file = proxy.folder().join("session");
-    let mut command = s_client(proxy.address);
-    command.arg("-ign_eof").arg("-sess_out").arg(&file);
-    let request = Request::get_and_close("/128", &proxy.cookie);
-    run(command, request.text())?;
-    Ok(file)
+fn config(address: SocketAddr, proxy: SocketAddr) -> String {
+    format!(
+        "global\n  \
+         nbthread 1\n\
+         defaults\n  \
+         mode http\n  \
+         timeout connect 5s\n  \
+         timeout client 60s\n  \
+         timeout server 60s\n\
+         listen opener\n  \
+         bind {address}\n  \
+         http-reuse never\n  \
+         option http-server-close\n  \
+         http-response deny deny_status 502 unless {{ ssl_bc_is_resumed }}\n  \
+         server proxy {proxy} ssl verify none force-tlsv13 ciphersuites {CIPHER} \
+         sni str(localhost) alpn http/1.1\n"
+    )
 }
 
-fn closed_loop(address: SocketAddr, session: &Path, tally: &Weak<Tally>) -> Result<()> {
-    while let Some(tally) = tally.upgrade() {
-        let mut command = s_client(address);
-        command.arg("-sess_in").arg(session);
-        // At the end of its input it says goodbye and waits for the proxy's.
-        let output = run(command, "")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !text.contains("Reused, TLSv1.3") {
-            return Err(format!("the session was not resumed:\n{text}").into());
+async fn connect(address: SocketAddr) -> Result<Client<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    Ok(Client::new(tcp))
+}
+
+/// The first connection cannot resume anything.
+async fn until_resumed(address: SocketAddr, request: &Request) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut client = connect(address).await?;
+    while let Err(error) = client.ask_well(request).await {
+        if Instant::now() > deadline {
+            return Err(format!("no session is resumed: {error}").into());
         }
-        tally.answered();
+        client = connect(address).await?;
     }
     Ok(())
-}
-
-fn s_client(address: SocketAddr) -> Command {
-    let mut command = Command::new("openssl");
-    command.args(["s_client", "-connect", &address.to_string()]);
-    command.args(["-tls1_3", "-groups", GROUPS, "-ciphersuites", CIPHER]);
-    command.args(["-servername", "localhost", "-alpn", "http/1.1"]);
-    // Reading all authorities and a configuration would take it longer than the handshake.
-    command.args(["-no-CAfile", "-no-CApath", "-no-CAstore"]);
-    command.env("OPENSSL_CONF", "/dev/null");
-    command
-}
-
-fn run(mut command: Command, input: &str) -> Result<Output> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stdin = child.stdin.take();
-    stdin.ok_or("no input")?.write_all(input.as_bytes())?;
-    let output = child.wait_with_output()?;
-    match output.status.success() {
-        true => Ok(output),
-        false => Err(String::from_utf8_lossy(&output.stderr).into()),
-    }
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::Result;
 
 /// The same for every proxy, so that all do the same arithmetic.
-pub const GROUPS: &str = "X25519:P-256";
+const GROUPS: &str = "X25519:P-256";
 pub const CIPHER: &str = "TLS_AES_128_GCM_SHA256";
 
 /// What is read from the socket at once, and what may wait to be written to it.

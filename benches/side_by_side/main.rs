@@ -33,6 +33,7 @@ mod start;
 mod stats;
 mod tls;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
@@ -53,6 +54,11 @@ type Result<T> = std::result::Result<T, Error>;
 type Outcome = (Case, Result<Table>);
 
 fn main() -> ExitCode {
+    // `cargo test --all-targets` starts benchmarks, too, but without this.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("This is no test; benches/side-by-side runs it.");
+        return ExitCode::SUCCESS;
+    }
     let options = Options::parse();
     if options.list {
         list();
@@ -83,7 +89,7 @@ fn run(options: &Options) -> Result<ExitCode> {
         core,
         our_cores: ours.join(","),
         backend: backend::start()?,
-        portcullis: options.portcullis.canonicalize()?,
+        portcullis: canonical(&options.portcullis)?,
         nginx_keepalive: options.nginx_keepalive,
         ecdsa: Certificate::make(folder.path(), Kind::Ecdsa)?,
         rsa: Certificate::make(folder.path(), Kind::Rsa)?,
@@ -93,6 +99,11 @@ fn run(options: &Options) -> Result<ExitCode> {
         .enable_all()
         .build()?;
     runtime.block_on(until_signal(options, &world))
+}
+
+fn canonical(binary: &Path) -> Result<PathBuf> {
+    let canonical = binary.canonicalize();
+    canonical.map_err(|error| format!("{}: {error}", binary.display()).into())
 }
 
 /// Runs all cases. A signal drops everything that is under way, and with it the proxies.

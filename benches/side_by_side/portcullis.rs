@@ -1,0 +1,97 @@
+//! Portcullis as it is measured: with all that it does in earnest.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use argon2::password_hash::{PasswordHasher, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::Result;
+use crate::http1::{Client, Request};
+use crate::peers::{Place, USER};
+use crate::tls::{Connector, Protocol};
+
+/// Carries the session.
+pub const COOKIE: &str = "__Host-portcullis";
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// What a case wants besides the usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extra {
+    /// Routes that are looked at before the one that matches.
+    pub routes: usize,
+    /// Logging in costs next to nothing.
+    pub cheap_logins: bool,
+}
+
+/// Writes the configuration and says what to run.
+pub fn prepare(place: &Place<'_>, binary: &Path, extra: &Extra) -> Result<Vec<String>> {
+    let file = place.folder.join("portcullis.yaml");
+    std::fs::write(&file, config(place, extra)?)?;
+    Ok(vec![
+        binary.display().to_string(),
+        "run".into(),
+        "-c".into(),
+        file.display().to_string(),
+    ])
+}
+
+fn config(place: &Place<'_>, extra: &Extra) -> Result<String> {
+    let Place {
+        address,
+        admin,
+        backend,
+        certificate,
+        ..
+    } = place;
+    let hash = hash(extra.cheap_logins)?;
+    let mut routes = String::new();
+    for number in 0..extra.routes {
+        writeln!(routes, "  - {{match: /page-{number}/, can: view}}")?;
+    }
+    Ok(format!(
+        "listeners: [{{address: '{address}', max_connections: 20000}}]\n\
+         tls: {{certificates: [{{cert: '{cert}', key: '{key}'}}]}}\n\
+         upstreams: {{backend: {{url: 'http://{backend}'}}}}\n\
+         roles: {{user: [view]}}\n\
+         users: {{{USER}: {{password: '{hash}', roles: [user]}}}}\n\
+         routes:\n{routes}  - {{can: view}}\n\
+         sessions: {{max: 1000000}}\n\
+         timeouts: {{idle: 10m}}\n\
+         admin: {{address: '{admin}'}}\n\
+         threads: 1\n\
+         log: {{format: json}}\n",
+        cert = certificate.cert.display(),
+        key = certificate.key.display(),
+    ))
+}
+
+/// The password's hash, by default at the cost that `portcullis passwd` gives it.
+fn hash(cheap: bool) -> Result<String> {
+    let (kib, passes) = if cheap { (8, 1) } else { (19456, 2) };
+    let params = Params::new(kib, passes, 1, None).map_err(|error| error.to_string())?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let salt = SaltString::encode_b64(b"sixteen bytes of").map_err(|error| error.to_string())?;
+    let hash = argon2.hash_password(PASSWORD.as_bytes(), &salt);
+    Ok(hash.map_err(|error| error.to_string())?.to_string())
+}
+
+/// Logs in and gives back the cookie field of the session.
+pub async fn log_in(address: SocketAddr) -> Result<String> {
+    let connector = Connector::new(Protocol::Http1)?;
+    let mut client = Client::connect(&connector, address).await?;
+    log_in_with(&mut client).await
+}
+
+/// The same on a connection that is there already.
+pub async fn log_in_with(client: &mut Client) -> Result<String> {
+    let (status, answer) = client.ask_for_text(&Request::login(USER, PASSWORD)).await?;
+    if status != 200 {
+        return Err(format!("the login was answered with {status}").into());
+    }
+    let start = answer.find(COOKIE).ok_or("the login set no cookie")?;
+    let end = answer[start..].find(';').ok_or("the cookie has no end")?;
+    Ok(answer[start..start + end].to_owned())
+}

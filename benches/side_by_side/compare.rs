@@ -99,10 +99,18 @@ impl Comparison {
     }
 }
 
+/// Whether a case is a comparison.
+pub const fn is_for(case: Case) -> bool {
+    Comparison::of(case).is_some()
+}
+
 /// Measures those of the cases that are comparisons.
 pub async fn run(world: &World, options: &Options, cases: &[Case]) -> Vec<Outcome> {
     let comparisons = cases.iter().filter_map(|&case| Comparison::of(case));
     let mut running: Vec<_> = comparisons.map(Running::new).collect();
+    if running.is_empty() {
+        return Vec::new();
+    }
     let mut fleet = Fleet::new(world);
     let peers = options.peers();
     for round in 0..options.rounds as usize {

@@ -43,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use cases::Case;
 use certificates::{Certificate, Kind};
+use cpu::Moment;
 use options::Options;
 use peers::World;
 use report::Table;
@@ -128,19 +129,29 @@ async fn run_cases(options: &Options, world: &World) -> ExitCode {
             code = ExitCode::FAILURE;
         }
     };
-    let compared = compare::run(world, options, &cases).await;
+    let compared = with_others(compare::run(world, options, &cases)).await;
     compared.into_iter().for_each(&mut report);
-    for case in cases {
-        if let Some(result) = run_alone(world, options, case).await {
-            report((case, result));
-        }
+    for case in cases.into_iter().filter(|case| !compare::is_for(*case)) {
+        let result = with_others(run_alone(world, options, case)).await;
+        report((case, result));
     }
     code
 }
 
+/// Does what is to be done and says how much others disturbed it.
+async fn with_others<T>(work: impl Future<Output = T>) -> T {
+    let before = Moment::now();
+    let done = work.await;
+    match before.and_then(|before| before.others_since()) {
+        Ok(sentence) => println!("{sentence}\n"),
+        Err(error) => println!("Whether others disturbed it is not known: {error}\n"),
+    }
+    done
+}
+
 /// Runs a case that is no comparison of core time.
-async fn run_alone(world: &World, options: &Options, case: Case) -> Option<Result<Table>> {
-    Some(match case {
+async fn run_alone(world: &World, options: &Options, case: Case) -> Result<Table> {
+    match case {
         Case::Latency => latency::compared(world, options, case, false).await,
         Case::LatencyHandshakes => latency::compared(world, options, case, true).await,
         Case::LatencyLogins => latency::beside_logins(world, options).await,
@@ -150,8 +161,8 @@ async fn run_alone(world: &World, options: &Options, case: Case) -> Option<Resul
         Case::Logins => logins::run(world, options).await,
         Case::Routes => scale::routes(world, options).await,
         Case::Sessions => scale::sessions(world, options).await,
-        _ => return None,
-    })
+        _ => Err("nobody measures this".into()),
+    }
 }
 
 fn introduce(options: &Options, world: &World) {

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use portcullis::cli::Cli;
 
+/// Measured against glibc's (benches/README.md). BoringSSL uses it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     Cli::parse().execute()
 }

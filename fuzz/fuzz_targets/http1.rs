@@ -195,7 +195,7 @@ fn httparse_reads_the_same_response(taken: &[u8], head: &ResponseHead) {
     );
     assert_eq!(response.code, Some(head.status().as_u16()));
     if head.reason().is_ascii() && !head.reason().contains('?') {
-        assert_eq!(response.reason, Some(head.reason()));
+        assert_eq!(response.reason, Some(&*head.reason()));
     }
     assert_eq!(
         pairs(response.headers),

@@ -6,6 +6,7 @@
 //! the proxy.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -28,6 +29,16 @@ struct Span {
     name_end: u32,
     value_start: u32,
     value_end: u32,
+    /// Of its name: see [`key`].
+    key: u16,
+}
+
+/// What tells most names apart at one glance, in any case: the length and the first byte.
+const fn key(name: &[u8]) -> u16 {
+    match name {
+        [first, ..] => (name.len() as u16) << 8 | (*first | 0x20) as u16,
+        [] => 0,
+    }
 }
 
 // === impl Fields ===
@@ -41,17 +52,20 @@ impl Fields {
     /// The value of the first field of that name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let span = self.spans.iter().find(|span| self.is_named(**span, name))?;
-        Some(self.value(*span))
+        let span = self.named(name).next()?;
+        Some(self.value(span))
     }
 
     /// The values of all fields of that name, in any case.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let named = move |span: &&Span| self.is_named(**span, name);
-        self.spans
-            .iter()
-            .filter(named)
-            .map(|span| self.value(*span))
+        self.named(name).map(|span| self.value(span))
+    }
+
+    fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Span> + 'a {
+        let key = key(name.as_bytes());
+        let spans = self.spans.iter().copied();
+        let alike = spans.filter(move |span| span.key == key);
+        alike.filter(|span| self.name(*span).eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Whether a field of that name, in any case, is there.
@@ -94,7 +108,8 @@ impl Fields {
             block.extend_from_slice(b": ");
             let value_start = block.len();
             block.extend_from_slice(value);
-            spans.push(Span::new([name_start, name_end, value_start, block.len()])?);
+            let places = [name_start, name_end, value_start, block.len()];
+            spans.push(Span::new(name.as_bytes(), places)?);
             block.extend_from_slice(CRLF);
         }
         Ok(Self {
@@ -135,8 +150,16 @@ impl Fields {
             .map(|span| (self.name(*span), self.value(*span)))
     }
 
-    fn is_named(&self, span: Span, name: &str) -> bool {
-        self.name(span).eq_ignore_ascii_case(name.as_bytes())
+    /// Where the value of the first field of that name lies in the block.
+    pub(super) fn place_of(&self, name: &str) -> Option<Range<usize>> {
+        let value = self.get(name)?;
+        let start = value.as_ptr() as usize - self.block.as_ptr() as usize;
+        Some(start..start + value.len())
+    }
+
+    /// A part of the block.
+    pub(super) fn at(&self, place: &Range<usize>) -> &[u8] {
+        &self.block[place.clone()]
     }
 
     fn name(&self, span: Span) -> &[u8] {
@@ -193,10 +216,11 @@ impl<'a> Received<'a> {
 // === impl Span ===
 
 impl Span {
-    /// From the four offsets in the order of the struct.
-    fn new(offsets: [usize; 4]) -> Result<Self, FieldError> {
+    /// From the name, and the four offsets in the order of the struct.
+    fn new(name: &[u8], offsets: [usize; 4]) -> Result<Self, FieldError> {
         let offset = |at: usize| u32::try_from(offsets[at]).map_err(|_| FieldError::TooLarge);
         Ok(Self {
+            key: key(name),
             name_start: offset(0)?,
             name_end: offset(1)?,
             value_start: offset(2)?,
@@ -220,7 +244,8 @@ impl Span {
         let value = trim_start(value);
         check_value(value)?;
         let value_start = value_end - value.len();
-        Self::new([start, start + colon, start + value_start, start + value_end])
+        let places = [start, start + colon, start + value_start, start + value_end];
+        Self::new(&line[..colon], places)
     }
 }
 
@@ -355,18 +380,40 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), FieldError> {
 }
 
 pub(super) fn check_value(value: &[u8]) -> Result<(), FieldError> {
-    let legal = value
-        .iter()
-        .fold(true, |legal, byte| legal & is_text(*byte));
-    if legal {
+    if is_text(value) {
         Ok(())
     } else {
         Err(FieldError::Value)
     }
 }
 
+/// Whether all bytes may stand in a field value.
+///
+/// Values are short and there are many, so eight bytes are looked at together; only what has a tab
+/// or something worse in it is looked at byte by byte.
+pub(super) fn is_text(value: &[u8]) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = EACH << 7;
+    // The known tests for a byte below 0x20, and for a byte that is 0x7f: the highest bit of some
+    // byte is set where there is one.
+    let controls = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        let delete = word ^ (EACH * 0x7f);
+        (word.wrapping_sub(EACH * 0x20) & !word) | (delete.wrapping_sub(EACH) & !delete)
+    };
+    let (words, _) = value.as_chunks::<8>();
+    // The last word overlaps the one before it.
+    let plain = value.last_chunk().is_some_and(|last| {
+        let found = words
+            .iter()
+            .fold(controls(last), |found, word| found | controls(word));
+        found & HIGH == 0
+    });
+    plain || value.iter().all(|byte| is_text_byte(*byte))
+}
+
 /// Whether the byte may stand in a field value or a reason phrase: any but a control byte.
-pub(super) fn is_text(byte: u8) -> bool {
+pub(super) fn is_text_byte(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
@@ -420,6 +467,23 @@ fn trim_end(mut bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn text_is_told_from_controls_wherever_they_stand() {
+        for length in 0..40 {
+            for byte in 0..=u8::MAX {
+                for at in 0..length {
+                    let mut value = vec![b'~'; length];
+                    value[at] = byte;
+                    assert_eq!(
+                        is_text(&value),
+                        is_text_byte(byte),
+                        "{byte} at {at} of {length}"
+                    );
+                }
+            }
+        }
+    }
+
     use super::*;
 
     type Pairs<'a> = &'a [(&'a str, &'a [u8])];

@@ -57,15 +57,33 @@ pub enum RequestFraming {
 #[derive(Clone)]
 pub struct RequestHead {
     method: Method,
-    target: Bytes,
+    target: Text,
     path_length: usize,
     version: Version,
-    /// From `:authority` or an absolute target; equal to `Host`, if there is one, but for case.
-    target_authority: Option<Bytes>,
+    /// From `Host`; without one, from `:authority` or an absolute target.
+    authority: Option<Text>,
     fields: Fields,
     framing: RequestFraming,
     keep_alive: bool,
     expects_continue: bool,
+}
+
+/// A part of a head.
+#[derive(Clone)]
+enum Text {
+    /// A place in the block of its fields.
+    InBlock(Range<usize>),
+    /// Not in the block, or not as it is meant.
+    Apart(Bytes),
+}
+
+impl Text {
+    fn bytes<'h>(&'h self, fields: &'h Fields) -> &'h [u8] {
+        match self {
+            Self::InBlock(place) => fields.at(place),
+            Self::Apart(bytes) => bytes,
+        }
+    }
 }
 
 // === impl RequestHead ===
@@ -98,20 +116,21 @@ impl RequestHead {
 
     fn from_block(line: RequestLine, block: Bytes, most_fields: usize) -> Result<Self, HeadError> {
         let target = line.origin_form(&block);
-        let target_authority = line.authority.map(|range| block.slice(range));
         let fields = Fields::from_lines(block, line.end, most_fields)?;
         let meaning = Meaning::of(&fields, line.version)?;
-        check_authority(target_authority.as_deref(), meaning.host)?;
+        let of_target = line.authority.as_ref().map(|place| fields.at(place));
+        check_authority(of_target, meaning.host)?;
         if meaning.host.is_none() && line.version == Version::Http11 {
             return Err(HeadError::MissingHost);
         }
         let framing = meaning.framing(line.version)?;
+        let authority = fields.place_of("host").or(line.authority);
         Ok(Self {
             method: line.method,
-            path_length: path_length(&target),
+            path_length: path_length(target.bytes(&fields)),
             target,
             version: line.version,
-            target_authority,
+            authority: authority.map(Text::InBlock),
             framing,
             keep_alive: meaning.connection.keep_alive(line.version),
             expects_continue: meaning.expects_continue()? && has_body(framing),
@@ -147,12 +166,13 @@ impl RequestHead {
             return Err(HeadError::MissingHost);
         }
         let framing = meaning.http2_framing(end_of_stream)?;
+        let host = fields.place_of("host").map(Text::InBlock);
         Ok(Self {
             method: parts.method,
             path_length: path_length(&target),
-            target,
+            target: Text::Apart(target),
             version: Version::Http2,
-            target_authority,
+            authority: host.or(target_authority.map(Text::Apart)),
             framing,
             keep_alive: true,
             expects_continue: meaning.expects_continue()? && has_body(framing),
@@ -169,19 +189,20 @@ impl RequestHead {
     /// The target in origin form, path and query exactly as sent; `*` only for `OPTIONS *`.
     #[must_use]
     pub fn target(&self) -> &str {
-        ascii(&self.target)
+        ascii(self.target.bytes(&self.fields))
     }
 
     /// The path exactly as sent, without the query.
     #[must_use]
     pub fn path(&self) -> &str {
-        ascii(&self.target[..self.path_length])
+        ascii(&self.target.bytes(&self.fields)[..self.path_length])
     }
 
     /// The query exactly as sent, without its `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.target.get(self.path_length + 1..).map(ascii)
+        let target = self.target.bytes(&self.fields);
+        target.get(self.path_length + 1..).map(ascii)
     }
 
     /// The version of the request.
@@ -194,8 +215,8 @@ impl RequestHead {
     /// HTTP/1.0 request that has none of them.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
-        let host = self.fields.get("host");
-        host.or(self.target_authority.as_deref()).map(ascii)
+        let authority = self.authority.as_ref()?;
+        Some(ascii(authority.bytes(&self.fields)))
     }
 
     /// The fields, all of them, as sent.
@@ -294,12 +315,11 @@ impl RequestLine {
         }))
     }
 
-    fn origin_form(&self, block: &Bytes) -> Bytes {
-        let target = block.slice(self.target.clone());
-        match target.first() {
-            None => Bytes::from_static(b"/"),
-            Some(b'?') => [b"/", &target[..]].concat().into(),
-            Some(_) => target,
+    fn origin_form(&self, block: &[u8]) -> Text {
+        match block.get(self.target.clone()) {
+            None | Some([]) => Text::Apart(Bytes::from_static(b"/")),
+            Some(target @ [b'?', ..]) => Text::Apart([b"/", target].concat().into()),
+            Some(_) => Text::InBlock(self.target.clone()),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! answer end in another's, so it is refused all the same. Not here: which fields go on to the
 //! client, and what to tell a client when a backend's answer is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 
 use super::fields::{
-    CRLF, FieldError, Fields, ascii, check_line_ends, end_of_head, is_text, take_head,
+    CRLF, FieldError, Fields, ascii, check_line_ends, end_of_head, is_text_byte, take_head,
 };
 use super::head::{Connection, HeadLimits, Version, is_chunked, parse_length};
 
@@ -33,7 +34,8 @@ pub enum ResponseFraming {
 pub struct ResponseHead {
     status: StatusCode,
     version: Version,
-    reason: Bytes,
+    /// Where it lies in the block of the fields.
+    reason: Range<usize>,
     fields: Fields,
     framing: ResponseFraming,
     keep_alive: bool,
@@ -78,7 +80,6 @@ impl ResponseHead {
         request_method: &Method,
         most_fields: usize,
     ) -> Result<Self, ResponseError> {
-        let reason = line.reason(&block);
         let fields = Fields::from_lines(block, line.end, most_fields)?;
         let meaning = Meaning::of(&fields)?;
         let chunked = meaning.is_chunked(line.version)?;
@@ -94,7 +95,7 @@ impl ResponseHead {
         Ok(Self {
             status: line.status,
             version: line.version,
-            reason,
+            reason: line.reason.clone(),
             framing,
             keep_alive: meaning.connection.keep_alive(line.version)
                 && framing != ResponseFraming::UntilClose
@@ -119,8 +120,13 @@ impl ResponseHead {
 
     /// The reason phrase, perhaps empty. A byte outside ASCII reads `?`.
     #[must_use]
-    pub fn reason(&self) -> &str {
-        ascii(&self.reason)
+    pub fn reason(&self) -> Cow<'_, str> {
+        let reason = self.fields.at(&self.reason);
+        if reason.is_ascii() {
+            return ascii(reason).into();
+        }
+        let safe = |byte: &u8| if byte.is_ascii() { *byte } else { b'?' };
+        reason.iter().map(safe).map(char::from).collect()
     }
 
     /// The fields, all of them, as sent.
@@ -211,7 +217,7 @@ impl StatusLine {
         if !matches!(rest, [] | [b' ' | b'\r', ..]) {
             return Err(ResponseError::StatusLine);
         }
-        let Some(length) = rest.iter().position(|byte| !is_text(*byte)) else {
+        let Some(length) = rest.iter().position(|byte| !is_text_byte(*byte)) else {
             return Ok(None);
         };
         match rest[length..] {
@@ -229,17 +235,6 @@ impl StatusLine {
             reason,
             end: reason_end + CRLF.len(),
         }))
-    }
-
-    fn reason(&self, block: &Bytes) -> Bytes {
-        let reason = block.slice(self.reason.clone());
-        if reason.is_ascii() {
-            return reason;
-        }
-        reason
-            .iter()
-            .map(|byte| if byte.is_ascii() { *byte } else { b'?' })
-            .collect()
     }
 }
 
@@ -420,8 +415,9 @@ mod tests {
         let head = parse(bytes.as_bytes(), &Method::GET).map(|head| head.expect("a whole head"));
         let parts = head
             .as_ref()
-            .map(|head| (head.status().as_u16(), head.reason()));
-        assert_eq!(parts, expected.as_ref().copied());
+            .map(|head| (head.status().as_u16(), head.reason().into_owned()));
+        let owned = |(status, reason): &(u16, &str)| (*status, (*reason).to_owned());
+        assert_eq!(parts, expected.as_ref().map(owned));
         let slowly = parse_slowly(bytes.as_bytes(), &Method::GET);
         assert_eq!(slowly.map(drop), expected.map(drop), "byte by byte");
     }

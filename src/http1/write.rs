@@ -94,7 +94,7 @@ fn push_name(out: &mut Vec<u8>, name: &str) {
 fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(value);
-    if value.iter().fold(true, |all, byte| all & is_text(*byte)) {
+    if is_text(value) {
         return;
     }
     let mut rest = &mut out[start..];

@@ -102,6 +102,14 @@ impl ClientSocket {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits until there is something to be read, or the end.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            ready!(self.poll_read_ahead(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads as much as there is into a buffer of our own.
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.ahead = buffers::take();

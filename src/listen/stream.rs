@@ -47,6 +47,10 @@ impl AsyncRead for TlsClient {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // TLS asked for nothing that is not there finds that out slowly.
+        if self.0.ssl().pending() == 0 {
+            ready!(self.0.get_mut().poll_ahead(cx))?;
+        }
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }

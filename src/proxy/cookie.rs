@@ -3,6 +3,8 @@
 //! The `__Host-` prefix makes browsers insist on Secure, Path=/ and no Domain, so that no sibling
 //! host and nothing without TLS can plant one (RFC 6265bis section 4.1.3.2).
 
+use memchr::{memchr, memchr2};
+
 use crate::gate::session::SessionDigest;
 use crate::http1::fields::Fields;
 use crate::identity::{InvalidIdentity, NoIdentity};
@@ -73,17 +75,23 @@ pub fn sets_ours(set_cookie: &[u8]) -> bool {
 }
 
 fn pairs(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|&byte| byte == b';')
+    let mut rest = Some(value);
+    let pieces = std::iter::from_fn(move || {
+        let value = rest?;
+        let Some(end) = memchr(b';', value) else {
+            return rest.take();
+        };
+        rest = Some(&value[end + 1..]);
+        Some(&value[..end])
+    });
+    pieces
         .map(<[u8]>::trim_ascii)
         .filter(|pair| !pair.is_empty())
 }
 
 fn name_of(pair: &[u8]) -> &[u8] {
-    pair.split(|&byte| byte == b'=' || byte == b';')
-        .next()
-        .unwrap_or(b"")
-        .trim_ascii()
+    let end = memchr2(b'=', b';', pair).unwrap_or(pair.len());
+    pair[..end].trim_ascii()
 }
 
 /// Some frameworks ignore the case of cookie names, so ours is taken in any.

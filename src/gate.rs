@@ -86,7 +86,8 @@ impl Gate {
         if let Some(page) = self.own_page(&path) {
             return Decision::Own(page, identity);
         }
-        let host = request.authority.map(HostName::from_authority);
+        let authority = request.authority.filter(|_| self.routes.names_hosts());
+        let host = authority.map(HostName::from_authority);
         let (reason, route) = match self.routes.find(host.as_ref(), &path, request.method) {
             Found::Route { route, also } => {
                 return match authorize(route, also, identity) {

@@ -306,6 +306,8 @@ pub struct RouteTable {
     narrowness: Vec<usize>,
     /// Whether some pattern differs from its folded form.
     folds_patterns: bool,
+    /// Whether some route is only for some hosts.
+    names_hosts: bool,
 }
 
 /// Routes by path: indices into the table, ascending.
@@ -381,6 +383,7 @@ impl RouteTable {
             same_place,
             narrowness: routes.iter().map(|route| folded(route).0).collect(),
             folds_patterns: routes.iter().any(|route| folded(route).1),
+            names_hosts: routes.iter().any(|route| route.hosts != HostPattern::Any),
             routes,
         }
     }
@@ -389,6 +392,12 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Whether the host of a request matters to any route.
+    #[must_use]
+    pub fn names_hosts(&self) -> bool {
+        self.names_hosts
     }
 
     /// Finds the route for a request.

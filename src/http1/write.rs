@@ -54,6 +54,23 @@ pub fn parts(out: &mut Vec<u8>, name: &str, value: impl IntoIterator<Item = impl
     out.extend_from_slice(CRLF);
 }
 
+/// Writes one field whose value, in parts, is of a kind that cannot hold a control byte: an
+/// authority of a head, hex digits, a text of our own.
+pub fn checked<const N: usize>(out: &mut Vec<u8>, name: &'static str, value: [&str; N]) {
+    debug_assert_eq!(check_name(name.as_bytes()), Ok(()), "field name {name:?}");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    for part in value {
+        debug_assert_eq!(
+            check_value(part.as_bytes()),
+            Ok(()),
+            "value of field {name}"
+        );
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(CRLF);
+}
+
 /// Writes a field that was received.
 pub fn received(out: &mut Vec<u8>, field: &Received<'_>) {
     if let Some(line) = field.line() {

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
@@ -143,6 +144,21 @@ impl Line {
         self = self.number(name, micros / 1000);
         self.out.push('.');
         push_three_digits(&mut self.out, (micros % 1000) as u32);
+        self
+    }
+
+    /// Adds fields that were made before. `make` is asked for them the first time, beginning with
+    /// a line that has none.
+    #[must_use]
+    pub fn fields(mut self, made: &OnceLock<String>, make: impl FnOnce(Self) -> Self) -> Self {
+        let fields = made.get_or_init(|| {
+            let none = Self {
+                format: self.format,
+                out: String::new(),
+            };
+            make(none).out
+        });
+        self.out.push_str(fields);
         self
     }
 

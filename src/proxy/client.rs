@@ -1,8 +1,8 @@
 //! What is known about a client before it has said anything over HTTP.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, OnceLock};
 
 use crate::http1::write;
 
@@ -21,6 +21,8 @@ pub struct ClientFacts {
     pub tls: Option<TlsSummary>,
     /// The requests of this listener that this thread is serving.
     pub in_flight: Arc<AtomicI64>,
+    /// What every log line says of it, made with the first one.
+    pub(super) logged: OnceLock<String>,
     /// What backends are told of it: field lines, made once.
     pub(super) forwarding: Box<[u8]>,
     /// The same as the beginning of a `Forwarded` element (RFC 7239).
@@ -62,6 +64,7 @@ impl ClientFacts {
             sessions,
             tls: None,
             in_flight,
+            logged: OnceLock::new(),
             forwarding: forwarding.into(),
             forwarded: forwarded.into(),
         }

@@ -23,43 +23,57 @@ pub const LOGIN: &str = "__Host-portcullis-login";
 /// depend on who reads them.
 pub fn session(fields: &Fields) -> Result<SessionDigest, NoIdentity> {
     let malformed = NoIdentity::Invalid(InvalidIdentity::MalformedCookie);
-    let mut values = values(fields, SESSION);
-    let value = values.next().ok_or(NoIdentity::NotPresented)?;
-    if values.next().is_some() {
-        return Err(malformed);
+    match only_value(fields, SESSION) {
+        Ok(None) => Err(NoIdentity::NotPresented),
+        Ok(Some(value)) => SessionId::digest_of(value).ok_or(malformed),
+        Err(Doubled) => Err(malformed),
     }
-    SessionId::digest_of(value).ok_or(malformed)
 }
 
 /// The value of the login cookie, where there is exactly one of the form we issue.
 #[must_use]
 pub fn login_nonce(fields: &Fields) -> Option<SessionId> {
-    let mut values = values(fields, LOGIN);
-    let value = values.next()?;
-    values.next().is_none().then(|| SessionId::parse(value))?
+    let value = only_value(fields, LOGIN).ok().flatten();
+    SessionId::parse(value?)
 }
 
-fn values<'f>(fields: &'f Fields, name: &'static str) -> impl Iterator<Item = &'f [u8]> {
-    fields
-        .get_all("cookie")
-        .flat_map(pairs)
-        .filter(move |pair| name_of(pair) == name.as_bytes())
-        .map(|pair| pair.splitn(2, |&byte| byte == b'=').nth(1).unwrap_or(b""))
+/// The value of the cookie of that name.
+///
+/// # Errors
+/// When there are two. Which of them counts would depend on who reads them.
+fn only_value<'f>(fields: &'f Fields, name: &str) -> Result<Option<&'f [u8]>, Doubled> {
+    let mut found = None;
+    for field in fields.get_all("cookie") {
+        for pair in pairs(field).filter(|pair| name_of(pair) == name.as_bytes()) {
+            // A pair without `=` has a name and no value.
+            let value = pair
+                .get(name.len()..)
+                .unwrap_or_default()
+                .trim_ascii_start();
+            let value = value.strip_prefix(b"=").unwrap_or_default();
+            if found.replace(value).is_some() {
+                return Err(Doubled);
+            }
+        }
+    }
+    Ok(found)
 }
+
+/// A cookie that came twice.
+struct Doubled;
 
 /// All cookies of a request but ours, as one field value; `None` when nothing is left. HTTP/2
 /// clients split the field, HTTP/1 backends want one (RFC 9113 section 8.2.3).
 #[must_use]
 pub fn without_ours(fields: &Fields) -> Option<Vec<u8>> {
     let mut kept: Vec<u8> = Vec::new();
-    for pair in fields.get_all("cookie").flat_map(pairs) {
-        if is_ours(name_of(pair)) {
-            continue;
+    for field in fields.get_all("cookie") {
+        for pair in pairs(field).filter(|pair| !is_ours(name_of(pair))) {
+            if !kept.is_empty() {
+                kept.extend_from_slice(b"; ");
+            }
+            kept.extend_from_slice(pair);
         }
-        if !kept.is_empty() {
-            kept.extend_from_slice(b"; ");
-        }
-        kept.extend_from_slice(pair);
     }
     (!kept.is_empty()).then_some(kept)
 }

@@ -5,11 +5,12 @@
 //! it has read everything, or echo while it reads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::exchange::{
     AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, LARGE, Upload,
@@ -139,7 +140,8 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     report: &mut Forwarded,
 ) -> Result<(), ForwardFailure> {
     let upstream = request.upstream;
-    let (under_way, idle) = pool.enter(upstream)?;
+    let started = Instant::now();
+    let (under_way, idle) = pool.enter(upstream, started)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
@@ -148,10 +150,10 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
 
     if let Some(mut connection) = idle {
         report.reused = true;
-        let exchange = Exchange::new(&request, &head, report);
+        let exchange = Exchange::new(&request, &head, started, report);
         match exchange.run(&mut connection, body, answer).await {
-            Ok(Reusable::Yes) => {
-                under_way.done(upstream, connection);
+            Ok(Reusable::Yes(last_used)) => {
+                under_way.done(upstream, connection, last_used);
                 return Ok(());
             }
             Ok(Reusable::No) => return Ok(()),
@@ -164,9 +166,9 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
         connection = pool.connect(upstream) => connection?,
         () = answer.gone() => return Err(ForwardFailure::ClientGone),
     };
-    let exchange = Exchange::new(&request, &head, report);
-    if exchange.run(&mut connection, body, answer).await? == Reusable::Yes {
-        under_way.done(upstream, connection);
+    let exchange = Exchange::new(&request, &head, Instant::now(), report);
+    if let Reusable::Yes(last_used) = exchange.run(&mut connection, body, answer).await? {
+        under_way.done(upstream, connection, last_used);
     }
     Ok(())
 }
@@ -174,7 +176,8 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
 /// Whether a connection can serve another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reusable {
-    Yes,
+    /// Its last answer began then.
+    Yes(Instant),
     No,
 }
 
@@ -189,7 +192,12 @@ struct Exchange<'e> {
 }
 
 impl<'e> Exchange<'e> {
-    fn new(request: &UpstreamRequest<'e>, head: &'e [u8], report: &'e mut Forwarded) -> Self {
+    fn new(
+        request: &UpstreamRequest<'e>,
+        head: &'e [u8],
+        started: Instant,
+        report: &'e mut Forwarded,
+    ) -> Self {
         Self {
             head,
             framing: request.head.framing(),
@@ -198,7 +206,7 @@ impl<'e> Exchange<'e> {
                 request_id: request.request_id.as_str(),
                 expects_continue: request.head.expects_continue(),
                 read_limit: request.upstream.read_timeout,
-                started: Instant::now(),
+                started,
                 sent_whole: &SENT,
                 report,
             },
@@ -315,7 +323,8 @@ impl Receive<'_> {
         answer: &mut A,
     ) -> Result<Reusable, ForwardFailure> {
         let head = self.final_head(io, buffer, answer).await?;
-        self.report.first_byte = Some(self.started.elapsed());
+        let answered = Instant::now();
+        self.report.first_byte = Some(answered.saturating_duration_since(self.started));
         self.report.status = Some(head.status());
         if !self.is_sent() {
             answer.close_after();
@@ -325,7 +334,11 @@ impl Receive<'_> {
         self.pass_body(io, buffer, &mut decoder, answer).await?;
         answer.finish(decoder.trailers().as_ref()).await?;
         let clean = head.keep_alive() && buffer.is_empty() && self.is_sent();
-        Ok(if clean { Reusable::Yes } else { Reusable::No })
+        Ok(if clean {
+            Reusable::Yes(answered)
+        } else {
+            Reusable::No
+        })
     }
 
     fn is_sent(&self) -> bool {

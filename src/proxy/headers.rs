@@ -169,12 +169,15 @@ fn is_one_of(name: &[u8], names: &[&str]) -> bool {
         .any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
-/// The names that `Connection` nominates, split once: a head may hold many of both.
+/// The names that `Connection` nominates, split once: a head may hold many of both. The two that
+/// most of them hold name no field.
 fn nominated(fields: &Fields) -> Vec<&[u8]> {
-    fields
-        .get_all("connection")
-        .flat_map(list_elements)
-        .collect()
+    let mut nominated = Vec::new();
+    for value in fields.get_all("connection") {
+        let names = list_elements(value);
+        nominated.extend(names.filter(|name| !is_one_of(name, &["close", "keep-alive"])));
+    }
+    nominated
 }
 
 fn is_in(name: &[u8], nominated: &[&[u8]]) -> bool {
@@ -205,7 +208,7 @@ impl UpstreamRequest<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         write::request_line(out, self.head.method(), self.head.target());
         match self.head.authority() {
-            Some(authority) => write::field(out, "Host", authority.as_bytes()),
+            Some(authority) => write::checked(out, "Host", [authority]),
             None => write::field(out, "Host", self.upstream.authority().as_bytes()),
         }
         let traced = trace_id(self.head.fields()).is_some();
@@ -259,16 +262,16 @@ impl UpstreamRequest<'_> {
         out.extend_from_slice(&self.client.forwarding);
         let forwarded = &self.client.forwarded;
         if let Some(authority) = self.head.authority() {
-            write::field(out, "X-Forwarded-Host", authority.as_bytes());
-            write::parts(out, "Forwarded", [forwarded, ";host=\"", authority, "\""]);
+            write::checked(out, "X-Forwarded-Host", [authority]);
+            write::checked(out, "Forwarded", [forwarded, ";host=\"", authority, "\""]);
         } else {
-            write::field(out, "Forwarded", forwarded.as_bytes());
+            write::checked(out, "Forwarded", [&**forwarded]);
         }
         let id = self.request_id.as_str();
-        write::field(out, "X-Request-Id", id.as_bytes());
+        write::checked(out, "X-Request-Id", [id]);
         if !traced {
             // The request id is 128 random bits, as a trace id is; the flag says not sampled.
-            write::parts(out, "traceparent", ["00-", id, "-", &id[..16], "-00"]);
+            write::checked(out, "traceparent", ["00-", id, "-", &id[..16], "-00"]);
         }
     }
 
@@ -280,7 +283,7 @@ impl UpstreamRequest<'_> {
         for preset in self.identity {
             match preset {
                 IdentityPreset::XForwardedUser => {
-                    write::field(out, "X-Forwarded-User", user.name.as_str().as_bytes());
+                    write::checked(out, "X-Forwarded-User", [user.name.as_str()]);
                     if let Some(email) = &user.email {
                         write::parts(out, "X-Forwarded-Email", [visible(email)]);
                     }

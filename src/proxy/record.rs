@@ -281,14 +281,16 @@ fn no_head(
 
 /// What every line about a connection says.
 fn connection(line: Line, client: &ClientFacts) -> Line {
-    let line = line.text("client.address", &client.address);
-    match &client.tls {
-        Some(tls) => line
-            .text("tls.protocol.version", tls.version)
-            .text("tls.cipher", &tls.cipher)
-            .truth("tls.resumed", tls.resumed),
-        None => line,
-    }
+    line.fields(&client.logged, |line| {
+        let line = line.text("client.address", &client.address);
+        match &client.tls {
+            Some(tls) => line
+                .text("tls.protocol.version", tls.version)
+                .text("tls.cipher", &tls.cipher)
+                .truth("tls.resumed", tls.resumed),
+            None => line,
+        }
+    })
 }
 
 /// Text of a field, what is not UTF-8 replaced.

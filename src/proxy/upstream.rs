@@ -12,13 +12,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::spec::UpstreamSpec;
 use crate::http1::read::ReadBuffer;
@@ -76,11 +75,16 @@ pub struct UnderWay<'p> {
 
 impl UnderWay<'_> {
     /// Ends it, and keeps the connection, on which its exchange ended cleanly.
-    pub fn done(mut self, upstream: &UpstreamSpec, mut connection: UpstreamConnection) {
+    pub fn done(
+        mut self,
+        upstream: &UpstreamSpec,
+        mut connection: UpstreamConnection,
+        last_used: Instant,
+    ) {
         connection.buffer.release();
         self.connection = Some(Idle {
             connection,
-            until: Instant::now() + upstream.idle_timeout,
+            until: last_used + upstream.idle_timeout,
         });
     }
 }
@@ -120,6 +124,7 @@ impl UpstreamPool {
     pub fn enter(
         &self,
         upstream: &UpstreamSpec,
+        now: Instant,
     ) -> Result<(UnderWay<'_>, Option<UpstreamConnection>), ConnectFailure> {
         let share = upstream.max_requests.div_ceil(self.threads).max(1);
         let mut backends = self.backends.lock();
@@ -133,7 +138,7 @@ impl UpstreamPool {
             return Err(ConnectFailure::Full);
         }
         backend.requests += 1;
-        let connection = backend.take_idle();
+        let connection = backend.take_idle(now);
         let under_way = UnderWay {
             pool: self,
             upstream: Arc::clone(&upstream.name),
@@ -181,10 +186,8 @@ impl UpstreamPool {
 }
 
 impl Backend {
-    fn take_idle(&mut self) -> Option<UpstreamConnection> {
-        let mut now = None;
+    fn take_idle(&mut self, now: Instant) -> Option<UpstreamConnection> {
         while let Some(mut candidate) = self.idle.pop() {
-            let now = *now.get_or_insert_with(Instant::now);
             if candidate.until > now && is_quiet(&mut candidate.connection) {
                 return Some(candidate.connection);
             }

@@ -19,18 +19,20 @@ pub mod upstream;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use http::StatusCode;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
 use crate::gate::request::{PresentedSession, RequestView};
 use crate::gate::session::Timestamp;
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
+use crate::http1::timer::Timer;
 use crate::http1::write::BodyEncoder;
 use crate::identity::{InvalidIdentity, NoIdentity};
 use crate::observe::log::Logger;
@@ -132,6 +134,9 @@ pub struct DrainWatch {
     draining: watch::Receiver<bool>,
     signal: Pin<Box<dyn Future<Output = ()> + Send>>,
     listening: bool,
+    grace: Duration,
+    grace_over: Timer,
+    since: Option<Instant>,
 }
 
 impl DrainWatch {
@@ -141,19 +146,37 @@ impl DrainWatch {
         let mut draining = worker.draining.clone();
         Self {
             draining: draining.clone(),
-            signal: Box::pin(async move { drained(&mut draining, grace).await }),
+            signal: Box::pin(async move { drained(&mut draining, Duration::ZERO).await }),
             listening: false,
+            grace,
+            grace_over: Timer::default(),
+            since: None,
         }
     }
 
-    /// Resolves once, when the server drains and the grace is over. Always to be polled by the
-    /// same task: it is woken by the first time.
+    /// The connection has begun something: there is no grace any more.
+    pub fn begun(&mut self) {
+        self.grace = Duration::ZERO;
+    }
+
+    /// Resolves when the server drains and the grace is over. Always to be polled by the same
+    /// task: it is woken by the first time. Not to be polled again after that.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.listening && !*self.draining.borrow() {
             return Poll::Pending;
         }
         self.listening = true;
-        self.signal.as_mut().poll(cx)
+        let since = match self.since {
+            Some(since) => since,
+            None => {
+                ready!(self.signal.as_mut().poll(cx));
+                *self.since.insert(Instant::now())
+            }
+        };
+        if self.grace.is_zero() {
+            return Poll::Ready(());
+        }
+        self.grace_over.poll(cx, since + self.grace)
     }
 }
 
@@ -218,15 +241,16 @@ impl<'r> Request<'r> {
             }
             Decision::Own(page, identity) => {
                 record.own(page, &identity);
-                self.own(page, &identity, body, answer, &mut record).await
+                // Boxed, as is all that few requests need: each carries the room of its largest part.
+                Box::pin(self.own(page, &identity, body, answer, &mut record)).await
             }
             Decision::Refuse(refusal) => {
                 record.refused(&refusal);
-                self.refuse(&refusal, body, answer, &mut record).await
+                Box::pin(self.refuse(&refusal, body, answer, &mut record)).await
             }
         };
         if let Err(failure) = result {
-            self.fail(&failure, body, answer, &mut record).await;
+            Box::pin(self.fail(&failure, body, answer, &mut record)).await;
         }
         record.end(self.worker, body.received());
     }

@@ -38,13 +38,17 @@ pub fn give(mut buffer: BytesMut) {
 
 /// Gives the memory of an empty buffer back; one with bytes in it is left alone.
 pub fn release(buffer: &mut BytesMut) {
-    if buffer.is_empty() && buffer.capacity() > 0 {
+    // Not asked for its capacity: one that was used to its last byte has none left, and all of its
+    // memory.
+    if buffer.is_empty() {
         give(std::mem::take(buffer));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
+
     use super::*;
 
     #[test]
@@ -62,6 +66,16 @@ mod tests {
         give(again);
         assert_ne!(take().as_ptr(), place);
         assert_eq!(&held[..], b"abc");
+    }
+
+    #[test]
+    fn a_buffer_that_was_used_to_its_last_byte_comes_back() {
+        let mut buffer = take();
+        let place = buffer.as_ptr();
+        buffer.resize(buffer.capacity(), 0);
+        buffer.advance(buffer.len());
+        release(&mut buffer);
+        assert_eq!(take().as_ptr(), place);
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl Connection {
         let mut draining = self.worker.draining.clone();
         let handshake = tokio::select! {
             biased;
-            handshake = timeout(limit, acceptor.accept(socket)) => handshake,
+            handshake = timeout(limit, Box::pin(acceptor.accept(socket))) => handshake,
             () = drained(&mut draining, LAST_HANDSHAKE) => return,
         };
         let (stream, tls) = match handshake {
@@ -240,7 +240,7 @@ impl Connection {
             resumed: tls.resumed,
         });
         if tls.http2 {
-            h2::serve(&self.worker, &Arc::new(client), stream).await;
+            Box::pin(h2::serve(&self.worker, &Arc::new(client), stream)).await;
         } else {
             h1::serve(&self.worker, &client, stream).await;
         }

@@ -25,8 +25,8 @@ pub struct Tally {
 /// Kept by label. All labels come from the configuration, so the number of entries is bounded.
 #[derive(Default)]
 struct Counts {
-    routes: HashMap<Box<str>, RouteCounts>,
-    upstreams: HashMap<Box<str>, UpstreamCounts>,
+    routes: ByLabel<RouteCounts>,
+    upstreams: ByLabel<UpstreamCounts>,
     in_flight: Vec<InFlightCount>,
 }
 
@@ -126,23 +126,27 @@ impl Tally {
     pub fn count(&self, answered: &Answered<'_>, exchanged: Option<&Exchanged<'_>>) {
         let counts = &mut *self.counts.lock();
         let metrics = &self.metrics;
-        entry(&mut counts.routes, answered.route, || {
-            RouteCounts::new(metrics, answered.route)
-        })
-        .count(metrics, answered);
+        let route = answered.route;
+        let counted = counts.routes.at(route, || RouteCounts::new(metrics, route));
+        counted.count(metrics, answered);
         if let Some(exchanged) = exchanged {
-            entry(&mut counts.upstreams, exchanged.upstream, || {
-                UpstreamCounts::new(metrics, exchanged.upstream)
-            })
-            .count(metrics, exchanged);
+            let upstream = exchanged.upstream;
+            let counted = counts
+                .upstreams
+                .at(upstream, || UpstreamCounts::new(metrics, upstream));
+            counted.count(metrics, exchanged);
         }
     }
 
     /// Adds what was counted to the metrics of all threads.
     pub fn add_up(&self) {
         let counts = &mut *self.counts.lock();
-        counts.routes.values().for_each(RouteCounts::add_up);
-        counts.upstreams.values().for_each(UpstreamCounts::add_up);
+        counts.routes.values.iter().for_each(RouteCounts::add_up);
+        counts
+            .upstreams
+            .values
+            .iter()
+            .for_each(UpstreamCounts::add_up);
         for listener in &mut counts.in_flight {
             let count = listener.count.load(Ordering::Relaxed);
             listener.gauge.add(count - listener.reported);
@@ -151,16 +155,31 @@ impl Tally {
     }
 }
 
-/// The value at `key`. Only the first use of a key copies it.
-fn entry<'m, V>(
-    map: &'m mut HashMap<Box<str>, V>,
-    key: &str,
-    make: impl FnOnce() -> V,
-) -> &'m mut V {
-    if !map.contains_key(key) {
-        map.insert(key.into(), make());
+/// Values by label. Only the first use of a label copies it.
+struct ByLabel<V> {
+    places: HashMap<Box<str>, usize>,
+    values: Vec<V>,
+}
+
+impl<V> Default for ByLabel<V> {
+    fn default() -> Self {
+        Self {
+            places: HashMap::default(),
+            values: Vec::new(),
+        }
     }
-    map.get_mut(key).expect("it was put there if it was absent")
+}
+
+impl<V> ByLabel<V> {
+    fn at(&mut self, label: &str, make: impl FnOnce() -> V) -> &mut V {
+        let known = self.places.get(label).copied();
+        let place = known.unwrap_or_else(|| {
+            self.values.push(make());
+            self.places.insert(label.into(), self.values.len() - 1);
+            self.values.len() - 1
+        });
+        &mut self.values[place]
+    }
 }
 
 /// The counters of one label set each, found by comparing: there are few of them.

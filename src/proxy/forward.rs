@@ -220,12 +220,24 @@ impl<'e> Exchange<'e> {
         body: &mut Upload<'_, B>,
         answer: &mut A,
     ) -> Result<Reusable, ForwardFailure> {
+        if !body.has_ended() {
+            // Few requests have a body, and all would carry the room that its two directions take.
+            return Box::pin(self.run_with_body(connection, body, answer)).await;
+        }
         let UpstreamConnection { io, buffer } = connection;
         let mut receive = self.receive;
-        if body.has_ended() {
-            send(io, self.head, self.write_limit).await?;
-            return receive.run(io, buffer, answer).await;
-        }
+        send(io, self.head, self.write_limit).await?;
+        receive.run(io, buffer, answer).await
+    }
+
+    async fn run_with_body<B: BodySource, A: AnswerSink>(
+        self,
+        connection: &mut UpstreamConnection,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+    ) -> Result<Reusable, ForwardFailure> {
+        let UpstreamConnection { io, buffer } = connection;
+        let mut receive = self.receive;
         let sent_whole = AtomicBool::new(false);
         receive.sent_whole = &sent_whole;
         let (mut read, mut write) = tokio::io::split(io);

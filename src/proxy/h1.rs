@@ -58,6 +58,7 @@ where
         if !begun {
             break;
         }
+        drain.begun();
         // From here on it is one request, and it sees one configuration.
         let snapshot = worker.shared.snapshot.load_full();
         let head = match next_head(&snapshot, &mut buffer, &mut io).await {
@@ -74,7 +75,8 @@ where
             Err(_) => break,
         };
         let request = Request::new(worker, client, snapshot, &head);
-        match exchange(request, &mut buffer, &mut io).await {
+        // Apart from the connection, which would hold the room for it while it is idle.
+        match Box::pin(exchange(request, &mut buffer, &mut io)).await {
             After::Next => {}
             After::Close => break,
             After::Linger => {

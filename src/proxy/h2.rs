@@ -229,7 +229,8 @@ impl Streams<'_> {
         conduct.requests.fetch_add(1, Ordering::Relaxed);
         let stream = ActiveStream::enter(&self.active);
         tokio::spawn(async move {
-            serve_request(&worker, &client, request, respond, &conduct).await;
+            // Made where it stays: a task is moved when it is spawned.
+            Box::pin(serve_request(&worker, &client, request, respond, &conduct)).await;
             drop(stream);
         });
     }

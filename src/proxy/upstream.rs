@@ -22,9 +22,6 @@ use tokio::time::{Instant, timeout};
 use super::spec::UpstreamSpec;
 use crate::http1::read::ReadBuffer;
 
-/// Idle connections kept to one backend by one thread.
-const MAX_IDLE: usize = 128;
-
 /// A connection to a backend.
 pub struct UpstreamConnection {
     /// The transport.
@@ -96,8 +93,8 @@ impl Drop for UnderWay<'_> {
             return;
         };
         backend.requests = backend.requests.saturating_sub(1);
-        let room = backend.idle.len() < MAX_IDLE;
-        backend.idle.extend(self.connection.take().filter(|_| room));
+        // As many as were under way at one time, which `enter` bounds.
+        backend.idle.extend(self.connection.take());
     }
 }
 

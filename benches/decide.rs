@@ -4,6 +4,7 @@
 //! `folders`, each request also matches the catch-all at the end, as is usual; `any` takes all
 //! folders in random order, so that caches help no more than they would in service. Over `hosts`,
 //! routes differ by host name only. `spellings` are paths that a backend could take for another.
+//! `depth` is the client's choice: a path of as many segments as fit into a head.
 
 #[path = "common/gate.rs"]
 mod gate;
@@ -29,6 +30,7 @@ fn main() {
         over_folders(criterion);
         over_hosts(criterion);
         over_spellings(criterion);
+        over_depth(criterion);
     });
 }
 
@@ -44,9 +46,16 @@ fn over_folders(criterion: &mut Criterion) {
             let id = BenchmarkId::new(case, size);
             measure(&mut group, id, &gate, &[request(HOST, &path)]);
         }
-        let mut paths: Vec<String> = (0..size).map(page_in).collect();
-        Random::new(1).shuffle(&mut paths);
-        let requests: Vec<_> = paths.iter().map(|path| request(HOST, path)).collect();
+        let mut folders: Vec<usize> = (0..size).collect();
+        Random::new(1).shuffle(&mut folders);
+        let paths: Vec<String> = folders.into_iter().map(page_in).collect();
+        // Of one session: its look-up is measured elsewhere.
+        let one = request(HOST, "");
+        let of_path = |path| RequestView {
+            path,
+            ..one.clone()
+        };
+        let requests: Vec<_> = paths.iter().map(|path| of_path(path)).collect();
         measure(&mut group, BenchmarkId::new("any", size), &gate, &requests);
     }
     group.finish();
@@ -78,6 +87,19 @@ fn over_spellings(criterion: &mut Criterion) {
     ] {
         let id = BenchmarkId::from_parameter(case);
         measure(&mut group, id, &gate, &[request(HOST, path)]);
+    }
+    group.finish();
+}
+
+fn over_depth(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decide/depth");
+    let gate = gate_of_folders(10);
+    for depth in [1, 10, 100, 1_000, 16_000] {
+        for (case, segment) in [("plain", "/a"), ("upper case", "/A")] {
+            let id = BenchmarkId::new(case, depth);
+            let path = segment.repeat(depth);
+            measure(&mut group, id, &gate, &[request(HOST, &path)]);
+        }
     }
     group.finish();
 }

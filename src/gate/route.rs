@@ -78,9 +78,13 @@ impl PathPattern {
 /// without spaces and dots at the end of a segment (Windows), without a slash at the end, and
 /// without case (by way of upper case, since some letters only meet there).
 fn fold(path: &str) -> Cow<'_, str> {
-    let plain =
-        |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && !b"?#. ".contains(&byte);
-    if path.bytes().all(plain) {
+    let bytes = path.as_bytes();
+    let plain = |(at, byte): (usize, &u8)| match byte {
+        b'?' | b'#' => false,
+        b'.' | b' ' => !matches!(bytes.get(at + 1), None | Some(b'/')),
+        byte => byte.is_ascii() && !byte.is_ascii_uppercase(),
+    };
+    if bytes.iter().enumerate().all(plain) {
         return path.trim_end_matches('/').into();
     }
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -130,6 +134,12 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What stands behind its first label, with the dot; what a wildcard is found by.
+    fn after_first_label(&self) -> Option<&str> {
+        let dot = self.0.find('.').filter(|dot| *dot > 0)?;
+        Some(&self.0[dot..])
+    }
 }
 
 /// Which hosts a route covers.
@@ -162,14 +172,6 @@ impl HostPattern {
         parsed.sort();
         parsed.dedup();
         Ok(Self::Names(parsed))
-    }
-
-    fn matches(&self, host: Option<&HostName>) -> bool {
-        match (self, host) {
-            (Self::Any, _) => true,
-            (Self::Names(_), None) => false,
-            (Self::Names(names), Some(host)) => names.iter().any(|name| name_matches(name, host)),
-        }
     }
 
     /// Whether every host that `other` covers is also covered by `self`.
@@ -313,41 +315,87 @@ pub struct RouteTable {
 /// Routes by path: indices into the table, ascending.
 #[derive(Debug, Default)]
 struct PathIndex {
-    exact: HashMap<String, Vec<usize>>,
-    folders: HashMap<String, Vec<usize>>,
-    any: Vec<usize>,
+    exact: HashMap<String, ByHost>,
+    folders: HashMap<String, ByHost>,
+    any: ByHost,
+    /// The length of the longest folder. Nothing longer is looked up: a path of thousands of
+    /// segments would cost the square of its length.
+    longest_folder: usize,
 }
 
 impl PathIndex {
     fn build(routes: &[Arc<Route>], key: impl Fn(&str) -> String) -> Self {
         let mut index = Self::default();
         for (at, route) in routes.iter().enumerate() {
-            match &route.pattern {
-                PathPattern::Any => index.any.push(at),
-                PathPattern::Exact(path) => index.exact.entry(key(path)).or_default().push(at),
-                PathPattern::Folder(path) => index.folders.entry(key(path)).or_default().push(at),
-            }
+            let place = match &route.pattern {
+                PathPattern::Any => &mut index.any,
+                PathPattern::Exact(path) => index.exact.entry(key(path)).or_default(),
+                PathPattern::Folder(path) => {
+                    let folder = key(path);
+                    index.longest_folder = index.longest_folder.max(folder.len());
+                    index.folders.entry(folder).or_default()
+                }
+            };
+            place.add(at, &route.hosts);
         }
         index
     }
 
-    /// The first route that covers `path` and satisfies `accept`.
-    fn first(&self, path: &str, accept: impl Fn(usize) -> bool) -> Option<usize> {
-        let first_of = |routes: &[usize]| routes.iter().copied().find(|&at| accept(at));
-        let mut best = self.exact.get(path).and_then(|routes| first_of(routes));
-        let mut consider = |routes: &[usize]| {
-            best = best.into_iter().chain(first_of(routes)).min();
+    /// The first route that covers `path` on `host` and satisfies `accept`.
+    fn first(
+        &self,
+        host: Option<&HostName>,
+        path: &str,
+        accept: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let exact = self.exact.get(path);
+        let mut best = exact.and_then(|routes| routes.first(host, &accept));
+        let mut consider = |routes: &ByHost| {
+            best = best.into_iter().chain(routes.first(host, &accept)).min();
         };
         consider(&self.any);
         if !self.folders.is_empty() {
             let cuts = path.match_indices('/').map(|(at, _)| at);
-            for folder in cuts.chain([path.len()]).map(|end| &path[..end]) {
-                if let Some(routes) = self.folders.get(folder) {
+            let ends = cuts.chain([path.len()]);
+            for end in ends.take_while(|end| *end <= self.longest_folder) {
+                if let Some(routes) = self.folders.get(&path[..end]) {
                     consider(routes);
                 }
             }
         }
         best
+    }
+}
+
+/// Routes with one path, by host: indices into the table, ascending.
+#[derive(Debug, Default)]
+struct ByHost {
+    any: Vec<usize>,
+    names: HashMap<HostName, Vec<usize>>,
+    /// By what follows the star of `*.example.com`.
+    suffixes: HashMap<String, Vec<usize>>,
+}
+
+impl ByHost {
+    fn add(&mut self, at: usize, hosts: &HostPattern) {
+        let HostPattern::Names(names) = hosts else {
+            self.any.push(at);
+            return;
+        };
+        for name in names {
+            match name.0.strip_prefix('*') {
+                Some(suffix) => self.suffixes.entry(suffix.into()).or_default().push(at),
+                None => self.names.entry(name.clone()).or_default().push(at),
+            }
+        }
+    }
+
+    fn first(&self, host: Option<&HostName>, accept: &impl Fn(usize) -> bool) -> Option<usize> {
+        let named = host.and_then(|host| self.names.get(host));
+        let wild = host.and_then(|host| self.suffixes.get(host.after_first_label()?));
+        let lists = [Some(&self.any), named, wild].into_iter().flatten();
+        let first_of = |routes: &Vec<usize>| routes.iter().copied().find(|&at| accept(at));
+        lists.filter_map(first_of).min()
     }
 }
 
@@ -404,15 +452,14 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, host: Option<&HostName>, path: &DecodedPath<'_>, method: &str) -> Found<'_> {
         let path = path.as_str();
-        let on_host = |at: usize| self.routes[at].hosts.matches(host);
-        let Some(first) = self.as_written.first(path, on_host) else {
+        let Some(first) = self.as_written.first(host, path, |_| true) else {
             // A path that is only known in another case stays unknown: nothing is forwarded.
             return Found::Nothing;
         };
         let place = &self.same_place[first];
         let takes = |at: &&usize| self.routes[**at].methods.allow(method);
         match place.iter().find(takes) {
-            Some(&at) => match self.covered_when_folded(path, at, method, on_host) {
+            Some(&at) => match self.covered_when_folded(host, path, at, method) {
                 Ok(also) => Found::Route {
                     route: &self.routes[at],
                     also,
@@ -435,17 +482,16 @@ impl RouteTable {
     /// A route that covers it then and, with its siblings, does not take the method.
     fn covered_when_folded(
         &self,
+        host: Option<&HostName>,
         path: &str,
         chosen: usize,
         method: &str,
-        on_host: impl Fn(usize) -> bool,
     ) -> Result<Option<&Arc<Route>>, usize> {
         let folded = fold(path);
         if folded == path && !self.folds_patterns {
             return Ok(None);
         }
-        let narrower =
-            |at: usize| at < chosen && on_host(at) && self.narrowness[at] > self.narrowness[chosen];
+        let narrower = |at: usize| at < chosen && self.narrowness[at] > self.narrowness[chosen];
         let takes = |place: usize| {
             let siblings = self.same_place[place].iter().copied();
             siblings
@@ -453,14 +499,14 @@ impl RouteTable {
                 .map(|at| &self.routes[at])
                 .next()
         };
-        if let Some(first) = self.folded.first(&folded, narrower)
+        if let Some(first) = self.folded.first(host, &folded, narrower)
             && takes(first).is_none()
         {
             return Err(first);
         }
         let protected =
             |at: usize| narrower(at) && matches!(self.routes[at].access, Access::Can(_));
-        match self.folded.first(&folded, protected) {
+        match self.folded.first(host, &folded, protected) {
             None => Ok(None),
             Some(at) => takes(at).map(Some).ok_or(at),
         }
@@ -528,6 +574,42 @@ mod tests {
             route("/about", &[], Access::Public),
             route("", &[], can("view")),
         ])
+    }
+
+    #[test]
+    fn names_wildcards_and_routes_for_all_hosts_are_found_in_configured_order() {
+        let on = |hosts: &[&str], pattern| Route {
+            hosts: HostPattern::parse(hosts.iter().copied()).unwrap(),
+            ..route(pattern, &[], Access::Public)
+        };
+        let table = RouteTable::new(vec![
+            on(&["a.example.com"], "/x/"),
+            on(&["*.example.com", "example.org"], ""),
+            route("/x/", &[], Access::Public),
+            on(&["b.example.com"], "/x/"),
+        ]);
+        let deep = format!("/x{}", "/y".repeat(10_000));
+        for (host, path, expected) in [
+            (Some("a.example.com"), "/x/y", Some(0)),
+            (Some("A.example.com.:8443"), deep.as_str(), Some(0)),
+            (Some("a.example.com"), "/y", Some(1)),
+            (Some("b.example.com"), "/x/y", Some(1)),
+            (Some("example.org"), "/x/y", Some(1)),
+            (Some("a.b.example.com"), deep.as_str(), Some(2)),
+            (Some(".example.com"), "/x/y", Some(2)),
+            (Some("example.com"), "/y", None),
+            (None, "/x/y", Some(2)),
+            (None, "/y", None),
+        ] {
+            let name = host.map(HostName::from_authority);
+            let path = DecodedPath::parse(path).unwrap();
+            let found = match table.find(name.as_ref(), &path, "GET") {
+                Found::Route { route, .. } => Some(route),
+                _ => None,
+            };
+            let expected = expected.map(|at: usize| &table.routes()[at]);
+            assert_eq!(found, expected, "{host:?}");
+        }
     }
 
     #[test]

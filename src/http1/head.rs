@@ -172,7 +172,7 @@ impl RequestHead {
             path_length: path_length(&target),
             target: Text::Apart(target),
             version: Version::Http2,
-            authority: host.or(target_authority.map(Text::Apart)),
+            authority: host.or_else(|| target_authority.map(Text::Apart)),
             framing,
             keep_alive: true,
             expects_continue: meaning.expects_continue()? && has_body(framing),

@@ -166,7 +166,7 @@ impl Idle {
 
 /// What a connection waits for.
 enum Event {
-    Request(http::Request<RecvStream>, SendResponse<Bytes>),
+    Request,
     /// The server drains.
     Drain,
     /// No stream for as long as that may be.
@@ -189,26 +189,30 @@ impl Streams<'_> {
         let mut ending = false;
         loop {
             let patience = if ending { LAST_WORDS } else { idle_limit };
+            let mut accepted = None;
             let event = poll_fn(|cx| {
                 if !ending && drain.poll(cx).is_ready() {
                     return Poll::Ready(Event::Drain);
                 }
                 match connection.poll_accept(cx) {
-                    Poll::Ready(Some(Ok((request, respond)))) => {
-                        Poll::Ready(Event::Request(request, respond))
+                    Poll::Ready(Some(Ok(request))) => {
+                        accepted = Some(request);
+                        Poll::Ready(Event::Request)
                     }
                     Poll::Ready(_) => Poll::Ready(Event::End),
                     Poll::Pending => idle.poll(cx, patience).map(|()| Event::Idle),
                 }
             });
             match event.await {
-                Event::Request(..) if self.conduct.is_abuse() => {
+                Event::Request if self.conduct.is_abuse() => {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     ending = true;
                 }
-                Event::Request(request, respond) => {
+                Event::Request => {
                     idle.since = None;
-                    self.serve_stream(request, respond);
+                    if let Some((request, respond)) = accepted {
+                        self.serve_stream(request, respond);
+                    }
                 }
                 // A client that does not react to GOAWAY is not waited for.
                 Event::Idle if ending => return,

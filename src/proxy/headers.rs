@@ -83,6 +83,9 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-ssl-",
 ];
 
+/// Fields of an answer that are written anew.
+const OURS_IN_ANSWERS: &[&str] = &["content-length", "x-request-id"];
+
 /// Trace context, passed on only where it is whole.
 const TRACE: &[&str] = &["traceparent", "tracestate"];
 
@@ -114,9 +117,13 @@ pub fn is_reserved(name: &[u8]) -> bool {
 /// with it and are not simply passed on. All lengths where a prefix begins with it.
 ///
 /// Most fields of most requests are told apart by this alone.
-static SPECIAL: [u64; 256] = {
+static SPECIAL: [u64; 256] = table(&[HOP_BY_HOP, REWRITTEN, RESERVED, TRACE], RESERVED_PREFIXES);
+
+/// The same of a backend's fields.
+static SPECIAL_IN_ANSWERS: [u64; 256] = table(&[HOP_BY_HOP, OURS_IN_ANSWERS, &["set-cookie"]], &[]);
+
+const fn table(lists: &[&[&str]], prefixes: &[&str]) -> [u64; 256] {
     let mut special = [0; 256];
-    let lists = [HOP_BY_HOP, REWRITTEN, RESERVED, TRACE];
     let mut list = 0;
     while list < lists.len() {
         let mut at = 0;
@@ -130,15 +137,20 @@ static SPECIAL: [u64; 256] = {
         list += 1;
     }
     let mut at = 0;
-    while at < RESERVED_PREFIXES.len() {
-        let first = RESERVED_PREFIXES[at].as_bytes()[0];
+    while at < prefixes.len() {
+        let first = prefixes[at].as_bytes()[0];
         assert!(first.is_ascii_lowercase());
         special[first as usize] = u64::MAX;
         special[first.to_ascii_uppercase() as usize] = u64::MAX;
         at += 1;
     }
     special
-};
+}
+
+fn is_special(table: &[u64; 256], name: &[u8]) -> bool {
+    let lengths = name.first().map_or(0, |first| table[usize::from(*first)]);
+    lengths & (1 << name.len().min(63)) != 0
+}
 
 /// What becomes of a client's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +162,7 @@ enum Fate {
 }
 
 fn fate(name: &[u8]) -> Fate {
-    let lengths = name.first().map_or(0, |first| SPECIAL[usize::from(*first)]);
-    if lengths & (1 << name.len().min(63)) == 0 {
+    if !is_special(&SPECIAL, name) {
         return Fate::Passed;
     }
     if is_one_of(name, TRACE) {
@@ -342,11 +353,13 @@ pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = Received<'
     let nominated = nominated(fields);
     fields.received().filter(move |field| {
         let (name, value) = (field.name(), field.value());
-        let dropped = is_one_of(name, HOP_BY_HOP)
-            || is_one_of(name, &["content-length", "x-request-id"])
-            || is_in(name, &nominated)
-            || (name.eq_ignore_ascii_case(b"set-cookie") && cookie::sets_ours(value));
-        !dropped
+        let ours = || {
+            is_one_of(name, HOP_BY_HOP)
+                || is_one_of(name, OURS_IN_ANSWERS)
+                || (name.eq_ignore_ascii_case(b"set-cookie") && cookie::sets_ours(value))
+        };
+        let dropped = is_special(&SPECIAL_IN_ANSWERS, name) && ours();
+        !dropped && !is_in(name, &nominated)
     })
 }
 

@@ -6,11 +6,11 @@ use crate::store::secret::random;
 
 /// 128 random bits as 32 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId([u8; RequestId::LENGTH]);
+pub struct RequestId([u8; Self::LENGTH]);
 
 /// Random bytes of this thread that no id was made of yet.
 struct Reserve {
-    bytes: [u8; Reserve::SIZE],
+    bytes: [u8; Self::SIZE],
     used: usize,
 }
 

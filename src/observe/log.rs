@@ -226,7 +226,9 @@ impl Writer {
             self.let_gather();
             let asked = self.flushes.lock().asked;
             let lanes = self.lanes.lock().clone();
-            for lane in lanes {
+            // The first lane is the server's own. What it says of its end comes after what its
+            // threads have logged before.
+            for lane in lanes.iter().rev() {
                 lane.take(&mut batch);
                 // A log that cannot be written has nowhere to complain; requests go on.
                 drop(out.write_all(&batch));
@@ -306,19 +308,35 @@ mod tests {
         logger.flush(Duration::from_millis(1));
     }
 
+    struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_last_word_is_the_servers() {
+        let (into, from) = std::sync::mpsc::channel();
+        let server = Logger::start(Format::Text, Sink(into)).unwrap();
+        let thread = server.lane();
+        thread.access(thread.line(Level::Info, "access"));
+        server.note(server.line(Level::Info, "server.stopped"));
+        server.flush(Duration::from_secs(10));
+        let written: Vec<u8> = from.try_iter().flatten().collect();
+        let written = String::from_utf8(written).unwrap();
+        assert!(written.ends_with("server.stopped\n"), "{written}");
+        assert_eq!(written.lines().count(), 2);
+    }
+
     #[test]
     fn a_flush_waits_for_what_was_logged_in_every_lane() {
         let (into, from) = std::sync::mpsc::channel();
-        struct Sink(std::sync::mpsc::Sender<Vec<u8>>);
-        impl Write for Sink {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let logger = Logger::start(Format::Text, Sink(into)).unwrap();
         let other = logger.lane();
         for round in 0..100 {

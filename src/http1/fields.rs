@@ -52,20 +52,18 @@ impl Fields {
     /// The value of the first field of that name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        let span = self.named(name).next()?;
-        Some(self.value(span))
+        self.named(name).next().map(|field| field.value())
     }
 
     /// The values of all fields of that name, in any case.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.named(name).map(|span| self.value(span))
+        self.named(name).map(|field| field.value())
     }
 
-    fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Span> + 'a {
+    fn named<'f>(&'f self, name: &str) -> impl Iterator<Item = Received<'f>> {
         let key = key(name.as_bytes());
-        let spans = self.spans.iter().copied();
-        let alike = spans.filter(move |span| span.key == key);
-        alike.filter(|span| self.name(*span).eq_ignore_ascii_case(name.as_bytes()))
+        let alike = self.received().filter(move |field| field.span.key == key);
+        alike.filter(|field| field.name().eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Whether a field of that name, in any case, is there.
@@ -145,29 +143,18 @@ impl Fields {
 
     /// As [`Fields::iter`], for comparisons that need no text.
     pub(super) fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
-        self.spans
-            .iter()
-            .map(|span| (self.name(*span), self.value(*span)))
+        self.received().map(|field| (field.name(), field.value()))
     }
 
     /// Where the value of the first field of that name lies in the block.
     pub(super) fn place_of(&self, name: &str) -> Option<Range<usize>> {
-        let value = self.get(name)?;
-        let start = value.as_ptr() as usize - self.block.as_ptr() as usize;
-        Some(start..start + value.len())
+        let span = self.named(name).next()?.span;
+        Some(span.value_start as usize..span.value_end as usize)
     }
 
     /// A part of the block.
     pub(super) fn at(&self, place: &Range<usize>) -> &[u8] {
         &self.block[place.clone()]
-    }
-
-    fn name(&self, span: Span) -> &[u8] {
-        &self.block[span.name_start as usize..span.name_end as usize]
-    }
-
-    fn value(&self, span: Span) -> &[u8] {
-        &self.block[span.value_start as usize..span.value_end as usize]
     }
 }
 
@@ -469,6 +456,10 @@ fn trim_end(mut bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    type Pairs<'a> = &'a [(&'a str, &'a [u8])];
+
     #[test]
     fn text_is_told_from_controls_wherever_they_stand() {
         for length in 0..40 {
@@ -485,10 +476,6 @@ mod tests {
             }
         }
     }
-
-    use super::*;
-
-    type Pairs<'a> = &'a [(&'a str, &'a [u8])];
 
     fn parse(lines: &[u8]) -> Result<Fields, FieldError> {
         check_line_ends(lines)?;

@@ -91,8 +91,8 @@ impl Text {
 impl RequestHead {
     /// Tries to take one head from the front of `buffer`; `None` when more bytes are needed.
     ///
-    /// A head is consumed to its last byte and no further. A prefix that cannot
-    /// become a head is refused at once, however little of it has come.
+    /// A head is consumed to its last byte and no further. A prefix that cannot become a head is
+    /// refused at once, however little of it has come.
     ///
     /// # Errors
     ///

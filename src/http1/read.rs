@@ -91,6 +91,11 @@ impl ReadBuffer {
         read
     }
 
+    /// Reads what is there, without waiting for it.
+    async fn fill_now(&mut self, io: &mut (impl AsyncRead + Unpin)) -> Poll<io::Result<usize>> {
+        poll_fn(|cx| Poll::Ready(self.poll_fill(cx, io))).await
+    }
+
     fn make_room(&mut self) {
         // From its beginning, where nothing points into it any more.
         if self.bytes.is_empty() && self.bytes.try_reclaim(SIZE) {
@@ -120,7 +125,7 @@ impl ReadBuffer {
     async fn fill_before(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
-        mut due: Due,
+        due: &mut Due,
     ) -> Result<usize, TooLate> {
         poll_fn(|cx| match self.poll_fill(cx, io) {
             Poll::Ready(read) => Poll::Ready(read.map_err(TooLate::Failed)),
@@ -144,7 +149,7 @@ impl ReadBuffer {
         if !self.bytes.is_empty() {
             return Ok(());
         }
-        match self.fill_before(io, Due::After(idle)).await {
+        match self.fill_before(io, &mut Due::After(idle)).await {
             Ok(0) => Err(ReadError::Closed),
             Ok(_) => Ok(()),
             Err(TooLate::Elapsed) => Err(ReadError::Idle),
@@ -170,9 +175,7 @@ impl ReadBuffer {
                 self.release();
                 return Ok(head);
             }
-            // Most heads come whole, and need no timer.
-            due = Due::At(due.instant());
-            self.fill_head(io, due).await?;
+            self.fill_head(io, &mut due).await?;
         }
     }
 
@@ -188,23 +191,20 @@ impl ReadBuffer {
         limit: Duration,
     ) -> Result<ResponseHead, ReadError> {
         let mut due = Due::After(limit);
-        if self.bytes.is_empty() {
-            due = Due::At(due.instant());
-            self.fill_head(io, due).await?;
-        }
         loop {
-            if let Some(head) = ResponseHead::parse(&mut self.bytes, method, limits)? {
+            if !self.bytes.is_empty()
+                && let Some(head) = ResponseHead::parse(&mut self.bytes, method, limits)?
+            {
                 return Ok(head);
             }
-            due = Due::At(due.instant());
-            self.fill_head(io, due).await?;
+            self.fill_head(io, &mut due).await?;
         }
     }
 
     async fn fill_head(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
-        due: Due,
+        due: &mut Due,
     ) -> Result<(), ReadError> {
         let nothing_yet = self.bytes.is_empty();
         match self.fill_before(io, due).await {
@@ -229,7 +229,7 @@ impl ReadBuffer {
             if let Some(piece) = self.buffered_body(decoder)? {
                 return Ok(Some(piece));
             }
-            match poll_fn(|cx| Poll::Ready(self.poll_fill(cx, io))).await {
+            match self.fill_now(io).await {
                 Poll::Pending => return Ok(None),
                 Poll::Ready(read) => self.take_in(io, decoder, read?).await?,
             }
@@ -250,7 +250,7 @@ impl ReadBuffer {
             if let Some(piece) = self.buffered_body(decoder)? {
                 return Ok(piece);
             }
-            match self.fill_before(io, Due::After(limit)).await {
+            match self.fill_before(io, &mut Due::After(limit)).await {
                 Ok(read) => self.take_in(io, decoder, read).await?,
                 Err(TooLate::Elapsed) => return Err(ReadError::TooSlow),
                 Err(TooLate::Failed(error)) => return Err(error.into()),
@@ -282,7 +282,7 @@ impl ReadBuffer {
         mut read: usize,
     ) -> io::Result<()> {
         while read >= ROOM / 2 && self.bytes.len() + ROOM <= SIZE {
-            read = match poll_fn(|cx| Poll::Ready(self.poll_fill(cx, io))).await {
+            read = match self.fill_now(io).await {
                 Poll::Ready(read) => read?,
                 Poll::Pending => 0,
             };

@@ -121,6 +121,10 @@ fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// Pieces of a body from this size on are not copied to be sent together with what goes before
+/// them.
+pub const LARGE: usize = 8 << 10;
+
 /// How the body that follows a head is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEncoder {
@@ -170,13 +174,27 @@ impl BodyEncoder {
         Ok(())
     }
 
-    /// Whether the next bytes of the body, so many of them, go out as they are, so that they need
-    /// not be copied. Then they are counted as written.
+    /// As [`BodyEncoder::encode`], but for many bytes that go out as they are: those are not
+    /// copied, and returned to be written next.
     ///
     /// # Errors
     ///
-    /// [`BodyError::TooLong`] when the head has announced fewer bytes.
-    pub fn passes(&mut self, length: usize) -> Result<bool, BodyError> {
+    /// [`BodyError::TooLong`] when the head has announced fewer bytes. Nothing is written then.
+    pub fn encode_or_pass<'d>(
+        &mut self,
+        data: &'d [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<&'d [u8], BodyError> {
+        if data.len() >= LARGE && self.passes(data.len())? {
+            return Ok(data);
+        }
+        self.encode(data, out)?;
+        Ok(&[])
+    }
+
+    /// Whether the next bytes of the body, so many of them, go out as they are. Then they are
+    /// counted as written.
+    fn passes(&mut self, length: usize) -> Result<bool, BodyError> {
         match self {
             Self::None => Err(BodyError::TooLong),
             Self::Length(left) => {
@@ -247,6 +265,33 @@ mod tests {
         let outcome = feed();
         let written = outcome.map(|()| String::from_utf8_lossy(&out).into_owned());
         assert_eq!(written.as_deref(), expected.as_ref().copied());
+    }
+
+    #[test]
+    fn many_bytes_are_passed_on_and_few_or_chunked_ones_are_copied() {
+        let many = vec![b'x'; LARGE];
+        let few = &many[1..];
+        let check = |mut encoder: BodyEncoder, data: &[u8], passed: usize, written: usize| {
+            let mut out = Vec::new();
+            let rest = encoder.encode_or_pass(data, &mut out);
+            assert_eq!(rest.map(<[u8]>::len), Ok(passed), "{encoder:?}");
+            assert_eq!(out.len(), written, "{encoder:?}");
+            encoder
+        };
+        let length = || BodyEncoder::Length(LARGE as u64);
+        assert_eq!(check(length(), &many, LARGE, 0), BodyEncoder::Length(0));
+        assert_eq!(check(length(), few, 0, LARGE - 1), BodyEncoder::Length(1));
+        check(BodyEncoder::UntilClose, &many, LARGE, 0);
+        check(
+            BodyEncoder::Chunked,
+            &many,
+            0,
+            b"2000\r\n".len() + LARGE + CRLF.len(),
+        );
+        let mut short = BodyEncoder::Length(1);
+        let mut out = Vec::new();
+        let refused = short.encode_or_pass(&many, &mut out);
+        assert_eq!((refused, out.len()), (Err(BodyError::TooLong), 0));
     }
 
     #[test]

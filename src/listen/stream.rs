@@ -28,14 +28,14 @@ impl TlsClient {
         Self(stream)
     }
 
-    /// Encrypts at most one record. There is always room for it below, so TLS never has a record
-    /// half written, which it would insist on being offered again.
-    fn poll_write_record(
-        &mut self,
-        cx: &mut Context<'_>,
-        plaintext: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.0.get_mut().poll_room(cx))?;
+    /// Makes sure that there is room for a record below, so that TLS never has one half written,
+    /// which it would insist on being offered again.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.get_mut().poll_room(cx)
+    }
+
+    /// Encrypts at most one record. Only where there is room for it.
+    fn poll_encrypt(&mut self, cx: &mut Context<'_>, plaintext: &[u8]) -> Poll<io::Result<usize>> {
         let record = &plaintext[..plaintext.len().min(RECORD)];
         Pin::new(&mut self.0).poll_write(cx, record)
     }
@@ -61,7 +61,8 @@ impl AsyncWrite for TlsClient {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_record(cx, buf)
+        ready!(self.poll_room(cx))?;
+        self.poll_encrypt(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -69,18 +70,18 @@ impl AsyncWrite for TlsClient {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_room(cx))?;
         let mut filled = parts.iter().filter(|part| !part.is_empty());
         let first = filled.next().map_or(&[][..], |part| part);
         if first.len() >= RECORD || filled.next().is_none() {
-            return self.poll_write_record(cx, first);
+            return self.poll_encrypt(cx, first);
         }
-        ready!(self.0.get_mut().poll_room(cx))?;
         let mut record = buffers::take();
         for part in parts {
             let room = RECORD - record.len();
             record.extend_from_slice(&part[..part.len().min(room)]);
         }
-        let written = self.poll_write_record(cx, &record);
+        let written = self.poll_encrypt(cx, &record);
         buffers::give(record);
         written
     }

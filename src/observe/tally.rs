@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use prometheus::IntGauge;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
+use prometheus::{IntCounterVec, IntGauge};
 
 use super::metrics::{Metrics, code_class};
 
@@ -206,6 +206,14 @@ impl<K: PartialEq, C> Series<K, C> {
     }
 }
 
+impl<K: PartialEq> Series<K, LocalIntCounter> {
+    /// Counts one more under `key`, whose counter of all threads has these labels.
+    fn count(&mut self, key: K, metric: &IntCounterVec, labels: &[&str]) {
+        self.at(key, || metric.with_label_values(labels).local())
+            .inc();
+    }
+}
+
 struct RouteCounts {
     requests: Series<(Arc<str>, &'static str, u16), LocalIntCounter>,
     durations: Series<&'static str, LocalHistogram>,
@@ -250,12 +258,9 @@ impl RouteCounts {
                 durations.with_label_values(&[route, class]).local()
             })
             .observe(answered.duration.as_secs_f64());
+        let labels = [route, identity, decision];
         self.decisions
-            .at((identity, decision), || {
-                let labels = [route, identity, decision];
-                metrics.auth_decisions.with_label_values(&labels).local()
-            })
-            .inc();
+            .count((identity, decision), &metrics.auth_decisions, &labels);
         self.received.inc_by(answered.received);
         self.sent.inc_by(answered.sent);
     }
@@ -294,28 +299,17 @@ impl UpstreamCounts {
             None => "success",
         };
         let requests = &metrics.upstream_requests;
-        self.requests
-            .at(result, || {
-                requests.with_label_values(&[upstream, result]).local()
-            })
-            .inc();
+        self.requests.count(result, requests, &[upstream, result]);
         if let Some(reason) = exchanged.error {
             let errors = &metrics.upstream_errors;
-            self.errors
-                .at(reason, || {
-                    errors.with_label_values(&[upstream, reason]).local()
-                })
-                .inc();
+            self.errors.count(reason, errors, &[upstream, reason]);
         }
         if let Some(first_byte) = exchanged.first_byte {
             self.duration.observe(first_byte.as_secs_f64());
             let reused = if exchanged.reused { "true" } else { "false" };
             let connections = &metrics.upstream_connections;
-            self.connections
-                .at(reused, || {
-                    connections.with_label_values(&[upstream, reused]).local()
-                })
-                .inc();
+            let labels = [upstream, reused];
+            self.connections.count(reused, connections, &labels);
         }
     }
 

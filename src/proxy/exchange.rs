@@ -37,10 +37,6 @@ pub trait BodySource: Send {
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
 }
 
-/// Pieces of a body from this size on are not copied to be sent together with what goes before
-/// them.
-pub const LARGE: usize = 8 << 10;
-
 /// How much of a body that nobody wants is read, so that the connection can go on: less than a
 /// new connection with its handshake would cost.
 pub const MAX_DISCARD: u64 = 64 << 10;

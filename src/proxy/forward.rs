@@ -12,9 +12,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::exchange::{
-    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, LARGE, Upload,
-};
+use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
 use super::headers::{UpstreamRequest, answer_fields};
 use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
 use crate::http1::body::BodyDecoder;
@@ -153,7 +151,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
         let exchange = Exchange::new(&request, &head, started, report);
         match exchange.run(&mut connection, body, answer).await {
             Ok(Reusable::Yes(last_used)) => {
-                under_way.done(upstream, connection, last_used);
+                under_way.done(connection, last_used);
                 return Ok(());
             }
             Ok(Reusable::No) => return Ok(()),
@@ -168,7 +166,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     };
     let exchange = Exchange::new(&request, &head, Instant::now(), report);
     if let Reusable::Yes(last_used) = exchange.run(&mut connection, body, answer).await? {
-        under_way.done(upstream, connection, last_used);
+        under_way.done(connection, last_used);
     }
     Ok(())
 }
@@ -302,14 +300,12 @@ async fn send_with_body<B: BodySource>(
     }
     let malformed = |_| ForwardFailure::Body(BodyFailure::Malformed);
     while let Some(piece) = body.next().await.map_err(ForwardFailure::Body)? {
-        if piece.len() >= LARGE && encoder.passes(piece.len()).map_err(malformed)? {
-            send(io, &out, limit).await?;
-            send(io, &piece, limit).await?;
-        } else {
-            encoder.encode(&piece, &mut out).map_err(malformed)?;
-            send(io, &out, limit).await?;
-        }
+        let passed = encoder
+            .encode_or_pass(&piece, &mut out)
+            .map_err(malformed)?;
+        send(io, &out, limit).await?;
         out.clear();
+        send(io, passed, limit).await?;
     }
     encoder.finish(None, &mut out).map_err(malformed)?;
     send(io, &out, limit).await

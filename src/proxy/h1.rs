@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::ClientFacts;
 use super::exchange::{
-    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, LARGE, Upload, discard,
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
 };
 use super::record::{bad_head, slow_head};
 use super::request_id::RequestId;
@@ -26,7 +26,7 @@ use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::timer::within;
-use crate::http1::write::{self, BodyEncoder};
+use crate::http1::write::{self, BodyEncoder, LARGE};
 
 /// How long a client may take to see our answer and close, after we have closed our side while it
 /// was still sending. Without the wait, its unread bytes would make the kernel reset the
@@ -324,9 +324,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
         self.check(written)
     }
 
-    /// Sends a piece that goes as it is, behind what is ready.
-    async fn send_as_is(&mut self, piece: &[u8]) -> Result<(), ClientGone> {
-        self.send_out().await?;
+    async fn send(&mut self, piece: &[u8]) -> Result<(), ClientGone> {
         let written = within(self.limit, self.io.write_all(piece)).await;
         self.check(written)
     }
@@ -405,26 +403,17 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
     }
 
     async fn write(&mut self, piece: Bytes) -> Result<(), ClientGone> {
-        let large = piece.len() >= LARGE;
-        let passes = if large {
-            self.encoder.passes(piece.len())
-        } else {
-            Ok(false)
-        };
-        let encoded = match passes {
-            Ok(true) => return self.send_as_is(&piece).await,
-            Ok(false) => self.encoder.encode(&piece, &mut self.out),
-            Err(error) => Err(error),
-        };
-        // More than was promised: what is sent ends at the promise, and the client sees the break.
-        if encoded.is_err() {
+        let Ok(passed) = self.encoder.encode_or_pass(&piece, &mut self.out) else {
+            // More than was promised: what is sent ends at the promise, and the client sees the
+            // break.
             self.state = State::Broken;
             return Err(ClientGone);
+        };
+        if passed.is_empty() && self.out.len() < LARGE {
+            return Ok(());
         }
-        if self.out.len() >= LARGE {
-            self.send_out().await?;
-        }
-        Ok(())
+        self.send_out().await?;
+        self.send(passed).await
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {

@@ -65,23 +65,18 @@ struct Backend {
 /// A request under way; ends when dropped.
 pub struct UnderWay<'p> {
     pool: &'p UpstreamPool,
-    upstream: Arc<str>,
+    upstream: &'p UpstreamSpec,
     /// A connection that can serve another request.
     connection: Option<Idle>,
 }
 
 impl UnderWay<'_> {
     /// Ends it, and keeps the connection, on which its exchange ended cleanly.
-    pub fn done(
-        mut self,
-        upstream: &UpstreamSpec,
-        mut connection: UpstreamConnection,
-        last_used: Instant,
-    ) {
+    pub fn done(mut self, mut connection: UpstreamConnection, last_used: Instant) {
         connection.buffer.release();
         self.connection = Some(Idle {
             connection,
-            until: last_used + upstream.idle_timeout,
+            until: last_used + self.upstream.idle_timeout,
         });
     }
 }
@@ -89,7 +84,7 @@ impl UnderWay<'_> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let mut backends = self.pool.backends.lock();
-        let Some(backend) = backends.get_mut(&self.upstream) else {
+        let Some(backend) = backends.get_mut(&self.upstream.name) else {
             return;
         };
         backend.requests = backend.requests.saturating_sub(1);
@@ -118,19 +113,14 @@ impl UpstreamPool {
     ///
     /// # Errors
     /// [`ConnectFailure::Full`] when this thread's share of what the backend may get is under way.
-    pub fn enter(
-        &self,
-        upstream: &UpstreamSpec,
+    pub fn enter<'p>(
+        &'p self,
+        upstream: &'p UpstreamSpec,
         now: Instant,
-    ) -> Result<(UnderWay<'_>, Option<UpstreamConnection>), ConnectFailure> {
+    ) -> Result<(UnderWay<'p>, Option<UpstreamConnection>), ConnectFailure> {
         let share = upstream.max_requests.div_ceil(self.threads).max(1);
         let mut backends = self.backends.lock();
-        if !backends.contains_key(&upstream.name) {
-            backends.insert(Arc::clone(&upstream.name), Backend::default());
-        }
-        let Some(backend) = backends.get_mut(&upstream.name) else {
-            return Err(ConnectFailure::Full);
-        };
+        let backend = backends.entry(Arc::clone(&upstream.name)).or_default();
         if backend.requests >= share {
             return Err(ConnectFailure::Full);
         }
@@ -138,7 +128,7 @@ impl UpstreamPool {
         let connection = backend.take_idle(now);
         let under_way = UnderWay {
             pool: self,
-            upstream: Arc::clone(&upstream.name),
+            upstream,
             connection: None,
         };
         Ok((under_way, connection))

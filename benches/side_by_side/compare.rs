@@ -35,6 +35,13 @@ enum Load {
     Resumptions(usize),
 }
 
+impl Load {
+    /// Whether the floor understands it.
+    const fn is_for_floor(self) -> bool {
+        matches!(self, Self::Http1(..) | Self::Handshakes(_))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum What {
     Get(&'static str),
@@ -112,10 +119,13 @@ pub async fn run(world: &World, options: &Options, cases: &[Case]) -> Vec<Outcom
         return Vec::new();
     }
     let mut fleet = Fleet::new(world);
-    let peers = options.peers();
     for round in 0..options.rounds as usize {
         for comparison in running.iter_mut().filter(|it| it.failure.is_none()) {
             eprintln!("round {}: {}", round + 1, comparison.is.case.name());
+            let peers = match comparison.is.load.is_for_floor() {
+                true => options.peers_and_floor(),
+                false => options.peers(),
+            };
             let measured = comparison.round(&mut fleet, options, &peers, round).await;
             comparison.failure = measured.err();
         }

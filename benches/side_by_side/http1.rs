@@ -181,18 +181,23 @@ fn parse(head: &[u8], end: usize) -> Result<Head> {
     let bad = || format!("not an answer: {}", String::from_utf8_lossy(head));
     let status = head.get(9..12).and_then(|it| std::str::from_utf8(it).ok());
     let status: u16 = status.and_then(|it| it.parse().ok()).ok_or_else(bad)?;
+    let body = match content_length(head)? {
+        Some(length) => length,
+        None if status == 204 => 0,
+        None => return Err(bad().into()),
+    };
+    Ok(Head { status, body, end })
+}
+
+/// What a head says of its body's length.
+pub fn content_length(head: &[u8]) -> Result<Option<u64>> {
     let length = head.split(|&byte| byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked("content-length:".len())?;
         let value = std::str::from_utf8(value).ok()?.trim();
         name.eq_ignore_ascii_case(b"content-length:")
             .then_some(value)
     });
-    let body = match length {
-        Some(length) => length.parse()?,
-        None if status == 204 => 0,
-        None => return Err(bad().into()),
-    };
-    Ok(Head { status, body, end })
+    Ok(length.map(str::parse).transpose()?)
 }
 
 /// Asks for the same again and again, each answer after the other, until it is dropped.

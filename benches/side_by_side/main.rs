@@ -13,6 +13,7 @@ mod cases;
 mod certificates;
 mod compare;
 mod cpu;
+mod floor;
 mod handshakes;
 mod haproxy;
 mod http1;
@@ -55,6 +56,10 @@ type Result<T> = std::result::Result<T, Error>;
 type Outcome = (Case, Result<Table>);
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(floor::COMMAND) {
+        return code(floor::run(arguments).map(|()| ExitCode::SUCCESS));
+    }
     // `cargo test --all-targets` starts benchmarks, too, but without this.
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("This is no test; benches/side-by-side runs it.");
@@ -65,7 +70,11 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    match run(&options) {
+    code(run(&options))
+}
+
+fn code(result: Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("side-by-side: {error}");

@@ -59,8 +59,14 @@ impl Options {
         all.filter(is_wanted).collect()
     }
 
-    /// The proxies that were asked for; nginx is the measure of the others.
+    /// The proxies that were asked for, without the floor, which is no whole proxy.
     pub fn peers(&self) -> Vec<Peer> {
+        let all = self.peers_and_floor();
+        all.into_iter().filter(|&it| it != Peer::Floor).collect()
+    }
+
+    /// The proxies that were asked for; nginx is the measure of the others.
+    pub fn peers_and_floor(&self) -> Vec<Peer> {
         let is_wanted = |peer: &Peer| {
             *peer == Peer::Nginx || self.peers.is_empty() || self.peers.contains(peer)
         };

@@ -11,7 +11,7 @@ use crate::certificates::{Certificate, Kind};
 use crate::http1::{Client, Request};
 use crate::process::Process;
 use crate::tls::{Connector, Protocol};
-use crate::{Result, haproxy, nginx, portcullis};
+use crate::{Result, floor, haproxy, nginx, portcullis};
 
 /// Who asks, in every configuration.
 pub const USER: &str = "ada";
@@ -37,16 +37,19 @@ pub enum Peer {
     Haproxy,
     /// Looks the cookie up in a map
     HaproxyMap,
+    /// tokio and BoringSSL and nothing else; only for HTTP/1 and full handshakes
+    Floor,
 }
 
 impl Peer {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Portcullis,
         Self::Nginx,
         Self::NginxAuth,
         Self::NginxLua,
         Self::Haproxy,
         Self::HaproxyMap,
+        Self::Floor,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -57,12 +60,13 @@ impl Peer {
             Self::NginxLua => "nginx-lua",
             Self::Haproxy => "haproxy",
             Self::HaproxyMap => "haproxy-map",
+            Self::Floor => "floor",
         }
     }
 
     /// Whether it lets nobody pass without a cookie.
     const fn is_gate(self) -> bool {
-        !matches!(self, Self::Nginx | Self::Haproxy)
+        !matches!(self, Self::Nginx | Self::Haproxy | Self::Floor)
     }
 
     /// Whether it tells the backend who asks.
@@ -137,6 +141,7 @@ impl Proxy {
             Peer::Portcullis => portcullis::prepare(&place, &world.portcullis, extra)?,
             Peer::Nginx | Peer::NginxAuth | Peer::NginxLua => nginx::prepare(&place, peer)?,
             Peer::Haproxy | Peer::HaproxyMap => haproxy::prepare(&place, peer)?,
+            Peer::Floor => floor::prepare(&place)?,
         };
         let program: Vec<&str> = program.iter().map(String::as_str).collect();
         let mut process = Process::start(folder.path(), &world.core.to_string(), &program)?;

@@ -1,13 +1,15 @@
-//! The client side of TLS for the load: BoringSSL over two buffers in memory, so that a request
-//! and its answer take one write and one read of the socket each.
+//! TLS for the load and for the floor: BoringSSL over two buffers in memory, so that a request and
+//! its answer take one write and one read of the socket each.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use boring::ssl::{
-    ErrorCode, HandshakeError, Ssl, SslContext, SslMethod, SslStream, SslVerifyMode, SslVersion,
+    ErrorCode, HandshakeError, Ssl, SslContext, SslFiletype, SslMethod, SslStream, SslVerifyMode,
+    SslVersion,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -55,7 +57,34 @@ impl Connector {
         tcp.set_nodelay(true)?;
         let mut ssl = Ssl::new(&self.context)?;
         ssl.set_hostname("localhost")?;
-        TlsStream::handshake(ssl, tcp).await
+        TlsStream::handshake(ssl.setup_connect(Buffers::new()).handshake(), tcp)
+            .await?
+            .checked()
+    }
+}
+
+/// The other side, for the floor.
+#[derive(Clone)]
+pub struct Acceptor {
+    context: SslContext,
+}
+
+impl Acceptor {
+    /// With a PEM file that has the certificate and its key.
+    pub fn new(both: &Path) -> Result<Self> {
+        let mut context = SslContext::builder(SslMethod::tls())?;
+        context.set_certificate_chain_file(both)?;
+        context.set_private_key_file(both, SslFiletype::PEM)?;
+        context.set_curves_list(GROUPS)?;
+        Ok(Self {
+            context: context.build(),
+        })
+    }
+
+    pub async fn accept(&self, tcp: TcpStream) -> Result<TlsStream> {
+        tcp.set_nodelay(true)?;
+        let ssl = Ssl::new(&self.context)?;
+        TlsStream::handshake(ssl.setup_accept(Buffers::new()).handshake(), tcp).await
     }
 }
 
@@ -64,6 +93,9 @@ pub struct TlsStream {
     ssl: SslStream<Buffers>,
     tcp: TcpStream,
 }
+
+/// A handshake, as far as it could go without the other side.
+type Attempt = std::result::Result<SslStream<Buffers>, HandshakeError<Buffers>>;
 
 /// What the TLS library takes for its socket.
 struct Buffers {
@@ -74,14 +106,13 @@ struct Buffers {
 }
 
 impl TlsStream {
-    async fn handshake(ssl: Ssl, mut tcp: TcpStream) -> Result<Self> {
-        let mut attempt = ssl.setup_connect(Buffers::new()).handshake();
+    async fn handshake(mut attempt: Attempt, mut tcp: TcpStream) -> Result<Self> {
         loop {
             match attempt {
                 Ok(ssl) => {
                     let mut stream = Self { ssl, tcp };
                     stream.flush().await?;
-                    return stream.checked();
+                    return Ok(stream);
                 }
                 Err(HandshakeError::WouldBlock(mut half)) => {
                     half.get_mut().exchange(&mut tcp).await?;
@@ -187,7 +218,7 @@ impl Buffers {
         ready!(Pin::new(tcp).poll_read(cx, &mut free))?;
         let read = free.filled().len();
         if read == 0 {
-            let message = "the proxy closed the connection";
+            let message = "the other side closed the connection";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, message)));
         }
         (self.start, self.end) = (0, read);

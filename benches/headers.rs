@@ -23,7 +23,7 @@ use portcullis::gate::authorize::Permit;
 use portcullis::gate::route::HostPattern;
 use portcullis::http1::head::{HeadLimits, RequestHead};
 use portcullis::http1::response::ResponseHead;
-use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted};
+use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport};
 use portcullis::proxy::headers::{UpstreamRequest, answer_fields};
 use portcullis::proxy::request_id::RequestId;
 use portcullis::proxy::spec::{IdentityPreset, UpstreamSpec};
@@ -73,7 +73,7 @@ fn answers(criterion: &mut Criterion) {
     let head = head.unwrap().unwrap();
     criterion.bench_function("headers/answer/10 fields", |bencher| {
         bencher.iter(|| {
-            let passed = answer_fields(black_box(&head));
+            let passed = answer_fields(black_box(&head), &StrictTransport::Backends);
             passed.map(|field| field.value().len()).sum::<usize>()
         });
     });

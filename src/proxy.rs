@@ -12,6 +12,7 @@ pub mod headers;
 pub mod login;
 pub mod pages;
 pub mod record;
+pub mod redirect;
 pub mod request_id;
 pub mod respond;
 pub mod spec;
@@ -51,7 +52,7 @@ use pages::Pages;
 use record::Record;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
-use spec::{ClientTimeouts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use spec::{ClientTimeouts, Hsts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
 use upstream::{ConnectFailure, UpstreamPool};
 
 /// What a request is served by. A request sees one snapshot from start to end; a reload swaps it
@@ -74,6 +75,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// How long it may take.
     pub timeouts: ClientTimeouts,
+    /// What answers over TLS say of Strict-Transport-Security, for connections that begin now.
+    pub hsts: Option<Arc<Hsts>>,
 }
 
 /// What all threads share.
@@ -226,6 +229,11 @@ impl<'r> Request<'r> {
     ) {
         let _in_flight = InFlightRequest::enter(&self.client.in_flight);
         let mut record = Record::begin(self.client, self.head, &self.id);
+        // Before anything is made of what it carries: it came in the clear.
+        if let Some(elsewhere) = self.elsewhere() {
+            Box::pin(self.send_elsewhere(elsewhere, body, answer, &mut record)).await;
+            return record.end(self.worker, body.received());
+        }
 
         let view = RequestView {
             method: self.head.method().as_str(),

@@ -449,6 +449,7 @@ fn snapshot(settings: Settings) -> Snapshot {
         login: settings.login,
         limits: settings.limits,
         timeouts: settings.timeouts,
+        hsts: settings.hsts,
     }
 }
 

@@ -21,7 +21,9 @@ use crate::identity::UserName;
 use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
-use crate::proxy::spec::{ClientTimeouts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use crate::proxy::spec::{
+    ClientTimeouts, IdentityPreset, Limits, LoginSpec, Redirect, UpstreamSpec,
+};
 use crate::server::{Server, StartError};
 use crate::store::secret::random;
 use crate::tls::acceptor::Acceptor;
@@ -136,10 +138,12 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         address: (Ipv4Addr::LOCALHOST, port).into(),
         protocol: Protocol::Https,
         max_connections: 1000,
+        redirect: Some(Arc::new(Redirect::same_port())),
     };
     Ok(Settings {
         listeners: vec![listener],
         tls: None,
+        hsts: None,
         upstreams: vec![UpstreamSpec::new(
             "echo",
             &backend.ip().to_string(),

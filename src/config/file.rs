@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::{
     Entries, Flag, Items, Number, OneOrMany, Size, SizeOrUnlimited, Span, Version, collect,
@@ -67,6 +67,41 @@ pub struct ListenerFile {
     pub max_connections: Option<Number>,
     /// Accepts passwords and session cookies on an `http` listener. Default: `false`.
     pub unsafe_login_without_tls: Option<Flag>,
+    /// What becomes of plain HTTP on an `https` listener: `redirect` sends it to https on the same
+    /// port (307, which keeps method and body), `reject` closes the connection. Default:
+    /// `redirect`, because people type addresses without a scheme, clients like those of thin-edge
+    /// depend on it, and what came in the clear is not served either way. `reject` is for clients
+    /// that should fail rather than go on sending secrets in the clear first.
+    pub plaintext: Option<String>,
+    /// Sends what comes to an `http` listener to https: `https`, or a mapping with details.
+    /// Default: it is served.
+    pub redirect: Option<RedirectFile>,
+}
+
+/// The key `redirect` of a listener, in one of its two forms.
+#[derive(Debug)]
+pub enum RedirectFile {
+    /// Where to: `https`, with all defaults.
+    To(String),
+    /// With details.
+    Settings(RedirectSettingsFile),
+}
+
+/// The key `redirect` of a listener with details.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with status, port and except"
+)]
+pub struct RedirectSettingsFile {
+    /// 301, 302, 307 or 308; with the first two, clients may turn an upload into a GET. Default:
+    /// 307, which more clients know than 308, and which promises nothing about tomorrow.
+    pub status: Option<Number>,
+    /// The port that https is reached at from outside. Default: that of the first https listener.
+    pub port: Option<Number>,
+    /// Paths that are not redirected, written as `match` in a route. They go through the gate as on
+    /// any http listener, so they need a public route. Default: none.
+    pub except: Option<OneOrMany>,
 }
 
 /// The section `tls`.
@@ -80,6 +115,35 @@ pub struct TlsFile {
     pub min_version: Option<Version>,
     /// Exactly one for now.
     pub certificates: Option<Items<CertificateFile>>,
+    /// Tells browsers to use https only, for as long as this: an age like `365d`, or a mapping with
+    /// details. Default: off, because browsers keep it for the name of the host and not for the
+    /// port: whatever else that host serves in the clear is out of reach from then on, and so is
+    /// everything once the certificate is one that they do not trust.
+    pub hsts: Option<HstsFile>,
+}
+
+/// The key `tls.hsts`, in one of its two forms.
+#[derive(Debug)]
+pub enum HstsFile {
+    /// For how long, for this host alone.
+    Age(Span),
+    /// With details.
+    Settings(HstsSettingsFile),
+}
+
+/// The key `tls.hsts` with details.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with max_age, include_subdomains and preload"
+)]
+pub struct HstsSettingsFile {
+    /// For how long browsers keep it, up to 10 years; `0s` makes them forget. Required.
+    pub max_age: Option<Span>,
+    /// All subdomains of the host too. Default: `false`.
+    pub include_subdomains: Option<Flag>,
+    /// Asks for a place on the list that browsers come with. Default: `false`.
+    pub preload: Option<Flag>,
 }
 
 /// An item of `tls.certificates`. Relative paths begin at the folder of the configuration file.
@@ -346,6 +410,56 @@ impl<'de> Deserialize<'de> for UsersSection {
 
             fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<UsersSection, A::Error> {
                 Entries::deserialize(MapAccessDeserializer::new(mapping)).map(UsersSection::Inline)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for RedirectFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = RedirectFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("https, or a mapping with status, port and except")
+            }
+
+            fn visit_str<E>(self, to: &str) -> Result<RedirectFile, E> {
+                Ok(RedirectFile::To(to.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<RedirectFile, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(mapping))
+                    .map(RedirectFile::Settings)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for HstsFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = HstsFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an age like \"365d\", or a mapping with max_age")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, age: &str) -> Result<HstsFile, E> {
+                Span::deserialize(age.into_deserializer()).map(HstsFile::Age)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<HstsFile, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(mapping))
+                    .map(HstsFile::Settings)
             }
         }
 

@@ -152,6 +152,54 @@ fn what_is_written_is_what_runs() {
 }
 
 #[test]
+fn what_comes_in_the_clear_goes_where_it_is_written() {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use http::StatusCode;
+
+    use crate::gate::route::PathPattern;
+    use crate::proxy::spec::{Hsts, HstsScope, Redirect, TargetPort};
+
+    let settings = load(&folder("tests/config/ok-redirects.yaml")).unwrap();
+    let redirects: Vec<_> = settings
+        .listeners
+        .iter()
+        .map(|listener| listener.redirect.as_deref().cloned())
+        .collect();
+    let to = |status, port, except: &[&str]| {
+        let except = except.iter().map(|path| PathPattern::parse(path).unwrap());
+        Some(Redirect {
+            status,
+            port: TargetPort::Fixed(port),
+            except: except.collect(),
+        })
+    };
+    let acme = "/.well-known/acme-challenge/";
+    let same_port = Some(Redirect::same_port());
+    assert_eq!(
+        redirects,
+        [
+            to(StatusCode::TEMPORARY_REDIRECT, 8443, &[]),
+            to(StatusCode::PERMANENT_REDIRECT, 443, &[acme, "/healthz"]),
+            to(StatusCode::TEMPORARY_REDIRECT, 8443, &[acme]),
+            same_port.clone(),
+            None,
+            same_port,
+        ]
+    );
+    let year = Duration::from_secs(365 * 86_400);
+    let hsts = Hsts::new(year, HstsScope::Preload);
+    assert_eq!(settings.hsts, Some(Arc::new(hsts)));
+    // Nothing is said of it, and an http listener serves, where nothing is written.
+    let settings = load(&folder("tests/config/ok-whole.yaml")).unwrap();
+    assert_eq!(
+        (settings.hsts, &settings.listeners[1].redirect),
+        (None, &None)
+    );
+}
+
+#[test]
 fn without_protected_routes_there_is_no_login_until_it_is_written() {
     let open = "listeners: [{address: ':0', protocol: http}]\n\
                 upstreams: {a: {url: 'http://127.0.0.1'}}\n\

@@ -6,7 +6,9 @@
 
 mod address;
 mod listeners;
+mod redirect;
 
+mod hsts;
 mod tls;
 
 mod upstreams;
@@ -78,6 +80,8 @@ pub fn lower(
         log,
     } = written;
     let listeners = listeners::lower(listeners, top);
+    let hsts = tls.as_ref().and_then(|tls| tls.hsts.as_ref());
+    let hsts = hsts.and_then(|hsts| hsts::lower(hsts, &top.key("tls").key("hsts")));
     let tls = tls::lower(tls, &listeners, folder, top);
     let upstreams = upstreams::lower(upstreams, top);
     let roles = roles::lower(roles, top);
@@ -97,6 +101,7 @@ pub fn lower(
         admin: process::lower_admin(admin, &listeners, top),
         listeners,
         tls,
+        hsts: hsts.map(Arc::new),
         upstreams: upstreams.specs,
         gate: Gate {
             routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
 use crate::password::credentials::Credentials;
-use crate::proxy::spec::{ClientTimeouts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use crate::proxy::spec::{ClientTimeouts, Hsts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
 use crate::tls::spec::TlsSpec;
 
 /// A configuration without problems.
@@ -17,6 +17,8 @@ pub struct Settings {
     pub listeners: Vec<ListenerSpec>,
     /// Present whenever a listener speaks https.
     pub tls: Option<TlsSpec>,
+    /// What answers over TLS say of Strict-Transport-Security, if anything.
+    pub hsts: Option<Arc<Hsts>>,
     /// The backends; a route's `UpstreamId` is a place in this list.
     pub upstreams: Vec<UpstreamSpec>,
     /// Routes, users, session limits.

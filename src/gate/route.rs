@@ -61,6 +61,16 @@ impl PathPattern {
         })
     }
 
+    /// Whether it covers this path.
+    #[must_use]
+    pub fn matches(&self, path: &DecodedPath<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact == path.as_str(),
+            Self::Folder(folder) => below(folder, path.as_str()),
+        }
+    }
+
     /// Whether every path that `other` covers is also covered by `self`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -574,6 +584,27 @@ mod tests {
             route("/about", &[], Access::Public),
             route("", &[], can("view")),
         ])
+    }
+
+    #[test]
+    fn a_pattern_covers_a_path_itself_or_all_below_it() {
+        for (pattern, path, expected) in [
+            ("", "/x", true),
+            ("/", "/", true),
+            ("/", "/x", false),
+            ("/x", "/x", true),
+            ("/x", "/x/", false),
+            ("/x", "/x/y", false),
+            ("/x/", "/x", true),
+            ("/x/", "/x/", true),
+            ("/x/", "/%78/y", true),
+            ("/x/", "/xy", false),
+            ("/x/", "/X/y", false),
+        ] {
+            let found = PathPattern::parse(pattern).unwrap();
+            let path = DecodedPath::parse(path).unwrap();
+            assert_eq!(found.matches(&path), expected, "{pattern} {path:?}");
+        }
     }
 
     #[test]

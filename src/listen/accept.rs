@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pingora_core::protocols::tls::SslStream;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -16,7 +17,8 @@ use super::spec::{ListenerSpec, PlainLogin, Protocol};
 use super::stream::TlsClient;
 use crate::observe::log::Level;
 use crate::observe::metrics::{InFlight, observe};
-use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, TlsSummary};
+use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport, TlsSummary};
+use crate::proxy::spec::Redirect;
 use crate::proxy::{Worker, drained, h1, h2};
 use crate::tls::acceptor::{Acceptor, HandshakeFailure, TlsFacts};
 
@@ -28,6 +30,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a draining server waits for a handshake that is under way.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// The first byte of every TLS connection: the type of a handshake record (RFC 8446 section 5.1).
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// Why a handshake did not begin, as a label: the first byte is neither of TLS nor of HTTP.
+const NOT_TLS: &str = "not_tls";
 
 /// A bound address, shared by the threads that accept on it.
 #[derive(Debug)]
@@ -164,6 +172,7 @@ impl Listener {
             name: Arc::clone(&self.spec.name),
             protocol: self.spec.protocol,
             acceptor: self.acceptor.clone(),
+            redirect: self.spec.redirect.clone(),
         };
         tokio::spawn(async move {
             // A client that is gone already needs no more than this.
@@ -197,6 +206,14 @@ struct Connection {
     name: Arc<str>,
     protocol: Protocol,
     acceptor: Option<Acceptor>,
+    redirect: Option<Arc<Redirect>>,
+}
+
+/// What a client of an https listener turned out to speak.
+enum Opened {
+    Tls(SslStream<ClientSocket>, TlsFacts),
+    /// HTTP in the clear; nothing of it is read yet.
+    Plain(ClientSocket),
 }
 
 impl Connection {
@@ -210,7 +227,8 @@ impl Connection {
                     PlainLogin::Accept => SessionsAccepted::Yes,
                     PlainLogin::Refuse => SessionsAccepted::OnlyOverTls,
                 };
-                let client = self.facts(&socket, Scheme::Http, sessions);
+                let mut client = self.facts(&socket, Scheme::Http, sessions);
+                client.redirect.clone_from(&self.redirect);
                 h1::serve(&self.worker, &client, socket).await;
             }
         }
@@ -218,17 +236,26 @@ impl Connection {
 
     async fn serve_tls(&self, acceptor: &Acceptor, socket: ClientSocket) {
         let started = Instant::now();
-        let limit = self.worker.shared.snapshot.load().timeouts.handshake;
         let mut client = self.facts(&socket, Scheme::Https, SessionsAccepted::Yes);
+        let limit = {
+            let snapshot = self.worker.shared.snapshot.load();
+            if let Some(hsts) = &snapshot.hsts {
+                client.strict_transport = StrictTransport::Ours(Arc::clone(hsts));
+            }
+            snapshot.timeouts.handshake
+        };
         let mut draining = self.worker.draining.clone();
-        let handshake = tokio::select! {
+        let opened = tokio::select! {
             biased;
-            handshake = timeout(limit, Box::pin(acceptor.accept(socket))) => handshake,
+            opened = timeout(limit, Box::pin(open(acceptor, socket))) => opened,
             () = drained(&mut draining, LAST_HANDSHAKE) => return,
         };
-        let (stream, tls) = match handshake {
-            Ok(Ok(done)) => done,
-            Ok(Err(failure)) => return self.handshake_failed(&client, failure.as_str()),
+        let (stream, tls) = match opened {
+            Ok(Ok(Opened::Tls(stream, tls))) => (stream, tls),
+            Ok(Ok(Opened::Plain(socket))) => {
+                return Box::pin(self.serve_plain(&client, socket)).await;
+            }
+            Ok(Err(reason)) => return self.handshake_failed(&client, reason),
             Err(_) => return self.handshake_failed(&client, "timeout"),
         };
         self.handshake_done(&tls, started.elapsed());
@@ -244,6 +271,17 @@ impl Connection {
         } else {
             h1::serve(&self.worker, &client, stream).await;
         }
+    }
+
+    /// HTTP in the clear where TLS is spoken: sent to https, or closed. Never to a backend: what
+    /// redirects here has no exceptions.
+    async fn serve_plain(&self, refused: &ClientFacts, socket: ClientSocket) {
+        let Some(redirect) = &self.redirect else {
+            return self.handshake_failed(refused, HandshakeFailure::PlainHttp.as_str());
+        };
+        let mut client = self.facts(&socket, Scheme::Http, SessionsAccepted::OnlyOverTls);
+        client.redirect = Some(Arc::clone(redirect));
+        h1::serve(&self.worker, &client, socket).await;
     }
 
     fn facts(
@@ -293,6 +331,21 @@ impl Connection {
             .text("error.type", reason);
         log.access(line);
     }
+}
+
+/// Tells by its first byte what a client of an https listener speaks, and ends TLS where it is
+/// that; otherwise the label of what went wrong. The caller sets the deadline.
+async fn open(acceptor: &Acceptor, mut socket: ClientSocket) -> Result<Opened, &'static str> {
+    match socket.first_byte().await {
+        Ok(Some(HANDSHAKE_RECORD)) => {}
+        // Every method begins with a letter; what does not become a request is answered 400.
+        Ok(Some(byte)) if byte.is_ascii_alphabetic() => return Ok(Opened::Plain(socket)),
+        Ok(Some(_)) => return Err(NOT_TLS),
+        Ok(None) | Err(_) => return Err(HandshakeFailure::Eof.as_str()),
+    }
+    let done = acceptor.accept(socket).await;
+    let (stream, tls) = done.map_err(HandshakeFailure::as_str)?;
+    Ok(Opened::Tls(stream, tls))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! the system calls saved that BoringSSL would make; the digests that pingora collects for its own
 //! proxy are not needed here.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -108,6 +108,16 @@ impl ClientSocket {
             ready!(self.poll_read_ahead(cx))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The first byte of what is to be read, waiting for it; `None` at the end. It stays there: the
+    /// next read gets it with what came with it, so that looking costs no system call.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        poll_fn(|cx| self.poll_ahead(cx)).await?;
+        Ok(self.ahead.first().copied())
     }
 
     /// Reads as much as there is into a buffer of our own.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::proxy::spec::Redirect;
+
 /// One address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSpec {
@@ -14,6 +16,9 @@ pub struct ListenerSpec {
     pub protocol: Protocol,
     /// Connections open at one time; further ones wait until one closes.
     pub max_connections: usize,
+    /// Where requests in the clear are sent instead of being served. Without it, an http listener
+    /// serves them, and an https listener closes the connection.
+    pub redirect: Option<Arc<Redirect>>,
 }
 
 /// What a listener speaks.

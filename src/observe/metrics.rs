@@ -237,6 +237,7 @@ impl Metrics {
             "no_shared_cipher",
             "protocol_version",
             "plain_http",
+            "not_tls",
             "certificate_refused",
             "other",
         ] {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 
+use super::spec::{Hsts, Redirect};
 use crate::http1::write;
 
 /// One client connection.
@@ -19,6 +20,10 @@ pub struct ClientFacts {
     pub sessions: SessionsAccepted,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsSummary>,
+    /// Where its requests are sent instead of being served, where they are.
+    pub redirect: Option<Arc<Redirect>>,
+    /// What its answers say of `Strict-Transport-Security`.
+    pub strict_transport: StrictTransport,
     /// The requests of this listener that this thread is serving.
     pub in_flight: Arc<AtomicI64>,
     /// What every log line says of it, made with the first one.
@@ -63,6 +68,11 @@ impl ClientFacts {
             scheme,
             sessions,
             tls: None,
+            redirect: None,
+            strict_transport: match (scheme, sessions) {
+                (Scheme::Http, SessionsAccepted::OnlyOverTls) => StrictTransport::Never,
+                _ => StrictTransport::Backends,
+            },
             in_flight,
             logged: OnceLock::new(),
             forwarding: forwarding.into(),
@@ -98,6 +108,29 @@ pub enum SessionsAccepted {
     Yes,
     /// They are not: the connection is in the clear.
     OnlyOverTls,
+}
+
+/// What the answers on a connection say of `Strict-Transport-Security` (RFC 6797).
+#[derive(Clone, Debug)]
+pub enum StrictTransport {
+    /// What the backend says: over TLS without a policy of our own, and in the clear behind
+    /// something else that ends TLS, which passes it on over TLS.
+    Backends,
+    /// Nothing, whatever the backend says: the connection is in the clear (section 7.2).
+    Never,
+    /// Our policy, in place of whatever the backend says.
+    Ours(Arc<Hsts>),
+}
+
+impl StrictTransport {
+    /// Our policy, where there is one.
+    #[must_use]
+    pub fn ours(&self) -> Option<&Hsts> {
+        match self {
+            Self::Ours(hsts) => Some(hsts),
+            Self::Backends | Self::Never => None,
+        }
+    }
 }
 
 /// What the log says of TLS.

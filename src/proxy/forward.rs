@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::client::StrictTransport;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
 use super::headers::{UpstreamRequest, answer_fields};
 use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
@@ -202,6 +203,7 @@ impl<'e> Exchange<'e> {
             receive: Receive {
                 method: request.head.method(),
                 request_id: request.request_id.as_str(),
+                strict_transport: &request.client.strict_transport,
                 expects_continue: request.head.expects_continue(),
                 read_limit: request.upstream.read_timeout,
                 started,
@@ -315,6 +317,7 @@ async fn send_with_body<B: BodySource>(
 struct Receive<'e> {
     method: &'e Method,
     request_id: &'e str,
+    strict_transport: &'e StrictTransport,
     expects_continue: bool,
     read_limit: Duration,
     started: Instant,
@@ -401,7 +404,7 @@ impl Receive<'_> {
 
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
         answer.begin(head.status());
-        for field in answer_fields(head) {
+        for field in answer_fields(head, self.strict_transport) {
             answer.pass(&field);
         }
         if !head.fields().contains("date") {

@@ -119,14 +119,14 @@ async fn exchange<S>(request: Request<'_>, buffer: &mut ReadBuffer, io: &mut S) 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (worker, head) = (request.worker, request.head);
+    let (worker, client, head) = (request.worker, request.client, request.head);
     let limit = request.snapshot.timeouts.body;
     let decoder = match head.framing() {
         RequestFraming::Length(length) if length > 0 => BodyDecoder::length(length),
         RequestFraming::Chunked => BodyDecoder::chunked(),
         // HTTP/2 framing does not come from this codec.
         RequestFraming::None | RequestFraming::Length(_) | RequestFraming::Stream { .. } => {
-            let mut sink = Sink::new(worker, io, head, limit);
+            let mut sink = Sink::new((worker, client), io, head, limit);
             request
                 .serve(&mut Upload::new(&mut NoBody), &mut sink)
                 .await;
@@ -140,7 +140,7 @@ where
         decoder,
         limit,
     };
-    let mut sink = Sink::new(worker, write, head, limit);
+    let mut sink = Sink::new((worker, client), write, head, limit);
     let mut body = Upload::new(&mut source);
     request.serve(&mut body, &mut sink).await;
     let read_whole = body.has_ended();
@@ -177,7 +177,8 @@ async fn refuse_head<S: AsyncWrite + Unpin + Send>(
     let id = RequestId::generate();
     bad_head(worker, client, &id, error);
     let detail = format!("This request is not acceptable: {error}.");
-    refuse(worker, snapshot, (error.status(), &detail), &id, io).await;
+    let problem = (error.status(), &*detail);
+    refuse((worker, client), snapshot, problem, &id, io).await;
 }
 
 async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
@@ -190,11 +191,11 @@ async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
     slow_head(worker, client, &id);
     let detail = "The request head did not arrive in time.";
     let problem = (StatusCode::REQUEST_TIMEOUT, detail);
-    refuse(worker, snapshot, problem, &id, io).await;
+    refuse((worker, client), snapshot, problem, &id, io).await;
 }
 
 async fn refuse<S: AsyncWrite + Unpin + Send>(
-    worker: &Worker,
+    (worker, client): (&Worker, &ClientFacts),
     snapshot: &Snapshot,
     (status, detail): (StatusCode, &str),
     id: &RequestId,
@@ -202,6 +203,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
 ) {
     let mut sink = Sink {
         worker,
+        client,
         io,
         out: Vec::new(),
         encoder: BodyEncoder::None,
@@ -259,6 +261,7 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
 
 struct Sink<'w, W> {
     worker: &'w Worker,
+    client: &'w ClientFacts,
     io: W,
     /// What is ready to be sent.
     out: Vec<u8>,
@@ -280,7 +283,12 @@ enum State {
 }
 
 impl<'w, W> Sink<'w, W> {
-    fn new(worker: &'w Worker, io: W, head: &RequestHead, limit: Duration) -> Self {
+    fn new(
+        (worker, client): (&'w Worker, &'w ClientFacts),
+        io: W,
+        head: &RequestHead,
+        limit: Duration,
+    ) -> Self {
         let trailers = head
             .fields()
             .get_all("te")
@@ -288,6 +296,7 @@ impl<'w, W> Sink<'w, W> {
             .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         Self {
             worker,
+            client,
             io,
             out: Vec::with_capacity(1024),
             encoder: BodyEncoder::None,
@@ -361,6 +370,9 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
     fn begin(&mut self, status: StatusCode) {
         self.state = State::Begun;
         write::status_line(&mut self.out, status);
+        if let Some(hsts) = self.client.strict_transport.ours() {
+            self.out.extend_from_slice(&hsts.line);
+        }
     }
 
     fn field(&mut self, name: &str, value: &[u8]) {

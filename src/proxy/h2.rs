@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http::{Response, StatusCode};
 use parking_lot::Mutex;
 use pingora_core::protocols::http::v2::server::default_h2_options;
@@ -254,7 +254,7 @@ async fn serve_request(
     let limit = snapshot.timeouts.body;
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
-    let mut sink = Sink::new(respond, limit);
+    let mut sink = Sink::new(client, respond, limit);
     let head = match RequestHead::from_http2(parts, ended, &snapshot.limits.head) {
         Ok(head) => head,
         Err(error) => {
@@ -289,7 +289,7 @@ async fn refuse_head(
     client: &ClientFacts,
     snapshot: &Snapshot,
     error: &HeadError,
-    sink: &mut Sink,
+    sink: &mut Sink<'_>,
 ) {
     let id = RequestId::generate();
     bad_head(worker, client, &id, error);
@@ -330,7 +330,8 @@ impl BodySource for Source {
 
 // --- The answer ---
 
-struct Sink {
+struct Sink<'c> {
+    client: &'c ClientFacts,
     respond: SendResponse<Bytes>,
     head: Option<Response<()>>,
     stream: Option<SendStream<Bytes>>,
@@ -344,9 +345,10 @@ struct Sink {
     limit: Duration,
 }
 
-impl Sink {
-    const fn new(respond: SendResponse<Bytes>, limit: Duration) -> Self {
+impl<'c> Sink<'c> {
+    const fn new(client: &'c ClientFacts, respond: SendResponse<Bytes>, limit: Duration) -> Self {
         Self {
+            client,
             respond,
             head: None,
             stream: None,
@@ -392,7 +394,7 @@ impl Sink {
     }
 }
 
-impl AnswerSink for Sink {
+impl AnswerSink for Sink<'_> {
     async fn send_continue(&mut self) -> Result<(), ClientGone> {
         let mut interim = Response::new(());
         *interim.status_mut() = StatusCode::CONTINUE;
@@ -405,6 +407,10 @@ impl AnswerSink for Sink {
         self.begun = true;
         let mut head = Response::new(());
         *head.status_mut() = status;
+        if let Some(hsts) = self.client.strict_transport.ours() {
+            let fields = head.headers_mut();
+            fields.insert(STRICT_TRANSPORT_SECURITY, hsts.value.clone());
+        }
         self.head = Some(head);
     }
 

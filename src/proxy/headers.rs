@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::client::ClientFacts;
+use super::client::{ClientFacts, StrictTransport};
 use super::cookie;
 use super::request_id::RequestId;
 use super::spec::{IdentityPreset, UpstreamSpec};
@@ -86,6 +86,9 @@ const RESERVED_PREFIXES: &[&str] = &[
 /// Fields of an answer that are written anew.
 const OURS_IN_ANSWERS: &[&str] = &["content-length", "x-request-id"];
 
+/// Passed on where we have nothing to say of it ourselves.
+const STRICT_TRANSPORT: &str = "strict-transport-security";
+
 /// Trace context, passed on only where it is whole.
 const TRACE: &[&str] = &["traceparent", "tracestate"];
 
@@ -120,7 +123,14 @@ pub fn is_reserved(name: &[u8]) -> bool {
 static SPECIAL: [u64; 256] = table(&[HOP_BY_HOP, REWRITTEN, RESERVED, TRACE], RESERVED_PREFIXES);
 
 /// The same of a backend's fields.
-static SPECIAL_IN_ANSWERS: [u64; 256] = table(&[HOP_BY_HOP, OURS_IN_ANSWERS, &["set-cookie"]], &[]);
+static SPECIAL_IN_ANSWERS: [u64; 256] = table(
+    &[
+        HOP_BY_HOP,
+        OURS_IN_ANSWERS,
+        &["set-cookie", STRICT_TRANSPORT],
+    ],
+    &[],
+);
 
 const fn table(lists: &[&[&str]], prefixes: &[&str]) -> [u64; 256] {
     let mut special = [0; 256];
@@ -348,7 +358,11 @@ pub fn trace_id(fields: &Fields) -> Option<&str> {
 }
 
 /// The fields of a backend's answer that the client gets, in order.
-pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = Received<'_>> {
+pub fn answer_fields<'r>(
+    response: &'r ResponseHead,
+    strict_transport: &StrictTransport,
+) -> impl Iterator<Item = Received<'r>> + use<'r> {
+    let backends_policy = matches!(strict_transport, StrictTransport::Backends);
     let fields = response.fields();
     let nominated = nominated(fields);
     fields.received().filter(move |field| {
@@ -357,6 +371,7 @@ pub fn answer_fields(response: &ResponseHead) -> impl Iterator<Item = Received<'
             is_one_of(name, HOP_BY_HOP)
                 || is_one_of(name, OURS_IN_ANSWERS)
                 || (name.eq_ignore_ascii_case(b"set-cookie") && cookie::sets_ours(value))
+                || (is_one_of(name, &[STRICT_TRANSPORT]) && !backends_policy)
         };
         let dropped = is_special(&SPECIAL_IN_ANSWERS, name) && ours();
         !dropped && !is_in(name, &nominated)

@@ -134,6 +134,17 @@ impl<'r> Record<'r> {
         }
     }
 
+    /// It is sent to https instead of being decided about.
+    pub fn redirected(&mut self) {
+        self.decision = "redirect";
+    }
+
+    /// It came in the clear and cannot be sent to https either.
+    pub fn not_redirected(&mut self, reason: &'static str) {
+        self.reason = Some(reason);
+        self.reject("bad_request");
+    }
+
     /// It goes to this backend.
     pub fn upstream(&mut self, name: &Arc<str>) {
         self.upstream = Some(Arc::clone(name));

@@ -1,9 +1,14 @@
-//! What the forwarding path is configured to be: upstreams, identity headers, limits, time limits.
+//! What the forwarding path is configured to be: upstreams, identity headers, limits, time limits,
+//! redirects to https, Strict-Transport-Security.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, StatusCode};
+
+use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
+use crate::http1::write;
 
 /// A backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,4 +124,105 @@ pub struct LoginSpec {
     pub title: String,
     /// Where a login goes that came from nowhere in particular.
     pub home: String,
+}
+
+/// Where requests in the clear are sent instead of being served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// 301, 302, 307 or 308. Only the last two keep the method and the body.
+    pub status: StatusCode,
+    /// The port they are sent to.
+    pub port: TargetPort,
+    /// Paths that are not sent away: they go through the gate, as on any listener in the clear.
+    pub except: Vec<PathPattern>,
+}
+
+impl Redirect {
+    /// To the same address over TLS, for a port where both are spoken. 307 keeps the method and the
+    /// body, which uploads need, and says nothing about tomorrow.
+    #[must_use]
+    pub const fn same_port() -> Self {
+        Self {
+            status: StatusCode::TEMPORARY_REDIRECT,
+            port: TargetPort::AsAsked,
+            except: Vec::new(),
+        }
+    }
+}
+
+/// The port of the URL that a redirect leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// The one that the client wrote, or none where it wrote none.
+    AsAsked,
+    /// This one, left out of the URL where it is 443.
+    Fixed(u16),
+}
+
+/// A Strict-Transport-Security policy, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// Its directives.
+    pub(super) value: HeaderValue,
+    /// The same as a field line.
+    pub(super) line: Box<[u8]>,
+}
+
+/// What a Strict-Transport-Security policy is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HstsScope {
+    /// The host alone.
+    Host,
+    /// All its subdomains too.
+    Subdomains,
+    /// The same, also for browsers that have never been there: the host asks to be on their list.
+    Preload,
+}
+
+impl Hsts {
+    /// The policy that browsers keep for `max_age` (whole seconds count); zero makes them forget.
+    #[must_use]
+    pub fn new(max_age: Duration, scope: HstsScope) -> Self {
+        let scope = match scope {
+            HstsScope::Host => "",
+            HstsScope::Subdomains => "; includeSubDomains",
+            HstsScope::Preload => "; includeSubDomains; preload",
+        };
+        let text = format!("max-age={}{scope}", max_age.as_secs());
+        let mut line = Vec::new();
+        write::field(&mut line, "Strict-Transport-Security", text.as_bytes());
+        Self {
+            value: HeaderValue::try_from(text).expect("digits and words of our own"),
+            line: line.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_written_as_rfc_6797_has_it() {
+        let day = Duration::from_secs(86_400);
+        for (age, scope, expected) in [
+            (day, HstsScope::Host, "max-age=86400"),
+            (Duration::ZERO, HstsScope::Host, "max-age=0"),
+            (
+                day,
+                HstsScope::Subdomains,
+                "max-age=86400; includeSubDomains",
+            ),
+            (
+                365 * day,
+                HstsScope::Preload,
+                "max-age=31536000; includeSubDomains; preload",
+            ),
+        ] {
+            let hsts = Hsts::new(age, scope);
+            assert_eq!(hsts.value, expected);
+            let line = format!("Strict-Transport-Security: {expected}\r\n");
+            assert_eq!(*hsts.line, *line.as_bytes());
+        }
+    }
 }

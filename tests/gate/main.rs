@@ -19,5 +19,6 @@ mod headers;
 mod login;
 mod operation;
 mod paths;
+mod redirects;
 mod smuggling;
 mod structure;

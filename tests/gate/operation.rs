@@ -361,10 +361,15 @@ fn handshakes_are_counted_by_version_and_by_what_was_wrong() {
     done("1.2", 1.0);
     failed("plain_http", 0.0);
 
+    // It is redirected here, which is no failure.
     let mut plain = Connection::plain(gate.address);
     plain.send(GET);
-    assert_ne!(status_of(&plain.read_to_end()), 200);
-    failed("plain_http", 1.0);
+    assert_eq!(status_of(&plain.read_to_end()), 307);
+    let mut neither = Connection::plain(gate.address);
+    neither.send(b"\0");
+    assert_eq!(neither.read_to_end(), "");
+    failed("not_tls", 1.0);
+    failed("plain_http", 0.0);
 
     for (at, version) in ["-tls1", "-tls1_1"].into_iter().enumerate() {
         s_client(&gate, &[version]);
@@ -381,7 +386,7 @@ fn handshakes_are_counted_by_version_and_by_what_was_wrong() {
     failed("eof", 1.0);
     done("1.3", 2.0);
     done("1.2", 1.0);
-    let line = gate.line_where(|line| line["error.type"] == "plain_http");
+    let line = gate.line_where(|line| line["error.type"] == "not_tls");
     let line = line.unwrap();
     assert_eq!(line["event"], "tls.handshake_error");
     assert_eq!(line["client.address"], "127.0.0.1");

@@ -1,12 +1,15 @@
 //! The section `listeners`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::config::document::At;
-use crate::config::file::ListenerFile;
+use crate::config::file::{ListenerFile, RedirectFile};
 use crate::config::scalar::{Flag, Items};
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
+use crate::proxy::spec::Redirect;
 
+use super::redirect::{self, HttpsPort};
 use super::{address, choose, in_range};
 
 /// Open connections where nothing is written: each costs some 50 KiB with TLS, so these fit in the
@@ -15,6 +18,14 @@ const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 
 /// For an address with a problem, so that the listener's protocol still counts.
 const STAND_IN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// A listener and what of it can only be understood beside the others.
+struct Placed<'d> {
+    at: At<'d>,
+    spec: ListenerSpec,
+    has_address: bool,
+    redirect: Option<RedirectFile>,
+}
 
 #[derive(Clone, Copy)]
 enum Word {
@@ -32,30 +43,59 @@ pub(super) fn lower(written: Option<Items<ListenerFile>>, at: &At<'_>) -> Vec<Li
     if written.0.is_empty() {
         at.problem(format!("none; {missing}"));
     }
-    let mut listeners: Vec<(At<'_>, ListenerSpec)> = Vec::new();
+    let mut listeners: Vec<Placed<'_>> = Vec::new();
     for (at, listener) in at.items(written) {
-        let spec = lower_one(listener, &at);
-        let same = |other: &&(At<'_>, ListenerSpec)| other.1.address == spec.address;
-        if spec.address.port() != 0
-            && let Some((other, _)) = listeners.iter().find(same)
+        let placed = lower_one(listener, at);
+        let address = placed.spec.address;
+        let same = |other: &&Placed<'_>| other.spec.address == address;
+        if address.port() != 0
+            && let Some(other) = listeners.iter().find(same)
         {
-            let other = other.path();
-            at.key("address")
-                .problem(format!("{other} already uses this address"));
+            let other = other.at.path();
+            let at = placed.at.key("address");
+            at.problem(format!("{other} already uses this address"));
         }
-        listeners.push((at, spec));
+        listeners.push(placed);
     }
-    listeners.into_iter().map(|(_, spec)| spec).collect()
+    let https = https_port(&listeners);
+    let specs = listeners.into_iter();
+    specs.map(|placed| placed.with_redirect(https)).collect()
 }
 
-fn lower_one(written: ListenerFile, at: &At<'_>) -> ListenerSpec {
+fn https_port(listeners: &[Placed<'_>]) -> HttpsPort {
+    let speaks_https = |placed: &&Placed<'_>| placed.spec.protocol == Protocol::Https;
+    match listeners.iter().find(speaks_https) {
+        None => HttpsPort::None,
+        Some(placed) if !placed.has_address => HttpsPort::Refused,
+        Some(placed) => match placed.spec.address.port() {
+            0 => HttpsPort::Chosen,
+            port => HttpsPort::Known(port),
+        },
+    }
+}
+
+impl Placed<'_> {
+    fn with_redirect(mut self, https: HttpsPort) -> ListenerSpec {
+        if let Some(written) = self.redirect {
+            let at = self.at.key("redirect");
+            let redirect = redirect::lower(written, &self.spec, https, &at);
+            self.spec.redirect = redirect.map(Arc::new);
+        }
+        self.spec
+    }
+}
+
+fn lower_one(written: ListenerFile, at: At<'_>) -> Placed<'_> {
     let ListenerFile {
         address,
         protocol,
         max_connections,
         unsafe_login_without_tls,
+        plaintext,
+        redirect,
     } = written;
-    let protocol = lower_protocol(protocol, unsafe_login_without_tls, at);
+    let protocol = lower_protocol(protocol, unsafe_login_without_tls, &at);
+    let plaintext = lower_plaintext(plaintext.as_deref(), protocol, &at.key("plaintext"));
     let max_connections = in_range(
         max_connections,
         DEFAULT_MAX_CONNECTIONS,
@@ -66,11 +106,29 @@ fn lower_one(written: ListenerFile, at: &At<'_>) -> ListenerSpec {
     let address = written
         .as_deref()
         .and_then(|written| address::lower(written, &at.key("address")));
-    ListenerSpec {
+    let spec = ListenerSpec {
         name: written.unwrap_or_default().into(),
         address: address.unwrap_or(STAND_IN),
         protocol,
         max_connections,
+        redirect: plaintext.map(Arc::new),
+    };
+    Placed {
+        at,
+        spec,
+        has_address: address.is_some(),
+        redirect,
+    }
+}
+
+fn lower_plaintext(written: Option<&str>, protocol: Protocol, at: &At<'_>) -> Option<Redirect> {
+    match (protocol, written) {
+        (Protocol::Https, written) => redirect::lower_plaintext(written, at),
+        (Protocol::Http(_), None) => None,
+        (Protocol::Http(_), Some(_)) => {
+            at.key_problem("only for protocol: https; on an http listener write redirect: https");
+            None
+        }
     }
 }
 

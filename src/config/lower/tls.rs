@@ -35,6 +35,7 @@ pub(super) fn lower(
     let TlsFile {
         min_version,
         certificates,
+        hsts: _, // Lowered by `hsts`.
     } = written;
     let min_version = min_version.map(|version| version.0);
     let choices = [

@@ -3,4 +3,5 @@
 pub mod acceptor;
 pub mod certs;
 pub mod development;
+pub mod keystore;
 pub mod spec;

@@ -52,6 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("argon2", &["password"]),
     ("bcrypt", &["password"]),
     ("blowfish", &["password"]),
+    ("rc2", &["tls"]),
     ("clap", &["cli", "main"]),
     ("tracing_subscriber", &["cli"]),
     ("socket2", &["listen"]),

@@ -1,9 +1,13 @@
 //! The command line: what there is to say, and which file does it.
 
+pub mod certs;
 pub mod check;
 pub mod demo;
 pub mod passwd;
 pub mod run;
+
+mod beside;
+mod secret;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -49,6 +53,7 @@ enum Command {
     // What is said of it stands at `PasswdArgs`: a line here would hide all of that.
     #[command(alias = "pass")]
     Passwd(passwd::PasswdArgs),
+    Certs(Box<certs::CertsArgs>),
 }
 
 /// Which configuration.
@@ -74,6 +79,7 @@ impl Cli {
             Command::Check(file) => check::check(&file.config),
             Command::Demo(args) => done(demo::demo(&args)),
             Command::Passwd(args) => done(passwd::run(args)),
+            Command::Certs(args) => done(certs::run(*args)),
         }
     }
 }

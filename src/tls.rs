@@ -4,4 +4,9 @@ pub mod acceptor;
 pub mod certs;
 pub mod development;
 pub mod keystore;
+pub mod inspect;
+pub mod issue;
+pub mod probe;
 pub mod spec;
+
+mod extensions;

@@ -10,12 +10,13 @@ mod lines;
 mod users_file;
 
 use std::fmt;
-use std::io::{self, BufRead, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use super::secret::{self, Ask, AskError, Secret};
 use crate::identity::UserName;
 use crate::password::stored::{
     FormatError, HashError, MAX_PASSWORD_BYTES, StoredPassword, hash_argon2id, hash_bcrypt,
@@ -159,7 +160,7 @@ enum Cipher {
 #[derive(Clone)]
 struct WordArgument(Zeroizing<String>);
 
-type Password = Zeroizing<Vec<u8>>;
+type Password = Secret;
 
 const MIN_CHARACTERS: usize = 8;
 
@@ -232,12 +233,6 @@ fn say(text: &str) {
 
 // === The password ===
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    Once,
-    Twice,
-}
-
 fn read_password(
     argument: Option<WordArgument>,
     user: &UserName,
@@ -250,36 +245,10 @@ fn read_password(
         );
         return Ok(Zeroizing::new(std::mem::take(&mut *word).into_bytes()));
     }
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return password_line(stdin.lock()).map_err(PasswdError::Ask);
-    }
-    let prompt = |text: String| {
-        rpassword::prompt_password(text).map(|word| Zeroizing::new(word.into_bytes()))
-    };
-    let password = prompt(format!("Password for {user}: ")).map_err(PasswdError::Ask)?;
-    if ask == Ask::Twice
-        && prompt("The same again: ".to_owned()).map_err(PasswdError::Ask)? != password
-    {
-        return Err(PasswdError::Mismatch);
-    }
-    Ok(password)
-}
-
-/// One line without its end, and not much more of it than a password may have: enough to tell that
-/// it is too long.
-fn password_line(input: impl BufRead) -> io::Result<Password> {
-    let most = MAX_PASSWORD_BYTES + "\r\n".len() + 1;
-    // Large enough from the start: growing would leave copies of the password behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(most));
-    input.take(most as u64).read_until(b'\n', &mut line)?;
-    if line.ends_with(b"\n") {
-        line.pop();
-        if line.ends_with(b"\r") {
-            line.pop();
-        }
-    }
-    Ok(line)
+    secret::ask(&format!("Password for {user}: "), ask).map_err(|error| match error {
+        AskError::Read(error) => PasswdError::Ask(error),
+        AskError::Mismatch => PasswdError::Mismatch,
+    })
 }
 
 /// Length is all that is asked for: rules of composition make passwords worse.

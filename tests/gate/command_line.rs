@@ -352,6 +352,10 @@ fn what_is_no_command_is_a_usage_error_that_says_where_to_look() {
         &["passwd", "ralph", "no/role"],
         &["passwd", "ralph", "--cipher", "md5"],
         &["passwd", "ralph", "--verify"],
+        &["certs"],
+        &["certs", "server"],
+        &["certs", "inspect"],
+        &["certs", "client", "camera-7", "--ca-key", "ca.key"],
     ] {
         let done = run(args);
         assert_eq!(done.code, Some(2), "{args:?}: {done:?}");
@@ -408,6 +412,41 @@ fn the_help_of_every_command_says_what_a_newcomer_needs() {
                 "--verify",
             ],
         ),
+        (
+            &["certs", "--help"],
+            &[
+                "portcullis certs ca --name 'Plant CA'",
+                "portcullis certs server --ca ca.crt gate.example.com 10.0.0.5",
+                "portcullis certs client --ca ca.crt camera-7",
+                "portcullis certs inspect gate.example.com:8443",
+            ],
+        ),
+        (
+            &["certs", "ca", "--help"],
+            &[
+                "[default: 3650]",
+                "intermediate CA",
+                "--encrypt",
+                "--as <STEM>",
+            ],
+        ),
+        (
+            &["certs", "server", "--help"],
+            &[
+                "DNS names",
+                "(without --ca) by itself",
+                "--pkcs12",
+                "--force",
+            ],
+        ),
+        (
+            &["certs", "client", "--help"],
+            &["--san-uri <URI>", "spiffe://", "PORTCULLIS_CA_PASSPHRASE"],
+        ),
+        (
+            &["certs", "inspect", "--help"],
+            &["<FILE|HOST:PORT>", "--server-name <NAME>", "[default: 5s]"],
+        ),
     ] {
         let done = run(args);
         assert_eq!((done.code, done.errors.as_str()), (Some(0), ""), "{args:?}");
@@ -424,7 +463,7 @@ fn the_help_of_every_command_says_what_a_newcomer_needs() {
         }
     }
     let all = run(&["--help"]).out;
-    for command in ["run", "check", "demo", "passwd"] {
+    for command in ["run", "check", "demo", "passwd", "certs"] {
         assert!(all.contains(&format!("\n  {command} ")), "{all}");
     }
 }

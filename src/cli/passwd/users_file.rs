@@ -2,18 +2,18 @@
 //!
 //! What changes in its text is decided in `edit`.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
 use super::PasswdError;
 use super::edit::{Change, EditError, Layout, WRAPPER, edit, key_text};
+use crate::cli::beside::{Beside, folder_of};
 use crate::identity::UserName;
 use crate::password::stored::StoredPassword;
-use crate::store::secret::random;
 
 pub(super) const FIRST_LINE: &str = "# Users of Portcullis: name, password hash, roles. To set a password: portcullis passwd --file FILE NAME\n";
 
@@ -139,8 +139,9 @@ impl UsersFile {
         };
         let folder = folder_of(&self.target);
         let mut beside = Beside::create(folder).map_err(failed)?;
+        let like = self.old.as_ref().map(|old| &old.metadata);
         beside
-            .fill(text, self.old.as_ref().map(|old| &old.metadata))
+            .fill(text.as_bytes(), like, like.map(Metadata::mode))
             .map_err(failed)?;
         if self.is_changed().map_err(failed)? {
             return Err(PasswdError::ChangedMeanwhile {
@@ -172,68 +173,6 @@ impl UsersFile {
             (Ok(_), None) => Ok(true),
             (Err(error), None) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             (Err(error), _) => Err(error),
-        }
-    }
-}
-
-pub(super) fn folder_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// A new file in the same folder, deleted unless it is renamed.
-pub(super) struct Beside {
-    pub(super) path: PathBuf,
-    pub(super) file: File,
-    pub(super) is_renamed: bool,
-}
-
-impl Beside {
-    pub(super) fn create(folder: &Path) -> io::Result<Self> {
-        let random = random().map_err(io::Error::other)?;
-        let path = folder.join(format!(
-            ".portcullis-passwd-{:016x}",
-            u64::from_ne_bytes(random)
-        ));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        Ok(Self {
-            path,
-            file,
-            is_renamed: false,
-        })
-    }
-
-    pub(super) fn fill(&mut self, text: &str, like: Option<&Metadata>) -> io::Result<()> {
-        self.file.write_all(text.as_bytes())?;
-        if let Some(like) = like {
-            // Only root may give files away; for anybody else the new file is their own, as with
-            // an editor. Before the mode, because a change of owner clears bits of it.
-            let _ = fchown(&self.file, Some(like.uid()), Some(like.gid()))
-                .or_else(|_| fchown(&self.file, None, Some(like.gid())));
-            self.file
-                .set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
-        }
-        self.file.sync_all()
-    }
-
-    pub(super) fn rename_to(mut self, target: &Path) -> io::Result<()> {
-        fs::rename(&self.path, target)?;
-        self.is_renamed = true;
-        Ok(())
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        if !self.is_renamed {
-            // Nothing better to do if this fails: the error that led here is being reported.
-            let _ = fs::remove_file(&self.path);
         }
     }
 }

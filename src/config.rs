@@ -22,13 +22,16 @@ pub mod settings;
 #[cfg(test)]
 mod golden;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
 
 use file::ConfigFile;
 use lower::{WrittenUsers, lower};
 use problem::Problems;
 use read::{Variables, read_text, read_yaml};
-use settings::Settings;
+use settings::{Sections, Settings};
 use shape::fit;
 use users::FoundUsers;
 
@@ -68,18 +71,32 @@ pub fn load(file: &Path) -> Result<Settings, Problems> {
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
     let (document, mut value) = read_yaml(text, &source.file, source.variables)?;
     let top = document.root();
+    let sections = sections(&value);
     let mut written: ConfigFile = fit(&mut value, &top);
     let FoundUsers { entries, place } = FoundUsers::find(written.users.take(), source, &top);
     let users = WrittenUsers {
         entries,
         at: place.top(&top),
     };
-    let settings = lower(written, users, source.folder(), &top);
+    let settings = lower(written, users, source, &top);
     match Problems::of_files([document.take_problems(), place.take_problems()]) {
         Some(problems) => Err(problems),
         None => Ok(Settings {
             warnings: [document.warnings(), place.warnings()].concat(),
+            sections,
             ..settings
         }),
     }
+}
+
+/// The sections that a reload does not apply.
+fn sections(written: &Value) -> Sections {
+    let mapping = written.as_mapping().into_iter().flatten();
+    let named = mapping.filter_map(|(name, value)| Some((name.as_str()?.to_owned(), value)));
+    let others = named.filter(|(name, _)| name != "tls");
+    Sections::new(others.map(|(name, value)| {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        (name, hasher.finish())
+    }))
 }

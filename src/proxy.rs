@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -75,8 +75,6 @@ pub struct Snapshot {
     pub limits: Limits,
     /// How long it may take.
     pub timeouts: ClientTimeouts,
-    /// What answers over TLS say of Strict-Transport-Security, for connections that begin now.
-    pub hsts: Option<Arc<Hsts>>,
 }
 
 /// What all threads share.
@@ -89,6 +87,8 @@ pub struct Shared {
     pub hashing: HashPool,
     /// The key of our forms' tokens.
     pub form_key: FormKey,
+    /// What answers over TLS say of Strict-Transport-Security, for connections that begin now.
+    pub hsts: Arc<ArcSwapOption<Hsts>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What each thread has counted and not yet added to it.

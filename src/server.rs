@@ -1,6 +1,9 @@
 //! The composition root: builds everything from a checked configuration, starts the threads, and
 //! ends them in order. The only file that sees every folder.
 
+mod files;
+pub mod reload;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
@@ -9,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -33,6 +36,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::secret::{FormKey, NoRandomness};
 use crate::store::{SessionStore, Sessions};
 use crate::tls::acceptor::Acceptor;
+use files::Caller;
+use reload::{Reloadable, Reloader};
 
 /// How often sessions that ended by time are forgotten. They prove nothing from their last
 /// moment on; this only gives their memory back.
@@ -111,6 +116,8 @@ struct Running {
     threads: Vec<JoinHandle<()>>,
     /// Of the thread that called `start`: admin listener, signals, housekeeping.
     runtime: Runtime,
+    /// The thread that reloads, and how it is called.
+    reloader: Option<(JoinHandle<()>, Caller)>,
     draining: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     shutdown_delay: Duration,
@@ -223,12 +230,26 @@ impl Server {
             admin: admin_address,
             threads,
             runtime,
+            reloader: None,
             draining,
             stop,
             shutdown_delay,
             drain_timeout,
         };
         Ok(Self { signals, running })
+    }
+
+    /// From now on, applies what changes in its files.
+    ///
+    /// # Errors
+    /// When no thread can be started for it.
+    pub fn reloading(mut self, reloadable: Reloadable) -> Result<Self, StartError> {
+        let shared = &self.running.shared;
+        let metrics = Arc::clone(&shared.metrics);
+        let hsts = Arc::clone(&shared.hsts);
+        let started = Reloader::start(reloadable, hsts, shared.log.lane(), metrics);
+        self.running.reloader = Some(started.map_err(StartError::Thread)?);
+        Ok(self)
     }
 
     /// The listeners and where they are bound: the port is known even when 0 was configured.
@@ -272,12 +293,10 @@ impl Running {
                 _ = signals.terminate.recv() => return self.drain(signals).await,
                 _ = signals.interrupt.recv() => return self.say("server.stop", "SIGINT"),
                 // Unhandled, it would end the process, and people send it to mean "reload".
-                _ = signals.hangup.recv() => {
-                    let log = &self.shared.log;
-                    let line = log.line(Level::Warn, "config.reload");
-                    let message = "this version cannot reload; restart it to apply changes";
-                    log.note(line.text("reason", "SIGHUP").text("message", message));
-                }
+                _ = signals.hangup.recv() => match &self.reloader {
+                    Some((_, caller)) => caller.ask(),
+                    None => self.say("config.reload", "nothing was read from files"),
+                },
             }
         }
     }
@@ -316,7 +335,11 @@ impl Running {
 
     fn end(self) {
         self.stop.send_replace(true);
-        for thread in self.threads {
+        let reloading = self.reloader.map(|(thread, caller)| {
+            caller.end();
+            thread
+        });
+        for thread in self.threads.into_iter().chain(reloading) {
             // A thread that panicked has said so; there is nothing left to save here.
             drop(thread.join());
         }
@@ -426,6 +449,7 @@ fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
         sessions: Sessions::Memory(MemoryStore::new(settings.max_sessions)),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         form_key: FormKey::generate()?,
+        hsts: Arc::new(ArcSwapOption::new(settings.hsts.clone())),
         tallies: (0..settings.threads)
             .map(|_| Arc::new(Tally::new(Arc::clone(&metrics))))
             .collect(),
@@ -449,7 +473,6 @@ fn snapshot(settings: Settings) -> Snapshot {
         login: settings.login,
         limits: settings.limits,
         timeouts: settings.timeouts,
-        hsts: settings.hsts,
     }
 }
 

@@ -1,12 +1,25 @@
 //! TLS: from configured files to a finished handshake. The only folder that knows boring.
 
-pub mod acceptor;
-pub mod certs;
-pub mod development;
-pub mod keystore;
-pub mod inspect;
-pub mod issue;
-pub mod probe;
 pub mod spec;
 
+mod ber;
+pub mod keystore;
+pub mod ocsp;
+mod pem;
+pub mod secret;
+
+pub mod certs;
+mod self_signed;
+
+mod names;
+mod tickets;
+
+pub mod acceptor;
+
 mod extensions;
+
+pub mod development;
+pub mod issue;
+
+pub mod inspect;
+pub mod probe;

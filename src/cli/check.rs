@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::run::ask;
 use super::{complain, complain_of_config};
 use crate::config;
 use crate::tls::acceptor::Acceptor;
+use crate::tls::secret::Answers;
 
 /// Checks `file`, with the certificate and users that it names.
 #[must_use]
@@ -17,11 +19,21 @@ pub fn check(file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Some(Err(error)) = settings.tls.as_ref().map(Acceptor::load) {
-        complain(&error);
-        return ExitCode::FAILURE;
+    let mut warnings = settings.warnings.clone();
+    // Without a certificate, one is made and kept when the server starts; not here.
+    let named = settings
+        .tls
+        .as_ref()
+        .filter(|it| !it.certificates.is_empty());
+    match named.map(|spec| Acceptor::load(spec, &Answers::from(ask))) {
+        Some(Ok(acceptor)) => warnings.extend(acceptor.warnings()),
+        Some(Err(error)) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+        None => {}
     }
-    for warning in &settings.warnings {
+    for warning in &warnings {
         println!("warning: {warning}");
     }
     println!(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::start_log;
-use crate::config::settings::{LogFormat, Settings};
+use crate::config::settings::{LogFormat, Sections, Settings};
 use crate::gate::ability::{Ability, Roles};
 use crate::gate::route::{
     Access, HostPattern, Methods, PathPattern, Route, RouteTable, UpstreamId,
@@ -28,7 +28,6 @@ use crate::server::{Server, StartError};
 use crate::store::secret::random;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::certs::CertifiedKey;
-use crate::tls::spec::MinVersion;
 
 const USER: &str = "demo";
 
@@ -66,7 +65,7 @@ fn start(args: &DemoArgs) -> Result<(), Box<dyn Error>> {
     let password = one_time_password()?;
     let backend = backend::start()?;
     let pair = CertifiedKey::self_signed_for_localhost()?;
-    let acceptor = Acceptor::new(&pair, MinVersion::Tls12)?;
+    let acceptor = Acceptor::with(pair)?;
     let log = if args.log {
         start_log(LogFormat::Auto)?
     } else {
@@ -173,6 +172,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         drain_timeout: Duration::from_secs(2),
         log_format: LogFormat::Auto,
         warnings: Vec::new(),
+        sections: Sections::default(),
     })
 }
 

@@ -5,11 +5,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{EX_CONFIG, complain, complain_of_config};
+use zeroize::Zeroizing;
+
 use crate::config;
 use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
 use crate::server::Server;
+use crate::server::reload::Reloadable;
 use crate::tls::acceptor::Acceptor;
+use crate::tls::secret::Answers;
+use crate::tls::spec::TlsSpec;
 
 /// Serves `file` until a signal ends it.
 #[must_use]
@@ -21,14 +26,23 @@ pub fn run(file: &Path) -> ExitCode {
             return EX_CONFIG.into();
         }
     };
-    let acceptor = match settings.tls.as_ref().map(Acceptor::load).transpose() {
+    let answers = Answers::from(ask);
+    let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
+    let acceptor = match settings.tls.as_ref().map(load).transpose() {
         Ok(acceptor) => acceptor,
         Err(error) => {
             complain(&error);
             return EX_CONFIG.into();
         }
     };
-    match serve(settings, acceptor.as_ref()) {
+    let reloadable = Reloadable {
+        file: file.to_owned(),
+        spec: settings.tls.clone(),
+        sections: settings.sections.clone(),
+        answers: answers.without_asking(),
+        acceptor,
+    };
+    match serve(settings, reloadable) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
@@ -41,14 +55,22 @@ pub fn run(file: &Path) -> ExitCode {
 ///
 /// # Errors
 /// Whatever keeps the server from starting.
-pub fn serve(
-    settings: Settings,
-    acceptor: Option<&Acceptor>,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(settings: Settings, reloadable: Reloadable) -> Result<(), Box<dyn std::error::Error>> {
     let log = start_log(settings.log_format)?;
-    let server = Server::start(settings, acceptor, log)?;
-    server.run();
+    let server = Server::start(settings, reloadable.acceptor.as_ref(), log)?;
+    server.reloading(reloadable)?.run();
     Ok(())
+}
+
+/// Asks on the terminal for the password of a key or keystore; where there is none, nobody is
+/// asked.
+pub fn ask(file: &Path) -> Option<Zeroizing<String>> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return None;
+    }
+    let prompt = format!("Password for {}: ", file.display());
+    let answer = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    answer.ok().filter(|answer| !answer.is_empty())
 }
 
 /// Lines go to standard output. What the libraries have to say goes to standard error, from

@@ -21,7 +21,7 @@ use super::scalar::{
 pub struct ConfigFile {
     /// Where clients connect. At least one is required.
     pub listeners: Option<Items<ListenerFile>>,
-    /// Certificates. Required when a listener speaks https.
+    /// Certificates, and how TLS is spoken.
     pub tls: Option<TlsFile>,
     /// The backends by name. At least one is required.
     pub upstreams: Option<Entries<UpstreamFile>>,
@@ -49,6 +49,10 @@ pub struct ConfigFile {
     pub shutdown: Option<ShutdownFile>,
     /// How log lines are written.
     pub log: Option<LogFile>,
+    /// The folder for what is kept between two starts, as a self-signed certificate. Default: what
+    /// systemd gives (`StateDirectory=`), else `/var/lib/portcullis` for root, else
+    /// `~/.local/state/portcullis`.
+    pub state: Option<String>,
 }
 
 /// An item of `listeners`.
@@ -108,12 +112,26 @@ pub struct RedirectSettingsFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with min_version and certificates"
+    expecting = "a mapping with certificates, profile, tickets and others"
 )]
 pub struct TlsFile {
-    /// The oldest version accepted, `1.2` or `1.3`. Default: `1.2`.
+    /// `intermediate` (TLS 1.2 and 1.3) or `modern` (1.3 only). Default: `intermediate`.
+    pub profile: Option<String>,
+    /// The oldest version accepted, `1.2` or `1.3`. Default: that of the profile.
     pub min_version: Option<Version>,
-    /// Exactly one for now.
+    /// The suites of TLS 1.2 in order of preference, by OpenSSL or IANA name. Those of TLS 1.3 are
+    /// always on. Default: Mozilla's intermediate profile.
+    pub ciphers: Option<OneOrMany>,
+    /// The groups for the key exchange in order of preference. Default: `X25519MLKEM768`, `X25519`,
+    /// `P-256`, `P-384`.
+    pub groups: Option<OneOrMany>,
+    /// What is agreed on in the handshake, in order of preference. Default: `h2`, `http/1.1`.
+    pub alpn: Option<OneOrMany>,
+    /// How sessions are resumed: `off`, or a mapping with `keys`. Default: with random keys, which
+    /// change every 12 hours.
+    pub tickets: Option<TicketsFile>,
+    /// What clients are shown. The first is for those who ask for no name, or for one that nobody
+    /// has. Without any, a self-signed one is made at start.
     pub certificates: Option<Items<CertificateFile>>,
     /// Tells browsers to use https only, for as long as this: an age like `365d`, or a mapping with
     /// details. Default: off, because browsers keep it for the name of the host and not for the
@@ -146,6 +164,27 @@ pub struct HstsSettingsFile {
     pub preload: Option<Flag>,
 }
 
+/// The section `tls.tickets`, in one of its two forms.
+#[derive(Debug)]
+pub enum TicketsFile {
+    /// `off`, or another word.
+    Word(String),
+    /// Keys from files.
+    Keys(TicketKeysFile),
+}
+
+/// The section `tls.tickets` as a mapping.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with keys, like {keys: [/run/secrets/ticket.key]}"
+)]
+pub struct TicketKeysFile {
+    /// Files with keys of 48 or 80 bytes, as nginx and HAProxy have them. The first key encrypts,
+    /// all decrypt. Required.
+    pub keys: Option<OneOrMany>,
+}
+
 /// An item of `tls.certificates`. Relative paths begin at the folder of the configuration file.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
@@ -153,10 +192,59 @@ pub struct HstsSettingsFile {
     expecting = "a certificate, like {cert: tls.crt, key: tls.key}"
 )]
 pub struct CertificateFile {
-    /// PEM file with the certificate and its intermediates, leaf first. Required.
+    /// File with the certificate and its intermediates in any order, PEM or DER. Either this or
+    /// `keystore` is required.
     pub cert: Option<String>,
-    /// PEM file with the private key. Required.
+    /// File with the private key, PEM or DER. Default: the file of `cert`.
     pub key: Option<String>,
+    /// What the key is encrypted with.
+    pub passphrase: Option<SecretFile>,
+    /// Certificate and key in one, instead of `cert` and `key`.
+    pub keystore: Option<KeystoreFile>,
+    /// File with an OCSP response to staple, DER.
+    pub ocsp: Option<String>,
+}
+
+/// A key `keystore`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a keystore, like {path: server.p12, password: {file: /run/secrets/store-pass}}"
+)]
+pub struct KeystoreFile {
+    /// A PKCS#12 or JKS file. Required.
+    pub path: Option<String>,
+    /// What it is sealed with.
+    pub password: Option<SecretFile>,
+    /// The entry. May be left out where there is one key only.
+    pub alias: Option<String>,
+    /// What the key is encrypted with. Default: `password`.
+    pub key_password: Option<SecretFile>,
+}
+
+/// A password, in one of its two forms.
+#[derive(Debug)]
+pub enum SecretFile {
+    /// Itself.
+    Value(String),
+    /// Where it is.
+    Place(SecretPlaceFile),
+}
+
+/// Where a password is: one of these.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "the place of a password, like {file: /run/secrets/key-pass}"
+)]
+pub struct SecretPlaceFile {
+    /// The name of an environment variable.
+    pub env: Option<String>,
+    /// A file with the password on one line. Relative paths begin at the folder of the
+    /// configuration file.
+    pub file: Option<String>,
+    /// The name of a systemd credential (`LoadCredential=`).
+    pub credential: Option<String>,
 }
 
 /// A value of `upstreams`.
@@ -460,6 +548,62 @@ impl<'de> Deserialize<'de> for HstsFile {
             fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<HstsFile, A::Error> {
                 Deserialize::deserialize(MapAccessDeserializer::new(mapping))
                     .map(HstsFile::Settings)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for TicketsFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = TicketsFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("off, or a mapping like {keys: [/run/secrets/ticket.key]}")
+            }
+
+            // YAML 1.1 readers take `off` for this.
+            fn visit_bool<E>(self, on: bool) -> Result<TicketsFile, E> {
+                let word = if on { "on" } else { "off" };
+                Ok(TicketsFile::Word(word.into()))
+            }
+
+            fn visit_str<E>(self, word: &str) -> Result<TicketsFile, E> {
+                Ok(TicketsFile::Word(word.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<TicketsFile, A::Error> {
+                let mapping = MapAccessDeserializer::new(mapping);
+                TicketKeysFile::deserialize(mapping).map(TicketsFile::Keys)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = SecretFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a password in quotes, or its place, like {file: /run/secrets/pass}")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<SecretFile, E> {
+                Ok(SecretFile::Value(value.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<SecretFile, A::Error> {
+                let mapping = MapAccessDeserializer::new(mapping);
+                SecretPlaceFile::deserialize(mapping).map(SecretFile::Place)
             }
         }
 

@@ -105,7 +105,7 @@ fn what_is_written_is_what_runs() {
     use crate::gate::route::{Access, UpstreamId};
     use crate::identity::UserName;
     use crate::listen::spec::{PlainLogin, Protocol};
-    use crate::tls::spec::MinVersion;
+    use crate::tls::spec::{Policy, TicketSpec};
 
     let file = folder("tests/config/ok-whole.yaml");
     let settings = load(&file).unwrap();
@@ -119,8 +119,13 @@ fn what_is_written_is_what_runs() {
     assert_eq!(settings.listeners[0].address.to_string(), "0.0.0.0:8443");
     assert_eq!(settings.listeners[0].max_connections, 500);
     let tls = settings.tls.unwrap();
-    assert_eq!(tls.cert, file.with_file_name("tls.crt"));
-    assert_eq!(tls.min_version, MinVersion::Tls12);
+    let [pair] = tls.certificates.as_slice() else {
+        panic!("{:?}", tls.certificates);
+    };
+    assert_eq!(pair.place, "tls.certificates[0]");
+    assert_eq!(pair.source.path(), file.with_file_name("tls.crt"));
+    assert_eq!(tls.policy, Policy::default());
+    assert_eq!(tls.tickets, TicketSpec::Random);
     assert_eq!(settings.upstreams[1].authority(), "[::1]:9000");
     let routes = settings.gate.routes.routes();
     let labels: Vec<_> = routes.iter().map(|route| &*route.label).collect();

@@ -9,6 +9,7 @@ mod listeners;
 mod redirect;
 
 mod hsts;
+mod secret;
 mod tls;
 
 mod upstreams;
@@ -25,15 +26,16 @@ mod identity;
 mod process;
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Source;
 use super::document::At;
 use super::file::{ConfigFile, UserFile};
 use super::problem::closest;
 use super::scalar::{Entries, Number, Span};
-use super::settings::Settings;
+use super::settings::{Sections, Settings};
 use crate::gate::Gate;
 use crate::gate::route::RouteTable;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
@@ -54,12 +56,12 @@ pub struct WrittenUsers<'d> {
 }
 
 /// Lowers the whole configuration. What it gives is only good if no problem was recorded at `top`
-/// or at the users. Relative paths begin at `folder`.
+/// or at the users. Relative paths begin at the folder of `source`.
 #[must_use]
 pub fn lower(
     written: ConfigFile,
     written_users: WrittenUsers<'_>,
-    folder: &Path,
+    source: &Source<'_>,
     top: &At<'_>,
 ) -> Settings {
     let ConfigFile {
@@ -78,11 +80,13 @@ pub fn lower(
         threads,
         shutdown,
         log,
+        state,
     } = written;
     let listeners = listeners::lower(listeners, top);
     let hsts = tls.as_ref().and_then(|tls| tls.hsts.as_ref());
     let hsts = hsts.and_then(|hsts| hsts::lower(hsts, &top.key("tls").key("hsts")));
-    let tls = tls::lower(tls, &listeners, folder, top);
+    let state = state.and_then(|state| path(&state, source, &top.key("state")));
+    let tls = tls::lower(tls, state, &listeners, source, top);
     let upstreams = upstreams::lower(upstreams, top);
     let roles = roles::lower(roles, top);
     let users = users::lower(written_users, &roles);
@@ -120,6 +124,7 @@ pub fn lower(
         drain_timeout,
         log_format: process::lower_log(log.unwrap_or_default(), &top.key("log")),
         warnings: Vec::new(),
+        sections: Sections::default(),
     }
 }
 
@@ -222,6 +227,15 @@ fn span_within(
     span
 }
 
+/// The path of a file or folder.
+fn path(written: &str, source: &Source<'_>, at: &At<'_>) -> Option<PathBuf> {
+    if written.is_empty() {
+        at.problem("expected a path, got nothing");
+        return None;
+    }
+    Some(source.folder().join(written))
+}
+
 /// A duration as the configuration writes it.
 fn words(span: Duration) -> String {
     let millis = span.as_millis();
@@ -243,6 +257,8 @@ fn words(span: Duration) -> String {
 
 #[cfg(test)]
 mod testing {
+    use std::path::Path;
+
     use super::*;
     use crate::config::document::Document;
     use crate::config::locate::Positions;

@@ -1,5 +1,6 @@
 //! A whole configuration, checked: what the server is built from.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,29 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What was noticed that is no error.
     pub warnings: Vec<String>,
+    /// What was written, to compare with what will be.
+    pub sections: Sections,
+}
+
+/// What each section of a configuration holds, as far as it takes to see that it has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sections(BTreeMap<String, u64>);
+
+impl Sections {
+    /// Of sections by name, each with something that stands for what is in it.
+    #[must_use]
+    pub fn new(sections: impl IntoIterator<Item = (String, u64)>) -> Self {
+        Self(sections.into_iter().collect())
+    }
+
+    /// The names of those that came, went or changed.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+        let names = self.0.keys().chain(before.0.keys());
+        let changed = names.filter(|name| self.0.get(*name) != before.0.get(*name));
+        let changed: BTreeSet<&String> = changed.collect();
+        changed.into_iter().cloned().collect()
+    }
 }
 
 /// How log lines are written.

@@ -123,7 +123,10 @@ fn kind(found: &Value, at: &At<'_>) -> String {
 }
 
 fn is_secret(at: &At<'_>) -> bool {
-    at.path().last_key() == Some("password")
+    let secrets = ["password", "passphrase", "key_password"];
+    at.path()
+        .last_key()
+        .is_some_and(|key| secrets.contains(&key))
 }
 
 fn key_path(path: &SerdePath) -> Option<KeyPath> {

@@ -237,13 +237,11 @@ impl Connection {
     async fn serve_tls(&self, acceptor: &Acceptor, socket: ClientSocket) {
         let started = Instant::now();
         let mut client = self.facts(&socket, Scheme::Https, SessionsAccepted::Yes);
-        let limit = {
-            let snapshot = self.worker.shared.snapshot.load();
-            if let Some(hsts) = &snapshot.hsts {
-                client.strict_transport = StrictTransport::Ours(Arc::clone(hsts));
-            }
-            snapshot.timeouts.handshake
-        };
+        let shared = &self.worker.shared;
+        if let Some(hsts) = &*shared.hsts.load() {
+            client.strict_transport = StrictTransport::Ours(Arc::clone(hsts));
+        }
+        let limit = shared.snapshot.load().timeouts.handshake;
         let mut draining = self.worker.draining.clone();
         let opened = tokio::select! {
             biased;

@@ -65,6 +65,14 @@ pub struct Metrics {
     pub auth_sessions_ended: IntCounterVec,
     /// Log lines dropped because the writer could not keep up.
     pub log_messages_dropped: IntCounter,
+    /// Reloads, by result.
+    pub config_reloads: IntCounterVec,
+    /// Whether the last reload was applied.
+    pub config_last_reload_successful: IntGauge,
+    /// When one was, in seconds since 1970.
+    pub config_last_reload_success: IntGauge,
+    /// The last moment of certificates, in seconds since 1970, by purpose, subject, serial.
+    pub tls_certificate_not_after: IntGaugeVec,
 }
 
 impl Metrics {
@@ -193,6 +201,24 @@ impl Metrics {
                 "log_messages_dropped_total",
                 "Access log lines dropped because the log could not be written fast enough.",
             )?,
+            config_reloads: build.counters(
+                "config_reloads_total",
+                "Reloads of certificates and configuration.",
+                &["result"],
+            )?,
+            config_last_reload_successful: build.gauge(
+                "config_last_reload_successful",
+                "Whether the last reload was applied.",
+            )?,
+            config_last_reload_success: build.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When certificates and configuration were last loaded.",
+            )?,
+            tls_certificate_not_after: build.gauges(
+                "tls_certificate_not_after_timestamp_seconds",
+                "The last moment of a certificate.",
+                &["purpose", "subject", "serial"],
+            )?,
             registry: build.0,
         };
         metrics.show_watched_series();
@@ -205,6 +231,9 @@ impl Metrics {
             for result in ["success", "bad_credentials", "throttled", "error"] {
                 self.auth_logins.with_label_values(&[method, result]);
             }
+        }
+        for result in ["success", "failure"] {
+            self.config_reloads.with_label_values(&[result]);
         }
         for reason in ["logout", "replaced", "expired"] {
             self.auth_sessions_ended.with_label_values(&[reason]);

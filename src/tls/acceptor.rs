@@ -1,35 +1,106 @@
-//! From a policy to finished handshakes.
+//! From a policy and certificates to finished handshakes.
 //!
-//! The context starts from Mozilla's intermediate profile, version 5, without its finite-field
-//! Diffie-Hellman suites: BoringSSL has none. Early data stays off: a replayed request would pass
-//! the gate twice.
+//! A connection begins with a context that has no certificate. When the client has said which name
+//! it wants and what it can do, it is moved to the context of the certificate that fits. All of
+//! them are built anew when anything changes, and swapped whole; connections that are there keep
+//! theirs.
+//!
+//! What a move takes over from the new context: certificate, key, session id context, cipher
+//! list, ALPN callback. What stays that of the first: versions, groups, options, ticket keys. So
+//! all are made by `context` below, and differ in the certificate only.
+//!
+//! Early data stays off: a replayed request would pass the gate twice.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::{ArcSwap, Guard};
+use boring::error::ErrorStack;
+use boring::sha::sha256;
 use boring::ssl::{
-    AlpnError, ErrorCode, SslAcceptor, SslMethod, SslOptions, SslRef, SslSessionCacheMode,
-    SslVersion, select_next_proto,
+    AlpnError, ClientHello, ErrorCode, ExtensionType, NameType, SelectCertError, SslAcceptor,
+    SslAcceptorBuilder, SslContext, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVersion,
+    select_next_proto,
 };
 use pingora_core::protocols::IO;
 use pingora_core::protocols::tls::SslStream;
 use pingora_core::protocols::tls::server::prepare_tls_stream;
 
-use super::certs::{CertError, CertifiedKey};
-use super::spec::{MinVersion, TlsSpec};
+use super::certs::{CertError, CertifiedKey, KeyKind, common_name, dns_names, unix_seconds};
+use super::names::Names;
+use super::ocsp::Staple;
+use super::secret::Answers;
+use super::self_signed;
+use super::spec::{Alpn, MinVersion, Policy, TicketSpec, TlsSpec};
+use super::tickets::{TicketError, TicketKeySet, Tickets};
 
-/// ALPN names in order of preference, each after its length (RFC 7301 section 3.1).
-const PROTOCOLS: &[u8] = b"\x02h2\x08http/1.1";
-
-/// X25519MLKEM768 first: what is recorded today must not be read by a quantum computer later.
-const GROUPS: &str = "X25519MLKEM768:X25519:P-256:P-384";
-
-/// Ends TLS for a listener.
+/// Ends TLS for the listeners. Cheap to clone: all clones change together.
 #[derive(Clone)]
-pub struct Acceptor(Arc<SslAcceptor>);
+pub struct Acceptor(Arc<Inner>);
+
+struct Inner {
+    current: ArcSwap<Loaded>,
+    tickets: Tickets,
+}
+
+/// All that is built from a configuration and the files that it names.
+struct Loaded {
+    front: SslAcceptor,
+    certificates: Vec<CertificateFacts>,
+    warnings: Vec<String>,
+    tickets: TicketSpec,
+}
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}
+
+/// A certificate that is shown to clients, for metrics and the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFacts {
+    /// Its common name, or its first DNS name.
+    pub subject: String,
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// Its last moment, in seconds since 1970.
+    pub not_after: i64,
+    /// The file that it is in.
+    pub path: String,
+}
+
+/// Everything that is wrong with what TLS is configured to be.
+#[derive(Debug)]
+pub struct LoadError(Vec<LoadProblem>);
+
+/// One thing that is wrong.
+#[derive(Debug, thiserror::Error)]
+enum LoadProblem {
+    #[error("{place}: {error}")]
+    Certificate { place: String, error: CertError },
+    #[error("tls.tickets: {0}")]
+    Tickets(#[from] TicketError),
+    #[error("TLS: {0}")]
+    Library(#[from] ErrorStack),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            let line_end = if at == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl<E: Into<LoadProblem>> From<E> for LoadError {
+    fn from(problem: E) -> Self {
+        Self(vec![problem.into()])
     }
 }
 
@@ -81,37 +152,75 @@ impl HandshakeFailure {
 }
 
 impl Acceptor {
-    /// Loads the certificate that `spec` names and builds the context.
+    /// Loads all that `spec` names and builds the contexts.
     ///
     /// # Errors
-    /// [`CertError`], naming the file and the fix.
-    pub fn load(spec: &TlsSpec) -> Result<Self, CertError> {
-        Self::new(&CertifiedKey::load(spec)?, spec.min_version)
+    /// Everything that is wrong, each with its file and the fix.
+    pub fn load(spec: &TlsSpec, answers: &Answers) -> Result<Self, LoadError> {
+        let keys = ticket_keys(&spec.tickets)?;
+        let tickets = Tickets::new(keys);
+        let loaded = Loaded::load(spec, answers, &tickets)?;
+        Ok(Self(Arc::new(Inner {
+            current: ArcSwap::from_pointee(loaded),
+            tickets,
+        })))
     }
 
-    /// Builds the context for a pair that is already checked.
+    /// Shows one certificate to everybody.
     ///
     /// # Errors
-    /// [`CertError::Library`] where BoringSSL does not take the pair.
-    pub fn new(pair: &CertifiedKey, min_version: MinVersion) -> Result<Self, CertError> {
-        let mut context = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
-        context.set_min_proto_version(Some(match min_version {
-            MinVersion::Tls12 => SslVersion::TLS1_2,
-            MinVersion::Tls13 => SslVersion::TLS1_3,
-        }))?;
-        context.set_curves_list(GROUPS)?;
-        context.set_certificate(&pair.leaf)?;
-        for intermediate in &pair.intermediates {
-            context.add_extra_chain_cert(intermediate.clone())?;
+    /// Where BoringSSL does not take the pair.
+    pub fn with(pair: CertifiedKey) -> Result<Self, LoadError> {
+        let tickets = Tickets::new(TicketKeySet::random()?);
+        let pairs = vec![(String::new(), pair)];
+        let loaded = Loaded::build(&Policy::default(), &TicketSpec::Random, pairs, &tickets)?;
+        Ok(Self(Arc::new(Inner {
+            current: ArcSwap::from_pointee(loaded),
+            tickets,
+        })))
+    }
+
+    /// Loads everything anew. Where anything is wrong, all stays as it is. Sessions can be resumed
+    /// afterwards as far as the policy is the same and the ticket keys are.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its file and the fix.
+    pub fn reload(&self, spec: &TlsSpec, answers: &Answers) -> Result<(), LoadError> {
+        let before = &self.0.current.load().tickets;
+        let keys = match (&spec.tickets, before) {
+            // Ours are changed by time, not by a reload.
+            (TicketSpec::Random, TicketSpec::Random) => None,
+            (other, _) => Some(ticket_keys(other)?),
+        };
+        let loaded = Loaded::load(spec, answers, &self.0.tickets)?;
+        if let Some(keys) = keys {
+            self.0.tickets.replace(keys);
         }
-        context.set_private_key(&pair.key)?;
-        context.set_options(SslOptions::NO_RENEGOTIATION);
-        // Tickets carry resumption; a cache of ids would be memory that a client can fill.
-        context.set_session_cache_mode(SslSessionCacheMode::OFF);
-        context.set_alpn_select_callback(|_ssl, offered| {
-            select_next_proto(PROTOCOLS, offered).ok_or(AlpnError::ALERT_FATAL)
-        });
-        Ok(Self(Arc::new(context.build())))
+        self.0.current.store(Arc::new(loaded));
+        Ok(())
+    }
+
+    /// A new random ticket key encrypts from now on, where the keys are ours.
+    ///
+    /// # Errors
+    /// Where there is no randomness to be had.
+    pub fn rotate_ticket_keys(&self) -> Result<(), LoadError> {
+        match self.0.current.load().tickets {
+            TicketSpec::Random => Ok(self.0.tickets.rotate()?),
+            TicketSpec::Files(_) | TicketSpec::Off => Ok(()),
+        }
+    }
+
+    /// The certificates that clients are shown.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateFacts> {
+        self.0.current.load().certificates.clone()
+    }
+
+    /// What is odd about the certificates and no error.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.0.current.load().warnings.clone()
     }
 
     /// Performs the handshake on a new connection. The caller sets the deadline.
@@ -119,7 +228,10 @@ impl Acceptor {
     /// # Errors
     /// [`HandshakeFailure`]; the connection is of no more use.
     pub async fn accept<S: IO>(&self, io: S) -> Result<(SslStream<S>, TlsFacts), HandshakeFailure> {
-        let mut stream = prepare_tls_stream(&self.0, io).map_err(|_| HandshakeFailure::Other)?;
+        let mut stream = {
+            let loaded: Guard<Arc<Loaded>> = self.0.current.load();
+            prepare_tls_stream(&loaded.front, io).map_err(|_| HandshakeFailure::Other)?
+        };
         match stream.accept().await {
             Ok(()) => {
                 let facts = TlsFacts::of(stream.ssl());
@@ -130,6 +242,281 @@ impl Acceptor {
     }
 }
 
+fn ticket_keys(spec: &TicketSpec) -> Result<TicketKeySet, TicketError> {
+    match spec {
+        TicketSpec::Random => TicketKeySet::random(),
+        TicketSpec::Files(files) => TicketKeySet::read(files),
+        TicketSpec::Off => Ok(TicketKeySet::none()),
+    }
+}
+
+// === Building ===
+
+impl Loaded {
+    fn load(spec: &TlsSpec, answers: &Answers, tickets: &Tickets) -> Result<Self, LoadError> {
+        if spec.certificates.is_empty() {
+            let (pair, warning) = self_signed::load(spec.state.as_deref())?;
+            let pairs = vec![(String::new(), pair)];
+            let mut loaded = Self::build(&spec.policy, &spec.tickets, pairs, tickets)?;
+            loaded.warnings = vec![warning];
+            return Ok(loaded);
+        }
+        let (mut pairs, mut problems) = (Vec::new(), Vec::new());
+        for certificate in &spec.certificates {
+            let path = certificate.source.path().display().to_string();
+            match CertifiedKey::load(certificate, answers) {
+                Ok(pair) => pairs.push((path, pair)),
+                Err(error) => problems.push(LoadProblem::Certificate {
+                    place: certificate.place.clone(),
+                    error,
+                }),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(LoadError(problems));
+        }
+        Self::build(&spec.policy, &spec.tickets, pairs, tickets)
+    }
+
+    fn build(
+        policy: &Policy,
+        resumption: &TicketSpec,
+        pairs: Vec<(String, CertifiedKey)>,
+        tickets: &Tickets,
+    ) -> Result<Self, LoadError> {
+        let mut table = Table {
+            names: Names::new(),
+            default: Choices::default(),
+            ecdsa_suites: HashSet::new(),
+        };
+        let (mut certificates, mut warnings) = (Vec::new(), Vec::new());
+        let build = || context(policy, resumption, tickets);
+        let mut front = build()?;
+        let suites = front.ciphers().into_iter().flatten();
+        let ecdsa = suites.filter(|suite| suite.name().contains("-ECDSA-"));
+        table.ecdsa_suites = ecdsa.map(|suite| suite.protocol_id()).collect();
+        for (path, mut pair) in pairs {
+            certificates.push(CertificateFacts::of(&pair, path)?);
+            warnings.append(&mut pair.warnings);
+            table.add(pair, build()?, &mut warnings)?;
+        }
+        table.choose_default();
+        front.set_select_certificate_callback(move |hello| table.choose(hello));
+        Ok(Self {
+            front: front.build(),
+            certificates,
+            warnings,
+            tickets: resumption.clone(),
+        })
+    }
+}
+
+/// A context with everything but a certificate.
+fn context(
+    policy: &Policy,
+    resumption: &TicketSpec,
+    tickets: &Tickets,
+) -> Result<SslAcceptorBuilder, ErrorStack> {
+    let mut context = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
+    context.set_min_proto_version(Some(match policy.min_version {
+        MinVersion::Tls12 => SslVersion::TLS1_2,
+        MinVersion::Tls13 => SslVersion::TLS1_3,
+    }))?;
+    context.set_strict_cipher_list(&policy.ciphers.join(":"))?;
+    let groups: Vec<_> = policy.groups.iter().map(|group| group.name()).collect();
+    context.set_curves_list(&groups.join(":"))?;
+    context.set_options(SslOptions::NO_RENEGOTIATION);
+    // Tickets carry resumption; a cache of ids would be memory that a client can fill.
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    if *resumption == TicketSpec::Off {
+        context.set_options(SslOptions::NO_TICKET);
+    }
+    tickets.install(&mut context);
+    // A ticket says under which policy it was given; BoringSSL resumes it only where this is the
+    // same. Made from the policy's contents, it is the same on every replica, and another after
+    // a change. Without it, a session from a lax name could be resumed into a strict one.
+    context.set_session_id_context(&sha256(format!("portcullis {policy}").as_bytes()))?;
+    let protocols = protocols(&policy.alpn);
+    context.set_alpn_select_callback(move |_ssl, offered| {
+        // The list is the server's own, and so is the preference.
+        select_next_proto(protocols, offered).ok_or(AlpnError::ALERT_FATAL)
+    });
+    Ok(context)
+}
+
+/// ALPN names in order of preference, each after its length (RFC 7301 section 3.1).
+const fn protocols(alpn: &[Alpn]) -> &'static [u8] {
+    match alpn {
+        [Alpn::H2, Alpn::Http11, ..] => b"\x02h2\x08http/1.1",
+        [Alpn::Http11, Alpn::H2, ..] => b"\x08http/1.1\x02h2",
+        [Alpn::H2, ..] => b"\x02h2",
+        [Alpn::Http11, ..] | [] => b"\x08http/1.1",
+    }
+}
+
+impl CertificateFacts {
+    fn of(pair: &CertifiedKey, path: String) -> Result<Self, ErrorStack> {
+        let leaf = &pair.leaf;
+        let common = common_name(leaf.subject_name());
+        let subject = match common.is_empty() {
+            true => dns_names(leaf).into_iter().next().unwrap_or_default(),
+            false => common,
+        };
+        let serial = leaf.serial_number().to_bn()?.to_hex_str()?.to_string();
+        Ok(Self {
+            subject,
+            serial: serial.to_ascii_lowercase(),
+            not_after: unix_seconds(leaf.not_after())?,
+            path,
+        })
+    }
+}
+
+// === Choosing a certificate ===
+
+/// The contexts by name.
+struct Table {
+    names: Names<Choices>,
+    /// For clients that ask for no name, or for one that nobody has.
+    default: Choices,
+    /// The suites of TLS 1.2 that need an ECDSA certificate.
+    ecdsa_suites: HashSet<u16>,
+}
+
+/// The certificates for one name, at most one of each kind of key.
+#[derive(Clone, Default)]
+struct Choices {
+    ecdsa: Option<Arc<Choice>>,
+    rsa: Option<Arc<Choice>>,
+}
+
+/// A certificate, ready to be moved to.
+struct Choice {
+    context: SslContext,
+    kind: KeyKind,
+    staple: Option<Staple>,
+    names: Vec<String>,
+}
+
+impl Choices {
+    /// Takes a certificate where there is none of its kind yet: of several, the first counts.
+    fn add(&mut self, choice: &Arc<Choice>) {
+        let place = match choice.kind {
+            KeyKind::Ecdsa { .. } => &mut self.ecdsa,
+            KeyKind::Rsa => &mut self.rsa,
+        };
+        place.get_or_insert_with(|| Arc::clone(choice));
+    }
+}
+
+impl Table {
+    fn add(
+        &mut self,
+        pair: CertifiedKey,
+        mut context: SslAcceptorBuilder,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ErrorStack> {
+        context.set_certificate(&pair.leaf)?;
+        for intermediate in &pair.intermediates {
+            context.add_extra_chain_cert(intermediate.clone())?;
+        }
+        context.set_private_key(&pair.key)?;
+        let subject = common_name(pair.leaf.subject_name());
+        let names = dns_names(&pair.leaf);
+        let staple = pair.staple.as_ref().filter(|it| it.is_for(&pair.leaf));
+        if pair.staple.is_some() && staple.is_none() {
+            warnings.push(format!(
+                "the OCSP response for \"{subject}\" is about another certificate, and is not sent"
+            ));
+        }
+        let Ok(kind) = pair.kind() else {
+            return Ok(());
+        };
+        let choice = Arc::new(Choice {
+            context: context.build().into_context(),
+            kind,
+            staple: staple.cloned(),
+            names,
+        });
+        for name in &choice.names {
+            self.names.entry(name).add(&choice);
+        }
+        if self.default.ecdsa.is_none() && self.default.rsa.is_none() {
+            self.default.add(&choice);
+        }
+        Ok(())
+    }
+
+    /// The default is the first certificate, and what its first name has beside it.
+    fn choose_default(&mut self) {
+        let first = self.default.ecdsa.as_ref().or(self.default.rsa.as_ref());
+        let beside = first
+            .and_then(|first| first.names.first())
+            .and_then(|name| self.names.of(name))
+            .cloned();
+        for choice in beside.iter().flat_map(|it| [&it.ecdsa, &it.rsa]).flatten() {
+            self.default.add(choice);
+        }
+    }
+
+    /// Moves the connection to the certificate for the name that the client asks for.
+    fn choose(&self, mut hello: ClientHello<'_>) -> Result<(), SelectCertError> {
+        let asked = hello.servername(NameType::HOST_NAME);
+        let choices = asked.and_then(|name| self.names.find(name));
+        let Choices { ecdsa, rsa } = choices.unwrap_or(&self.default);
+        let choice = match (ecdsa, rsa) {
+            (Some(ecdsa), Some(rsa)) if !self.takes(&hello, ecdsa.kind) => rsa,
+            (Some(ecdsa), _) => ecdsa,
+            (None, Some(rsa)) => rsa,
+            (None, None) => return Err(SelectCertError::ERROR),
+        };
+        let ssl = hello.ssl_mut();
+        ssl.set_ssl_context(&choice.context)
+            .map_err(|_| SelectCertError::ERROR)?;
+        // A handshake without it is better than none.
+        if let Some(staple) = choice.staple.as_ref().filter(|it| it.is_current(now())) {
+            drop(ssl.set_ocsp_status(&staple.response));
+        }
+        Ok(())
+    }
+
+    /// Whether a client can do with a certificate that has this kind of key.
+    fn takes(&self, hello: &ClientHello<'_>, kind: KeyKind) -> bool {
+        let KeyKind::Ecdsa { scheme, curve } = kind else {
+            return true;
+        };
+        let schemes = hello.get_extension(ExtensionType::SIGNATURE_ALGORITHMS);
+        let knows_scheme = schemes.is_some_and(|list| numbers(list, 2).any(|it| it == scheme));
+        let versions = hello.get_extension(ExtensionType::SUPPORTED_VERSIONS);
+        let is_13 = |list: &[u8]| numbers(list, 1).any(|version| version == 0x0304);
+        if versions.is_some_and(is_13) {
+            return knows_scheme;
+        }
+        // Before TLS 1.3, the suite says what kind of key the server has, and the groups are also
+        // those that its certificate may be on (RFC 8422 section 5.1).
+        let mut suites = numbers(hello.ciphers(), 0);
+        let groups = hello.get_extension(ExtensionType::SUPPORTED_GROUPS);
+        let knows_curve = groups.is_none_or(|list| numbers(list, 2).any(|it| it == curve));
+        knows_scheme && knows_curve && suites.any(|suite| self.ecdsa_suites.contains(&suite))
+    }
+}
+
+/// The numbers of 16 bits in a list that has its length in front, in so many bytes.
+fn numbers(list: &[u8], length: usize) -> impl Iterator<Item = u16> {
+    let list = list.get(length..).unwrap_or_default();
+    list.chunks_exact(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
+// === What comes of a handshake ===
+
 impl TlsFacts {
     fn of(ssl: &SslRef) -> Self {
         Self {
@@ -138,9 +525,7 @@ impl TlsFacts {
                 .current_cipher()
                 .map_or_else(String::new, |cipher| cipher.name().to_owned()),
             resumed: ssl.session_reused(),
-            server_name: ssl
-                .servername(boring::ssl::NameType::HOST_NAME)
-                .map(str::to_owned),
+            server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
             http2: ssl.selected_alpn_protocol() == Some(b"h2"),
         }
     }

@@ -1,23 +1,34 @@
-//! Certificate and key: read, checked against each other, ready to serve.
+//! Certificate and key: read, checked against each other, put in order, ready to serve.
 //!
 //! A pair is loaded whole or not at all. Each thing that can be wrong has its own message, with
-//! the file and what would be right.
+//! the file and what would be right. What bytes mean is for `pem` and `keystore`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use boring::asn1::Asn1Time;
+use boring::asn1::{Asn1Time, Asn1TimeRef};
 use boring::error::ErrorStack;
-use boring::pkey::{PKey, Private};
-use boring::x509::X509;
+use boring::hash::MessageDigest;
+use boring::nid::Nid;
+use boring::pkey::{Id, PKey, Private};
+use boring::x509::{X509, X509NameRef, X509Ref};
+use zeroize::Zeroizing;
 
-use super::spec::TlsSpec;
+use super::inspect::{is_self_signed, walk_up};
+use super::keystore::{self, KeystoreError, Passwords};
+use super::ocsp::{OcspError, Staple};
+use super::pem::{self, Flaw};
+use super::secret::{Answers, Secret, SecretError};
+use super::spec::{CertificateSource, CertificateSpec};
 
 /// A certificate chain and the key of its leaf.
 pub struct CertifiedKey {
     pub(super) leaf: X509,
     pub(super) intermediates: Vec<X509>,
     pub(super) key: PKey<Private>,
+    pub(super) staple: Option<Staple>,
+    /// What is odd about it and no error, with the file.
+    pub(super) warnings: Vec<String>,
 }
 
 impl std::fmt::Debug for CertifiedKey {
@@ -34,7 +45,7 @@ pub enum CertError {
     /// The file cannot be read.
     #[error("{}: cannot read the {what}: {source}{}", path.display(), hint(source))]
     Unreadable {
-        /// Certificate or private key.
+        /// Certificate, private key or keystore.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -42,12 +53,12 @@ pub enum CertError {
         source: std::io::Error,
     },
     /// No certificate in the certificate file.
-    #[error("{}: found {found}; expected a PEM certificate (-----BEGIN CERTIFICATE-----)", path.display())]
+    #[error("{}: found {found}; expected a certificate, PEM (-----BEGIN CERTIFICATE-----) or DER", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
         /// What is there instead.
-        found: &'static str,
+        found: String,
     },
     /// A certificate that cannot be parsed.
     #[error("{}: the certificate is damaged: {source}", path.display())]
@@ -58,18 +69,73 @@ pub enum CertError {
         source: ErrorStack,
     },
     /// No usable key in the key file.
-    #[error("{}: found {found}; expected an unencrypted PEM private key (-----BEGIN PRIVATE KEY-----)", path.display())]
+    #[error("{}: found {found}; expected a private key, PEM (-----BEGIN PRIVATE KEY-----) or DER", path.display())]
     NoKey {
+        /// The file.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// A key that cannot be parsed.
+    #[error("{}: the private key is damaged: {source}", path.display())]
+    DamagedKey {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: ErrorStack,
+    },
+    /// The key needs a passphrase.
+    #[error(
+        "{}: the private key is encrypted; write its passphrase beside it, as \
+         \"passphrase: {{file: /run/secrets/key-pass}}\"", path.display()
+    )]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key is encrypted with another passphrase.
+    #[error("{}: the passphrase does not open this private key; write the one that it was encrypted with", path.display())]
+    WrongPassphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key is encrypted in a way that is not known.
+    #[error(
+        "{}: the private key is encrypted, and {what}; encrypt it anew with: \
+         openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -in {} -out NEW", path.display(), path.display()
+    )]
+    UnknownEncryption {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        what: &'static str,
+    },
+    /// The passphrase cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A keystore that cannot be used.
+    #[error("{}: {source}", path.display())]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeystoreError,
+    },
+    /// Another file where a keystore is expected.
+    #[error("{}: found {found}; expected a keystore, PKCS#12 or JKS (PEM and DER go under cert and key)", path.display())]
+    NoKeystore {
         /// The file.
         path: PathBuf,
         /// What is there instead.
         found: &'static str,
     },
     /// The two do not belong together.
-    #[error("{}: this key does not belong to the certificate in {}; give the key that the certificate was made for", key.display(), cert.display())]
+    #[error("{}: this key does not belong to {}; give the key that the certificate was made for", key.display(), certificate(cert, *count))]
     Mismatch {
         /// The certificate file.
         cert: PathBuf,
+        /// How many certificates are in it.
+        count: usize,
         /// The key file.
         key: PathBuf,
     },
@@ -80,6 +146,22 @@ pub enum CertError {
         path: PathBuf,
         /// Its last moment.
         not_after: String,
+    },
+    /// A key that no suite of today can use.
+    #[error("{}: {what}; make a new key, ECDSA P-256 or RSA with 2048 bits or more", path.display())]
+    WeakKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An OCSP response that cannot be stapled.
+    #[error("{}: {source}", path.display())]
+    Ocsp {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OcspError,
     },
     /// The TLS library failed in a way that the files do not explain.
     #[error("TLS: {0}")]
@@ -94,84 +176,346 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
+fn certificate(path: &Path, count: usize) -> String {
+    let path = path.display();
+    match count {
+        1 => format!("the certificate in {path}"),
+        _ => format!("any of the {count} certificates in {path}"),
+    }
+}
+
+/// What TLS can do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    /// With the signature scheme of its curve, and the curve as a group (RFC 8446 sections 4.2.3
+    /// and 4.2.7).
+    Ecdsa {
+        scheme: u16,
+        curve: u16,
+    },
+    Rsa,
+}
+
+/// A chain and a key as they were found, not yet known to belong together.
+struct Found {
+    certificates: Vec<X509>,
+    key: PKey<Private>,
+    cert_path: PathBuf,
+    key_path: PathBuf,
+}
+
 impl CertifiedKey {
     /// Reads and checks the pair that `spec` names.
     ///
     /// # Errors
     /// [`CertError`], naming the file and the fix.
-    pub fn load(spec: &TlsSpec) -> Result<Self, CertError> {
-        let cert_pem = read("certificate", &spec.cert)?;
-        let key_pem = read("private key", &spec.key)?;
-        let mut chain = parse_chain(&spec.cert, &cert_pem)?.into_iter();
-        let leaf = chain.next().ok_or_else(|| CertError::NoCertificate {
-            path: spec.cert.clone(),
-            found: what_is(&cert_pem),
-        })?;
-        let key = PKey::private_key_from_pem(&key_pem).map_err(|_| CertError::NoKey {
-            path: spec.key.clone(),
-            found: what_is(&key_pem),
-        })?;
-        if !leaf.public_key()?.public_eq(&key) {
-            return Err(CertError::Mismatch {
-                cert: spec.cert.clone(),
-                key: spec.key.clone(),
-            });
+    pub fn load(spec: &CertificateSpec, answers: &Answers) -> Result<Self, CertError> {
+        let found = match &spec.source {
+            CertificateSource::Files {
+                cert,
+                key,
+                passphrase,
+            } => from_files(cert, key, passphrase.as_ref(), answers)?,
+            CertificateSource::Keystore {
+                path,
+                password,
+                alias,
+                key_password,
+            } => {
+                let password = password_of(path, password.as_ref(), answers)?;
+                let key_password = key_password.as_ref().map(Secret::read).transpose()?;
+                from_keystore(path, &password, key_password.as_ref(), alias.as_deref())?
+            }
+        };
+        let mut pair = arrange(found)?;
+        if let Some(path) = &spec.ocsp {
+            let staple = read("OCSP response", path)?;
+            let staple = Staple::parse(&staple).map_err(|source| CertError::Ocsp {
+                path: path.clone(),
+                source,
+            })?;
+            pair.staple = Some(staple);
         }
-        let now = Asn1Time::days_from_now(0)?;
-        if leaf.not_after() < &*now {
-            return Err(CertError::Expired {
-                path: spec.cert.clone(),
-                not_after: leaf.not_after().to_string(),
-            });
-        }
-        Ok(Self {
+        Ok(pair)
+    }
+
+    /// The SHA-256 fingerprint of the leaf, in hexadecimal.
+    pub(super) fn fingerprint(&self) -> Result<String, ErrorStack> {
+        let digest = self.leaf.digest(MessageDigest::sha256())?;
+        Ok(base16ct::lower::encode_string(&digest))
+    }
+
+    /// A pair that was made here, and is right.
+    pub(super) const fn made(leaf: X509, key: PKey<Private>) -> Self {
+        Self {
             leaf,
-            intermediates: chain.collect(),
+            intermediates: Vec::new(),
             key,
-        })
+            staple: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// What can be done with the key.
+    pub(super) fn kind(&self) -> Result<KeyKind, String> {
+        let ecdsa = |scheme, curve| KeyKind::Ecdsa { scheme, curve };
+        match self.key.id() {
+            Id::RSA if self.key.bits() < 2048 => {
+                let bits = self.key.bits();
+                Err(format!("an RSA key of {bits} bits can be broken"))
+            }
+            Id::RSA => Ok(KeyKind::Rsa),
+            Id::EC => match self
+                .key
+                .ec_key()
+                .ok()
+                .and_then(|key| key.group().curve_name())
+            {
+                Some(Nid::X9_62_PRIME256V1) => Ok(ecdsa(0x0403, 0x0017)),
+                Some(Nid::SECP384R1) => Ok(ecdsa(0x0503, 0x0018)),
+                Some(Nid::SECP521R1) => Ok(ecdsa(0x0603, 0x0019)),
+                _ => Err("an ECDSA key on a curve that clients do not know".into()),
+            },
+            _ => Err("a key that is neither ECDSA nor RSA; browsers know no other".into()),
+        }
     }
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, CertError> {
-    std::fs::read(path).map_err(|source| CertError::Unreadable {
+fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CertError> {
+    let bytes = std::fs::read(path).map(Zeroizing::new);
+    bytes.map_err(|source| CertError::Unreadable {
         what,
         path: path.to_owned(),
         source,
     })
 }
 
-fn parse_chain(path: &Path, pem: &[u8]) -> Result<Vec<X509>, CertError> {
-    if !contains(pem, "-----BEGIN CERTIFICATE-----") {
-        return Err(CertError::NoCertificate {
-            path: path.to_owned(),
-            found: what_is(pem),
-        });
-    }
-    X509::stack_from_pem(pem).map_err(|source| CertError::DamagedCertificate {
-        path: path.to_owned(),
-        source,
+// === From files ===
+
+fn from_files(
+    cert: &Path,
+    key: &Path,
+    passphrase: Option<&Secret>,
+    answers: &Answers,
+) -> Result<Found, CertError> {
+    let cert_bytes = read("certificate", cert)?;
+    let key_bytes = read("private key", key)?;
+    let certificates =
+        pem::certificates(&cert_bytes).map_err(|flaw| not_certificates(cert, flaw, &cert_bytes))?;
+    let passphrase = passphrase.map(Secret::read).transpose()?;
+    let opened = match pem::private_key(&key_bytes, passphrase.as_ref().map(|it| it.as_str())) {
+        Err(Flaw::Encrypted) => match answers.of(key) {
+            Some(answer) => pem::private_key(&key_bytes, Some(&answer)),
+            None => Err(Flaw::Encrypted),
+        },
+        opened => opened,
+    };
+    Ok(Found {
+        certificates,
+        key: opened.map_err(|flaw| not_a_key(key, flaw, &key_bytes))?,
+        cert_path: cert.to_owned(),
+        key_path: key.to_owned(),
     })
 }
 
-/// What a file seems to be, for a message that helps whoever mixed two up.
-fn what_is(bytes: &[u8]) -> &'static str {
-    if bytes.is_empty() {
-        "an empty file"
-    } else if contains(bytes, "ENCRYPTED") {
-        "an encrypted private key, which this version cannot read"
-    } else if contains(bytes, "PRIVATE KEY-----") {
-        "a private key"
-    } else if contains(bytes, "-----BEGIN CERTIFICATE-----") {
-        "a certificate"
-    } else if contains(bytes, "-----BEGIN") {
-        "another kind of PEM data"
-    } else {
-        "no PEM data"
+/// A keystore where a PEM file is expected is what people of the Java world try first.
+fn what_is(bytes: &[u8]) -> String {
+    match keystore::Kind::of(bytes) {
+        Some(kind) => format!("a {kind} (write it as \"keystore: {{path: …, password: …}}\")"),
+        None => pem::what_is(bytes).to_owned(),
     }
 }
 
-fn contains(bytes: &[u8], text: &str) -> bool {
-    bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
+fn not_certificates(path: &Path, flaw: Flaw, bytes: &[u8]) -> CertError {
+    let path = path.to_owned();
+    match flaw {
+        Flaw::Damaged(source) => CertError::DamagedCertificate { path, source },
+        _ => CertError::NoCertificate {
+            path,
+            found: what_is(bytes),
+        },
+    }
+}
+
+fn not_a_key(path: &Path, flaw: Flaw, bytes: &[u8]) -> CertError {
+    let path = path.to_owned();
+    match flaw {
+        Flaw::Damaged(source) => CertError::DamagedKey { path, source },
+        Flaw::Encrypted => CertError::Encrypted { path },
+        Flaw::WrongPassphrase => CertError::WrongPassphrase { path },
+        Flaw::UnknownEncryption(what) => CertError::UnknownEncryption { path, what },
+        Flaw::Other => CertError::NoKey {
+            path,
+            found: what_is(bytes),
+        },
+    }
+}
+
+// === From a keystore ===
+
+/// The password of a store; the empty one where there is none and nobody to ask.
+fn password_of(
+    path: &Path,
+    written: Option<&Secret>,
+    answers: &Answers,
+) -> Result<Zeroizing<String>, CertError> {
+    match written {
+        Some(secret) => Ok(secret.read()?),
+        None => Ok(answers.of(path).unwrap_or_default()),
+    }
+}
+
+fn from_keystore(
+    path: &Path,
+    password: &str,
+    key_password: Option<&Zeroizing<String>>,
+    alias: Option<&str>,
+) -> Result<Found, CertError> {
+    let bytes = read("keystore", path)?;
+    if keystore::Kind::of(&bytes).is_none() {
+        return Err(CertError::NoKeystore {
+            path: path.to_owned(),
+            found: pem::what_is(&bytes),
+        });
+    }
+    let passwords = Passwords {
+        store: password,
+        key: key_password.map(|it| it.as_str()),
+    };
+    let entry = keystore::key_entry(&bytes, &passwords, alias);
+    let entry = entry.map_err(|source| CertError::Keystore {
+        path: path.to_owned(),
+        source,
+    })?;
+    if entry.chain.is_empty() {
+        return Err(CertError::NoCertificate {
+            path: path.to_owned(),
+            found: "a private key without its certificate".into(),
+        });
+    }
+    Ok(Found {
+        certificates: entry.chain,
+        key: entry.key,
+        cert_path: path.to_owned(),
+        key_path: path.to_owned(),
+    })
+}
+
+// === Put in order, and checked ===
+
+/// Finds the leaf by its key, and what it was issued by, in whatever order they were found.
+fn arrange(found: Found) -> Result<CertifiedKey, CertError> {
+    let Found {
+        mut certificates,
+        key,
+        cert_path: path,
+        key_path,
+    } = found;
+    let has_key = |certificate: &X509| {
+        let public = certificate.public_key();
+        public.is_ok_and(|public| public.public_eq(&key))
+    };
+    let Some(at) = certificates.iter().position(has_key) else {
+        return Err(CertError::Mismatch {
+            cert: path,
+            count: certificates.len(),
+            key: key_path,
+        });
+    };
+    let leaf = certificates.remove(at);
+    if leaf.not_after() < &*Asn1Time::days_from_now(0)? {
+        return Err(CertError::Expired {
+            path,
+            not_after: leaf.not_after().to_string(),
+        });
+    }
+    certificates.insert(0, leaf.clone());
+    let order = walk_up(&certificates, 0);
+    let above = order.iter().skip(1);
+    let intermediates = above.map(|at| certificates[*at].clone()).collect();
+    let unused = (0..certificates.len()).filter(|at| !order.contains(at));
+    let unused: Vec<_> = unused.map(|at| certificates[at].clone()).collect();
+    let mut pair = CertifiedKey {
+        intermediates,
+        ..CertifiedKey::made(leaf, key)
+    };
+    if let Err(what) = pair.kind() {
+        return Err(CertError::WeakKey {
+            path: key_path,
+            what,
+        });
+    }
+    pair.warnings = warnings(&pair, &path, &unused)?;
+    Ok(pair)
+}
+
+fn warnings(pair: &CertifiedKey, path: &Path, unused: &[X509]) -> Result<Vec<String>, ErrorStack> {
+    let (mut warnings, path) = (Vec::new(), path.display());
+    let is_copy = |it: &&X509| it.to_der().ok() == pair.leaf.to_der().ok();
+    let unused: Vec<_> = unused.iter().filter(|it| !is_copy(it)).collect();
+    if !unused.is_empty() {
+        let names: Vec<_> = unused
+            .iter()
+            .map(|it| common_name(it.subject_name()))
+            .collect();
+        let names = names.join(", ");
+        warnings.push(format!(
+            "{path}: not in the chain of the certificate, and not sent: {names}"
+        ));
+    }
+    if pair.intermediates.is_empty() && !is_self_signed(&pair.leaf) {
+        let issuer = common_name(pair.leaf.issuer_name());
+        warnings.push(format!(
+            "{path}: holds no intermediate certificate; only clients that trust \"{issuer}\" itself \
+             can accept it, so unless it is a root, append its certificate"
+        ));
+    }
+    let now = Asn1Time::days_from_now(0)?;
+    if pair.leaf.not_before() > &*now {
+        let from = pair.leaf.not_before();
+        warnings.push(format!(
+            "{path}: the certificate is not valid before {from}"
+        ));
+    }
+    let expired = |it: &&X509| it.not_after() < &*now;
+    for expired in pair.intermediates.iter().filter(expired) {
+        let name = common_name(expired.subject_name());
+        let not_after = expired.not_after();
+        warnings.push(format!(
+            "{path}: the intermediate certificate \"{name}\" expired on {not_after}"
+        ));
+    }
+    Ok(warnings)
+}
+
+/// What people call it: its common name, or all of it where there is none.
+pub(super) fn common_name(name: &X509NameRef) -> String {
+    let mut entries = name.entries_by_nid(Nid::COMMONNAME);
+    let common = entries.next().and_then(|entry| entry.data().as_utf8().ok());
+    match common {
+        Some(common) => common.to_string(),
+        None => name.print_ex(0).unwrap_or_default(),
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_seconds(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
+    let difference = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(difference.days) * 86_400 + i64::from(difference.secs))
+}
+
+/// The names of a certificate for clients: its DNS names (RFC 6125), or its common name where it
+/// has no alternative names at all, as old devices have it.
+pub(super) fn dns_names(certificate: &X509Ref) -> Vec<String> {
+    match certificate.subject_alt_names() {
+        Some(names) => names
+            .iter()
+            .filter_map(|name| name.dnsname().map(str::to_owned))
+            .collect(),
+        None => {
+            let name = common_name(certificate.subject_name());
+            let is_name = !name.is_empty() && !name.contains([' ', '/', '=']);
+            is_name.then_some(name).into_iter().collect()
+        }
+    }
 }

@@ -15,7 +15,9 @@ use boring::pkey::{HasPublic, Id, PKey, PKeyRef, Private};
 use boring::x509::{GeneralNameRef, X509, X509NameRef, X509Ref};
 use sha3::{Digest as _, Sha3_256};
 
-use super::extensions::{Extensions, is_encrypted_key, is_pkcs12};
+use super::extensions::Extensions;
+use super::keystore::Kind;
+use super::pem::is_encrypted_key;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -145,9 +147,9 @@ pub fn contents(bytes: &[u8]) -> Result<Contents, NotRecognised> {
     if bytes.trim_ascii().is_empty() {
         return Err(NotRecognised::Empty);
     }
-    if let Some(keystore) = keystore(bytes) {
+    if let Some(kind) = Kind::of(bytes) {
         return Ok(Contents {
-            others: vec![keystore.to_owned()],
+            others: vec![format!("a {kind}")],
             ..Contents::default()
         });
     }
@@ -165,20 +167,6 @@ pub fn contents(bytes: &[u8]) -> Result<Contents, NotRecognised> {
         return Err(NotRecognised::Unknown);
     }
     Ok(found.into_contents()?)
-}
-
-/// What kind of keystore this is, if any.
-///
-/// The one place where what is in a keystore can be plugged in: its certificates and keys belong
-/// into [`Contents`] like those of any other file.
-fn keystore(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xfe, 0xed, 0xfe, 0xed, ..] => Some("a Java keystore (JKS)"),
-        [0xce, 0xce, 0xce, 0xce, ..] => Some("a Java keystore (JCEKS)"),
-        // A length that is told at the end (BER), as some programs write it.
-        [0x30, 0x80, 0x02, 0x01, 0x03, ..] => Some("a PKCS#12 keystore"),
-        _ => is_pkcs12(bytes).then_some("a PKCS#12 keystore"),
-    }
 }
 
 /// The certificates of a file, in PEM or DER.

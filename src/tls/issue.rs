@@ -316,8 +316,7 @@ impl Issued {
     pub fn into_certified_key(self) -> CertifiedKey {
         CertifiedKey {
             intermediates: self.intermediates().cloned().collect(),
-            leaf: self.leaf,
-            key: self.key,
+            ..CertifiedKey::made(self.leaf, self.key)
         }
     }
 

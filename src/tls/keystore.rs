@@ -5,7 +5,6 @@
 //! at: that is `certs`. Files are not read here, and so not named in messages. JCEKS is only
 //! recognised: nobody but Java reads it, and `keytool` converts it.
 
-mod ber;
 mod jks;
 mod pbe;
 mod pkcs12;
@@ -20,6 +19,7 @@ use boring::x509::X509;
 use self::jks::Jks;
 use self::pbe::Password;
 use self::pkcs12::Pkcs12;
+use super::ber;
 
 /// The kinds of store that are told apart by their first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -878,7 +878,7 @@ fn what_a_file_holds_is_said_of_every_kind() {
             "a certificate request, which a CA still has to sign",
         ),
         ("public.pem", "a public key"),
-        ("java.jks", "a Java keystore (JKS)"),
+        ("java.jks", "a JKS keystore"),
     ] {
         let said = shop.make(&format!("inspect {file}"));
         assert!(said.starts_with(&format!("{file}: {what}\n")), "{said}");

@@ -5,6 +5,7 @@ pub mod client;
 pub mod gate;
 pub mod metrics;
 pub mod nginx;
+pub mod pki;
 pub mod process;
 
 use std::time::{Duration, Instant};

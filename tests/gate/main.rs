@@ -23,3 +23,4 @@ mod paths;
 mod redirects;
 mod smuggling;
 mod structure;
+mod tls;

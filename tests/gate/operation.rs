@@ -99,6 +99,9 @@ const LABELS: &[(&str, &[&str])] = &[
     ("auth_sessions_created_total", &["method"]),
     ("auth_sessions_ended_total", &["reason"]),
     ("build_info", &["tls_library", "version"]),
+    ("config_last_reload_success_timestamp_seconds", &[]),
+    ("config_last_reload_successful", &[]),
+    ("config_reloads_total", &["result"]),
     ("connections_active", &["listener"]),
     ("connections_limit", &["listener"]),
     ("connections_total", &["listener"]),
@@ -112,6 +115,10 @@ const LABELS: &[(&str, &[&str])] = &[
     ),
     ("http_response_body_bytes_total", &["route"]),
     ("log_messages_dropped_total", &[]),
+    (
+        "tls_certificate_not_after_timestamp_seconds",
+        &["purpose", "serial", "subject"],
+    ),
     ("tls_handshake_duration_seconds", &["listener"]),
     ("tls_handshake_errors_total", &["listener", "reason"]),
     (
@@ -303,6 +310,9 @@ fn an_alert_finds_its_series_before_anything_has_happened() {
                 &[("method", method), ("result", result)],
             );
         }
+    }
+    for result in ["success", "failure"] {
+        exists_at_zero("config_reloads_total", &[("result", result)]);
     }
     for reason in ["smuggling", "bad_request", "header_too_large"] {
         let labels = [("listener", LISTENER), ("reason", reason)];

@@ -20,8 +20,8 @@ use boring::sha::Sha1;
 use boring::x509::X509;
 use zeroize::Zeroizing;
 
-use super::ber::{self, OCTET_STRING, OID, SEQUENCE};
 use super::{KeyEntry, KeystoreError, OrDamaged as _, Passwords, Store, pbe};
+use crate::tls::ber::{self, OCTET_STRING, OID, SEQUENCE};
 
 pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 

@@ -17,8 +17,8 @@ use rc2::Rc2;
 use rc2::cipher::{Block, BlockDecrypt};
 use zeroize::Zeroizing;
 
-use super::ber::{OCTET_STRING, OID, Reader, SEQUENCE};
 use super::{KeystoreError, OrDamaged as _};
+use crate::tls::ber::{OCTET_STRING, OID, Reader, SEQUENCE};
 
 /// The most rounds of key derivation that one password check may ask for. Java asks for 10,000,
 /// OpenSSL for 2,048; a file that asks for much more would keep the start waiting for minutes.

@@ -15,11 +15,11 @@ use boring::pkey::{PKey, Private};
 use boring::x509::X509;
 use zeroize::Zeroizing;
 
-use super::ber::{
-    self, BMP_STRING, EXPLICIT_0, IMPLICIT_0, OCTET_STRING, OID, Reader, SEQUENCE, SET,
-};
 use super::pbe::{Mac, Password, Rounds, Scheme};
 use super::{KeyEntry, KeystoreError, OrDamaged as _, Passwords, Store};
+use crate::tls::ber::{
+    self, BMP_STRING, EXPLICIT_0, IMPLICIT_0, OCTET_STRING, OID, Reader, SEQUENCE, SET,
+};
 
 /// 1.2.840.113549.1.7, to which the kinds of content add one byte.
 const PKCS7: [u8; 8] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07];

@@ -187,6 +187,12 @@ impl Gate {
         lines.iter().find(|line| fits(line)).cloned()
     }
 
+    /// How many log lines fit.
+    pub fn count_lines(&self, fits: impl Fn(&Value) -> bool) -> usize {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| fits(line)).count()
+    }
+
     /// Everything logged so far, as one text.
     pub fn log(&self) -> String {
         let lines = self.lines.lock().unwrap();

@@ -1,5 +1,5 @@
-//! The encoding under PKCS#12: elements with a tag and a length (X.690, BER). What they mean is
-//! read in `pkcs12` and `pbe`.
+//! The encoding under certificates and keystores: elements with a tag and a length (X.690, BER).
+//! What they mean is for those who read them.
 //!
 //! Most programs write DER. Bouncy Castle and NSS also write elements without a length,
 //! up to an end mark, and strings in pieces (X.690 8.1.3.6 and 8.7.3), so both are understood.
@@ -7,9 +7,13 @@
 
 use std::borrow::Cow;
 
+pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
 pub(super) const OID: u8 = 0x06;
+pub(super) const ENUMERATED: u8 = 0x0a;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const BMP_STRING: u8 = 0x1e;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
@@ -36,7 +40,14 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The contents of the next element, which must have this tag.
+    /// Tag and contents of the next element.
+    pub(super) fn any(&mut self) -> Option<(u8, &'a [u8])> {
+        let (tag, contents, rest) = element(self.0, DEEPEST)?;
+        self.0 = rest;
+        Some((tag, contents))
+    }
+
+    /// The contents of the next element, which must have this tag; it stays where it has another.
     pub(super) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (found, contents, rest) = element(self.0, DEEPEST)?;
         (found == tag).then(|| {

@@ -1,0 +1,332 @@
+//! Certificates, keys and the section `tls` while the server runs: read again when they change,
+//! checked whole, then swapped in. What is wrong keeps the old and is said.
+//!
+//! One thread of its own does this: reading and building takes time, and nobody waits for it. Also
+//! here: what time does to certificates and ticket keys.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use sha2::{Digest as _, Sha256};
+
+use super::files::{Caller, Watch, Why};
+use crate::config;
+use crate::config::settings::Sections;
+use crate::observe::log::{Level, Logger};
+use crate::observe::metrics::Metrics;
+use crate::proxy::spec::Hsts;
+use crate::tls::acceptor::{Acceptor, CertificateFacts};
+use crate::tls::secret::Answers;
+use crate::tls::spec::TlsSpec;
+
+/// How long a random ticket key encrypts. It decrypts for as long again, so that who has one of
+/// them can read at most what was said in a day.
+const TICKET_KEY: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A day in seconds.
+const DAY: i64 = 86_400;
+
+/// How many days before a certificate expires this is said.
+const NOTICE_DAYS: [i64; 3] = [21, 7, 1];
+
+/// What TLS is made of, and where it came from.
+pub struct Reloadable {
+    /// The configuration.
+    pub file: PathBuf,
+    /// Its section `tls`.
+    pub spec: Option<TlsSpec>,
+    /// Its other sections.
+    pub sections: Sections,
+    /// Passwords that somebody told us at start.
+    pub answers: Answers,
+    /// What is swapped.
+    pub acceptor: Option<Acceptor>,
+}
+
+/// The thread that reloads.
+pub(super) struct Reloader {
+    reloadable: Reloadable,
+    hsts: Arc<ArcSwapOption<Hsts>>,
+    seen: [u8; 32],
+    log: Logger,
+    metrics: Arc<Metrics>,
+    notices: Notices,
+    keys_changed: Instant,
+}
+
+impl Reloader {
+    /// Starts the thread. The caller wakes and ends it.
+    pub(super) fn start(
+        reloadable: Reloadable,
+        hsts: Arc<ArcSwapOption<Hsts>>,
+        log: Logger,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<(JoinHandle<()>, Caller)> {
+        let (mut watch, caller) = Watch::new();
+        let mut reloader = Self {
+            seen: contents(&reloadable),
+            reloadable,
+            hsts,
+            log,
+            metrics,
+            notices: Notices::default(),
+            keys_changed: Instant::now(),
+        };
+        reloader.metrics.config_last_reload_successful.set(1);
+        reloader.note_success();
+        reloader.say_warnings();
+        reloader.look_at_certificates();
+        let thread = std::thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || reloader.run(&mut watch))?;
+        Ok((thread, caller))
+    }
+
+    fn run(&mut self, watch: &mut Watch) {
+        loop {
+            watch.files(files(&self.reloadable));
+            let Some(why) = watch.next() else { return };
+            let contents = contents(&self.reloadable);
+            let has_changed = contents != self.seen;
+            // What is wrong is said once for each time that it changes.
+            self.seen = contents;
+            if has_changed || why == Why::Asked {
+                self.reload(has_changed);
+            }
+            self.look_at_certificates();
+            self.change_ticket_keys();
+        }
+    }
+
+    /// Reads everything again, and swaps it in if it is right.
+    fn reload(&mut self, has_changed: bool) {
+        let before = certificates(&self.reloadable);
+        match self.try_reload() {
+            Ok(waiting) => {
+                self.metrics
+                    .config_reloads
+                    .with_label_values(&["success"])
+                    .inc();
+                self.metrics.config_last_reload_successful.set(1);
+                self.note_success();
+                self.say_success(has_changed, &before);
+                self.say_waiting(&waiting);
+            }
+            Err(problems) => {
+                self.metrics
+                    .config_reloads
+                    .with_label_values(&["failure"])
+                    .inc();
+                self.metrics.config_last_reload_successful.set(0);
+                for problem in problems.lines() {
+                    let line = self.log.line(Level::Error, "config.reload");
+                    let line = line.text("result", "failure").text("message", problem);
+                    self.log.note(line);
+                }
+                let line = self.log.line(Level::Error, "config.reload");
+                let message = "nothing was changed; what was loaded before goes on";
+                let line = line.text("result", "failure").text("message", message);
+                self.log.note(line);
+            }
+        }
+    }
+
+    /// Gives back the sections that have changed and wait for a restart.
+    fn try_reload(&mut self) -> Result<Vec<String>, String> {
+        let settings = config::load(&self.reloadable.file).map_err(|it| it.to_string())?;
+        let mut waiting = settings.sections.changed_since(&self.reloadable.sections);
+        match (&self.reloadable.acceptor, settings.tls) {
+            (Some(acceptor), Some(spec)) => {
+                let loaded = acceptor.reload(&spec, &self.reloadable.answers);
+                loaded.map_err(|error| error.to_string())?;
+                self.hsts.store(settings.hsts);
+                self.reloadable.spec = Some(spec);
+            }
+            (None, None) => {}
+            (None, Some(_)) | (Some(_), None) => waiting.push("tls".into()),
+        }
+        // The files may be others now; what is in them was just read.
+        self.seen = contents(&self.reloadable);
+        Ok(waiting)
+    }
+
+    fn note_success(&self) {
+        let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+        self.metrics.config_last_reload_success.set(now);
+    }
+
+    fn say_success(&self, has_changed: bool, before: &[CertificateFacts]) {
+        let result = if has_changed { "success" } else { "unchanged" };
+        let line = self.log.line(Level::Info, "config.reload");
+        self.log.note(line.text("result", result));
+        let now = certificates(&self.reloadable);
+        for certificate in now.iter().filter(|it| !before.contains(it)) {
+            let line = self.log.line(Level::Info, "tls.certificate");
+            let line = line
+                .text("tls.server.subject", &certificate.subject)
+                .text("tls.server.serial", &certificate.serial)
+                .text("tls.server.not_after", &rfc3339(certificate.not_after))
+                .text("file.path", &certificate.path);
+            self.log.note(line);
+        }
+        self.say_warnings();
+    }
+
+    fn say_warnings(&self) {
+        let acceptor = self.reloadable.acceptor.as_ref();
+        for warning in acceptor.iter().flat_map(|it| it.warnings()) {
+            let line = self.log.line(Level::Warn, "config.warning");
+            self.log.note(line.text("message", &warning));
+        }
+    }
+
+    fn say_waiting(&self, waiting: &[String]) {
+        if waiting.is_empty() {
+            return;
+        }
+        let sections = waiting.join(", ");
+        let message = format!("only tls is applied while running; restart to apply: {sections}");
+        let line = self.log.line(Level::Warn, "config.reload");
+        let line = line
+            .text("result", "restart_needed")
+            .text("message", &message);
+        self.log.note(line);
+    }
+
+    // === What time does ===
+
+    /// Shows when certificates expire, and says so when it is near.
+    fn look_at_certificates(&mut self) {
+        let certificates = certificates(&self.reloadable);
+        self.metrics.tls_certificate_not_after.reset();
+        for certificate in &certificates {
+            let labels = ["server", &certificate.subject, &certificate.serial];
+            let metric = self
+                .metrics
+                .tls_certificate_not_after
+                .with_label_values(&labels);
+            metric.set(certificate.not_after);
+        }
+        let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+        for (certificate, days) in self.notices.due(certificates, now) {
+            let level = if days <= 1 { Level::Error } else { Level::Warn };
+            let line = self.log.line(level, "tls.certificate_expires");
+            let line = line
+                .text("tls.server.subject", &certificate.subject)
+                .text("tls.server.serial", &certificate.serial)
+                .text("tls.server.not_after", &rfc3339(certificate.not_after))
+                .number("days", days)
+                .text("file.path", &certificate.path);
+            self.log.note(line);
+        }
+    }
+
+    fn change_ticket_keys(&mut self) {
+        let Some(acceptor) = &self.reloadable.acceptor else {
+            return;
+        };
+        // Without randomness there are worse troubles; the old key goes on until the next time.
+        if self.keys_changed.elapsed() >= TICKET_KEY && acceptor.rotate_ticket_keys().is_ok() {
+            self.keys_changed = Instant::now();
+        }
+    }
+}
+
+fn certificates(reloadable: &Reloadable) -> Vec<CertificateFacts> {
+    let acceptor = reloadable.acceptor.as_ref();
+    acceptor.map_or_else(Vec::new, Acceptor::certificates)
+}
+
+/// The files that a reload reads.
+fn files(reloadable: &Reloadable) -> Vec<&Path> {
+    let of_tls = reloadable.spec.iter().flat_map(TlsSpec::files);
+    [&*reloadable.file].into_iter().chain(of_tls).collect()
+}
+
+/// A digest of what is in the files. One that cannot be read counts as empty: that it can be read
+/// again is a change.
+fn contents(reloadable: &Reloadable) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in files(reloadable) {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        digest.update((bytes.len() as u64).to_be_bytes());
+        digest.update(&bytes);
+    }
+    digest.finalize().into()
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn rfc3339(seconds: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
+    let text = time.and_then(|it| {
+        it.format(&time::format_description::well_known::Rfc3339)
+            .ok()
+    });
+    text.unwrap_or_default()
+}
+
+/// What was said of certificates that are about to expire.
+#[derive(Default)]
+struct Notices(HashMap<CertificateFacts, i64>);
+
+impl Notices {
+    /// Those of which something is to be said now, with the days that are left; once for each
+    /// notice, however often this is asked.
+    fn due(
+        &mut self,
+        certificates: Vec<CertificateFacts>,
+        now: i64,
+    ) -> Vec<(CertificateFacts, i64)> {
+        self.0.retain(|said, _| certificates.contains(said));
+        let mut due = Vec::new();
+        for certificate in certificates {
+            let left = (certificate.not_after - now).div_euclid(DAY);
+            let passed = NOTICE_DAYS.into_iter().chain([-1]);
+            let Some(notice) = passed.filter(|notice| left < (*notice).max(0)).min() else {
+                continue;
+            };
+            if self.0.insert(certificate.clone(), notice) != Some(notice) {
+                due.push((certificate, left.max(0)));
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_said_once_at_21_7_and_1_days_and_when_it_is_there() {
+        let certificate = CertificateFacts {
+            subject: "x".into(),
+            serial: "1".into(),
+            not_after: 100 * DAY,
+            path: "x.crt".into(),
+        };
+        let mut notices = Notices::default();
+        let mut said = Vec::new();
+        for half_day in 0..210 {
+            let due = notices.due(vec![certificate.clone()], half_day * DAY / 2);
+            said.extend(due.into_iter().map(|(_, days)| (half_day, days)));
+        }
+        // More than so many days before the end nothing is said, in half days from the start.
+        assert_eq!(said, [(159, 20), (187, 6), (199, 0), (201, 0)]);
+        // A new one of the same name is another.
+        let renewed = CertificateFacts {
+            not_after: 101 * DAY,
+            ..certificate
+        };
+        assert_eq!(notices.due(vec![renewed], 100 * DAY - 1).len(), 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! Which certificate a client gets for the name that it asks for (SNI, RFC 6066 section 3).
+//!
+//! Matching is that of clients (RFC 6125 section 6.4): case does not matter, nor does a dot at the
+//! end, and `*` stands for one whole label at the beginning.
+
+use std::collections::HashMap;
+
+/// What is found by name: exactly, else by wildcard.
+#[derive(Debug)]
+pub(super) struct Names<T> {
+    exact: HashMap<String, T>,
+    /// By what stands behind `*.`.
+    wildcard: HashMap<String, T>,
+}
+
+impl<T: Default> Names<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+        }
+    }
+
+    /// What belongs to a name as a certificate has it, possibly nothing yet.
+    pub(super) fn entry(&mut self, name: &str) -> &mut T {
+        let name = normal(name);
+        match name.strip_prefix("*.") {
+            Some(parent) => self.wildcard.entry(parent.to_owned()).or_default(),
+            None => self.exact.entry(name).or_default(),
+        }
+    }
+
+    /// The same, where it is there.
+    pub(super) fn of(&self, name: &str) -> Option<&T> {
+        let name = normal(name);
+        match name.strip_prefix("*.") {
+            Some(parent) => self.wildcard.get(parent),
+            None => self.exact.get(&name),
+        }
+    }
+
+    /// What belongs to a name that a client asks for.
+    pub(super) fn find(&self, name: &str) -> Option<&T> {
+        let name = normal(name);
+        let by_wildcard = || {
+            let (label, parent) = name.split_once('.')?;
+            self.wildcard.get(parent).filter(|_| !label.is_empty())
+        };
+        self.exact.get(&name).or_else(by_wildcard)
+    }
+}
+
+fn normal(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names<&'static str> {
+        let mut names = Names::new();
+        for name in ["a.example", "*.example", "*.B.example.", "C.example"] {
+            *names.entry(name) = name;
+        }
+        names
+    }
+
+    #[test]
+    fn an_exact_name_goes_before_a_wildcard() {
+        for (asked, found) in [
+            ("a.example", Some("a.example")),
+            ("A.EXAMPLE.", Some("a.example")),
+            ("c.example", Some("C.example")),
+            ("d.example", Some("*.example")),
+            ("x.b.example", Some("*.B.example.")),
+            ("x.y.b.example", None),
+            ("x.a.example", None),
+            ("example", None),
+            (".example", None),
+            ("", None),
+            (".", None),
+        ] {
+            assert_eq!(names().find(asked).copied(), found, "{asked}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The certificate of a server for which none is configured: made at start for the names of this
+//! machine, and kept, so that whoever chose to trust it has to do so once.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use boring::asn1::Asn1Time;
+use boring::error::ErrorStack;
+
+use super::certs::CertifiedKey;
+use super::issue::name::AltName;
+use super::issue::{Issued, self_signed};
+use super::secret::Answers;
+use super::spec::{CertificateSource, CertificateSpec};
+
+/// How long it is good for: clients of today take none that is good for more than 398 days.
+const DAYS: u32 = 397;
+
+/// One that ends sooner than this is made anew.
+const LEFT: u32 = 30;
+
+/// The certificate that is kept in the state folder, or a new one, and what to say about it.
+///
+/// # Errors
+/// Where none can be made. One that cannot be kept is served all the same.
+pub(super) fn load(state: Option<&Path>) -> Result<(CertifiedKey, String), ErrorStack> {
+    let folder = state.map(Path::to_owned).or_else(state_folder);
+    if let Some(folder) = &folder
+        && let Some(kept) = kept(folder)
+    {
+        let note = note(&kept, &format!("kept in {}", folder.display()));
+        return Ok((kept, note));
+    }
+    let names = names();
+    let issued = self_signed(&names, DAYS)?;
+    let place = match folder.map(|folder| keep(&issued, &folder).map_err(|why| (folder, why))) {
+        Some(Ok(folder)) => format!("now kept in {}", folder.display()),
+        Some(Err((folder, why))) => format!(
+            "which cannot be kept in {} ({why}), so that the next start makes another; write \
+             \"state\" for another folder",
+            folder.display()
+        ),
+        None => {
+            "which cannot be kept, so that the next start makes another; write \"state\" for a \
+                 folder"
+                .into()
+        }
+    };
+    let pair = issued.into_certified_key();
+    let note = note(&pair, &place);
+    Ok((pair, note))
+}
+
+fn note(pair: &CertifiedKey, place: &str) -> String {
+    let fingerprint = pair.fingerprint().unwrap_or_default();
+    format!(
+        "no certificate is configured: clients are shown a self-signed one, {place}, and will warn; \
+         its SHA-256 fingerprint is {fingerprint}; write tls.certificates to show your own"
+    )
+}
+
+/// How this machine is called, and by itself.
+fn names() -> Vec<AltName> {
+    let system = rustix::system::uname();
+    let own = system.nodename().to_str().ok();
+    let own = own.and_then(|name| AltName::server(name).ok());
+    let local = [
+        AltName::localhost(),
+        AltName::from(Ipv4Addr::LOCALHOST),
+        AltName::from(Ipv6Addr::LOCALHOST),
+    ];
+    let own = own.filter(|own| !local.contains(own));
+    own.into_iter().chain(local).collect()
+}
+
+// === Where it is kept ===
+
+/// Where a service keeps what it must not lose (systemd.exec(5), the XDG base directories).
+fn state_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(given) = variable("STATE_DIRECTORY") {
+        // Of several, the first.
+        return std::env::split_paths(&given).next();
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/portcullis".into());
+    }
+    let of_home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let of_user = variable("XDG_STATE_HOME").map(PathBuf::from);
+    Some(of_user.or_else(of_home)?.join("portcullis"))
+}
+
+fn files(folder: &Path) -> (PathBuf, PathBuf) {
+    let file = |name| folder.join(name);
+    (file("self-signed.crt"), file("self-signed.key"))
+}
+
+/// One that is whole and good for a while. Any other is no reason to stop: it was made here, and
+/// can be made again.
+fn kept(folder: &Path) -> Option<CertifiedKey> {
+    let (cert, key) = files(folder);
+    let spec = CertificateSpec {
+        place: String::new(),
+        source: CertificateSource::Files {
+            cert,
+            key,
+            passphrase: None,
+        },
+        ocsp: None,
+    };
+    let pair = CertifiedKey::load(&spec, &Answers::default()).ok()?;
+    let soon = Asn1Time::days_from_now(LEFT).ok()?;
+    (pair.leaf.not_after() > &*soon).then_some(pair)
+}
+
+/// Gives the folder back.
+fn keep(issued: &Issued, folder: &Path) -> io::Result<PathBuf> {
+    let (cert, key) = files(folder);
+    let (cert_pem, key_pem) = (issued.chain_pem()?, issued.key_pem(None)?);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    // Were it to end between the two, they would not belong together, and be made anew.
+    replace(&key, &key_pem)?;
+    replace(&cert, cert_pem.as_bytes())?;
+    Ok(folder.to_owned())
+}
+
+/// Nobody else can read it at any moment, and nobody sees half of it.
+fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    drop(fs::remove_file(&beside));
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(beside, path)
+}

@@ -46,6 +46,8 @@ pub enum Case {
     Routes,
     /// Portcullis with 1,000 and with 100,000 people logged in
     Sessions,
+    /// Full handshakes with Portcullis that has 1 and 1,000 certificates, each asked for by name
+    Certificates,
 }
 
 impl Case {

@@ -9,9 +9,20 @@ use crate::tls::{Connector, Protocol};
 
 /// Full handshakes, one after the other, until it is dropped.
 pub async fn closed_loop(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+    closed_loop_by_name(address, ["localhost".to_owned()].into(), 0, tally).await
+}
+
+/// The same for several names in turn, beginning with the first given.
+pub async fn closed_loop_by_name(
+    address: SocketAddr,
+    names: Arc<[String]>,
+    first: usize,
+    tally: Arc<Tally>,
+) -> Result<()> {
     let connector = Connector::new(Protocol::Http1)?;
-    loop {
-        connector.connect(address).await?.close().await?;
+    for name in names.iter().cycle().skip(first % names.len()) {
+        connector.connect_to(address, name).await?.close().await?;
         tally.answered();
     }
+    Ok(())
 }

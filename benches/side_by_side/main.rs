@@ -170,6 +170,7 @@ async fn run_alone(world: &World, options: &Options, case: Case) -> Result<Table
         Case::Logins => logins::run(world, options).await,
         Case::Routes => scale::routes(world, options).await,
         Case::Sessions => scale::sessions(world, options).await,
+        Case::Certificates => scale::certificates(world, options).await,
         _ => Err("nobody measures this".into()),
     }
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 
+use portcullis::tls::issue::name::AltName;
+
 use crate::Result;
 use crate::http1::{Client, Request};
 use crate::peers::{Place, USER};
@@ -24,6 +26,13 @@ pub struct Extra {
     pub routes: usize,
     /// Logging in costs next to nothing.
     pub cheap_logins: bool,
+    /// Certificates besides the usual one, for [`name_of`] each of these.
+    pub certificates: usize,
+}
+
+/// A name that a certificate of [`Extra`] is for.
+pub fn name_of(certificate: usize) -> String {
+    format!("host-{certificate}.example")
 }
 
 /// Writes the configuration and says what to run.
@@ -36,6 +45,16 @@ pub fn prepare(place: &Place<'_>, binary: &Path, extra: &Extra) -> Result<Vec<St
         "-c".into(),
         file.display().to_string(),
     ])
+}
+
+/// Makes a certificate and its key, and says how the configuration names them.
+fn further_certificate(folder: &Path, number: usize) -> Result<String> {
+    let name = AltName::server(&name_of(number))?;
+    let issued = portcullis::tls::issue::self_signed(&[name], 2)?;
+    let (cert, key) = (format!("{number}.crt"), format!("{number}.key"));
+    std::fs::write(folder.join(&cert), issued.chain_pem()?)?;
+    std::fs::write(folder.join(&key), &*issued.key_pem(None)?)?;
+    Ok(format!(", {{cert: {cert}, key: {key}}}"))
 }
 
 fn config(place: &Place<'_>, extra: &Extra) -> Result<String> {
@@ -51,9 +70,11 @@ fn config(place: &Place<'_>, extra: &Extra) -> Result<String> {
     for number in 0..extra.routes {
         writeln!(routes, "  - {{match: /page-{number}/, can: view}}")?;
     }
+    let more = (0..extra.certificates).map(|number| further_certificate(place.folder, number));
+    let more: String = more.collect::<Result<_>>()?;
     Ok(format!(
         "listeners: [{{address: '{address}', max_connections: 20000}}]\n\
-         tls: {{certificates: [{{cert: '{cert}', key: '{key}'}}]}}\n\
+         tls: {{certificates: [{{cert: '{cert}', key: '{key}'}}{more}]}}\n\
          upstreams: {{backend: {{url: 'http://{backend}'}}}}\n\
          roles: {{user: [view]}}\n\
          users: {{{USER}: {{password: '{hash}', roles: [user]}}}}\n\

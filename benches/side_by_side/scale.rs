@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::Result;
 use crate::cases::Case;
 use crate::certificates::Kind;
 use crate::http1::{self, Client, Request};
 use crate::measure::{Sample, Tally, Tasks, measure};
 use crate::options::Options;
 use crate::peers::{Peer, Proxy, World};
-use crate::portcullis::{Extra, log_in_with};
+use crate::portcullis::{Extra, log_in_with, name_of};
 use crate::report::{Table, goal};
 use crate::stats::Spread;
 use crate::tls::{Connector, Protocol};
+use crate::{Result, handshakes};
 
 const CONNECTIONS: usize = 32;
 
@@ -25,6 +25,12 @@ const MANY_ROUTES: usize = 10_000;
 const FEW_SESSIONS: usize = 1_000;
 const MANY_SESSIONS: usize = 100_000;
 
+const FEW_CERTIFICATES: usize = 1;
+const MANY_CERTIFICATES: usize = 1_000;
+
+/// Handshakes at a time.
+const HANDSHAKES: usize = 8;
+
 /// How much more the many may cost.
 const GOAL: f64 = 1.05;
 
@@ -32,7 +38,14 @@ const GOAL: f64 = 1.05;
 struct Side {
     name: String,
     proxy: Proxy,
-    requests: Arc<[Request]>,
+    load: Load,
+}
+
+/// What is asked for in turn.
+enum Load {
+    Requests(Arc<[Request]>),
+    /// Full handshakes for these names.
+    Handshakes(Arc<[String]>),
 }
 
 /// With few routes and with many; the last of them matches.
@@ -41,12 +54,12 @@ pub async fn routes(world: &World, options: &Options) -> Result<Table> {
         let extra = Extra {
             // Every configuration has one already: the one that matches.
             routes: routes - 1,
-            cheap_logins: false,
+            ..Extra::default()
         };
         let proxy = Proxy::start_checked(world, Peer::Portcullis, Kind::Ecdsa, &extra).await?;
         Result::Ok(Side {
             name: format!("{routes} routes"),
-            requests: [Request::get("/128", Some(&proxy.cookie))].into(),
+            load: Load::Requests([Request::get("/128", Some(&proxy.cookie))].into()),
             proxy,
         })
     };
@@ -58,20 +71,42 @@ pub async fn routes(world: &World, options: &Options) -> Result<Table> {
 pub async fn sessions(world: &World, options: &Options) -> Result<Table> {
     let side = async |sessions| {
         let extra = Extra {
-            routes: 0,
             cheap_logins: true,
+            ..Extra::default()
         };
         let proxy = Proxy::start_checked(world, Peer::Portcullis, Kind::Ecdsa, &extra).await?;
         eprintln!("sessions: {sessions} logins");
         let requests = log_in_often(&proxy, sessions).await;
         Result::Ok(Side {
             name: format!("{sessions} sessions"),
-            requests: requests.map_err(|error| proxy.blame(&*error))?.into(),
+            load: Load::Requests(requests.map_err(|error| proxy.blame(&*error))?.into()),
             proxy,
         })
     };
     let sides = [side(FEW_SESSIONS).await?, side(MANY_SESSIONS).await?];
     compared(Case::Sessions, options, &sides).await
+}
+
+/// With few certificates and with many; they are asked for by name in turn.
+pub async fn certificates(world: &World, options: &Options) -> Result<Table> {
+    let side = async |certificates| {
+        let extra = Extra {
+            certificates,
+            ..Extra::default()
+        };
+        let proxy = Proxy::start_checked(world, Peer::Portcullis, Kind::Ecdsa, &extra).await?;
+        let ready_after = proxy.ready_after.as_secs_f64() * 1e3;
+        Result::Ok(Side {
+            name: format!("{certificates} certificates, ready after {ready_after:.0} ms"),
+            load: Load::Handshakes((0..certificates).map(name_of).collect()),
+            proxy,
+        })
+    };
+    let sides = [
+        side(FEW_CERTIFICATES).await?,
+        side(MANY_CERTIFICATES).await?,
+    ];
+    compared(Case::Certificates, options, &sides).await
 }
 
 /// Requests with the cookies of so many new sessions.
@@ -121,14 +156,26 @@ async fn one(side: &Side, options: &Options) -> Result<Sample> {
     let connector = Connector::new(Protocol::Http1)?;
     let tally = Arc::new(Tally::default());
     let mut tasks = Tasks::new();
-    for number in 0..CONNECTIONS {
-        let requests = Arc::clone(&side.requests);
-        let first = number * requests.len() / CONNECTIONS;
-        let (connector, tally) = (connector.clone(), Arc::clone(&tally));
-        let address = side.proxy.address;
-        tasks.spawn(http1::closed_loop(
-            connector, address, requests, first, tally,
-        ));
+    let address = side.proxy.address;
+    match &side.load {
+        Load::Requests(requests) => {
+            for number in 0..CONNECTIONS {
+                let first = number * requests.len() / CONNECTIONS;
+                let (connector, tally) = (connector.clone(), Arc::clone(&tally));
+                let requests = Arc::clone(requests);
+                tasks.spawn(http1::closed_loop(
+                    connector, address, requests, first, tally,
+                ));
+            }
+        }
+        Load::Handshakes(names) => {
+            for number in 0..HANDSHAKES {
+                let first = number * names.len() / HANDSHAKES;
+                let (names, tally) = (Arc::clone(names), Arc::clone(&tally));
+                let load = handshakes::closed_loop_by_name(address, names, first, tally);
+                tasks.spawn(load);
+            }
+        }
     }
     let sample = measure(&side.proxy, &mut tasks, &tally, None, options.seconds).await;
     sample.map_err(|error| side.proxy.blame(&*error).into())

@@ -53,10 +53,15 @@ impl Connector {
 
     /// Connects and shakes hands.
     pub async fn connect(&self, address: SocketAddr) -> Result<TlsStream> {
+        self.connect_to(address, "localhost").await
+    }
+
+    /// The same, and asks for this name.
+    pub async fn connect_to(&self, address: SocketAddr, name: &str) -> Result<TlsStream> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let mut ssl = Ssl::new(&self.context)?;
-        ssl.set_hostname("localhost")?;
+        ssl.set_hostname(name)?;
         TlsStream::handshake(ssl.setup_connect(Buffers::new()).handshake(), tcp)
             .await?
             .checked()

@@ -325,7 +325,7 @@ fn context(
     context.set_strict_cipher_list(&policy.ciphers.join(":"))?;
     let groups: Vec<_> = policy.groups.iter().map(|group| group.name()).collect();
     context.set_curves_list(&groups.join(":"))?;
-    context.set_options(SslOptions::NO_RENEGOTIATION);
+    context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::CIPHER_SERVER_PREFERENCE);
     // Tickets carry resumption; a cache of ids would be memory that a client can fill.
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     if *resumption == TicketSpec::Off {
@@ -338,7 +338,6 @@ fn context(
     context.set_session_id_context(&sha256(format!("portcullis {policy}").as_bytes()))?;
     let protocols = protocols(&policy.alpn);
     context.set_alpn_select_callback(move |_ssl, offered| {
-        // The list is the server's own, and so is the preference.
         select_next_proto(protocols, offered).ok_or(AlpnError::ALERT_FATAL)
     });
     Ok(context)

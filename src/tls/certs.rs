@@ -466,8 +466,8 @@ fn warnings(pair: &CertifiedKey, path: &Path, unused: &[X509]) -> Result<Vec<Str
     if pair.intermediates.is_empty() && !is_self_signed(&pair.leaf) {
         let issuer = common_name(pair.leaf.issuer_name());
         warnings.push(format!(
-            "{path}: holds no intermediate certificate; only clients that trust \"{issuer}\" itself \
-             can accept it, so unless it is a root, append its certificate"
+            "{path}: holds no intermediate certificate, so it is good for clients that trust \
+             \"{issuer}\" itself; for all others, append the certificate of \"{issuer}\""
         ));
     }
     let now = Asn1Time::days_from_now(0)?;

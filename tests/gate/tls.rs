@@ -306,8 +306,7 @@ fn a_missing_intermediate_is_warned_about_and_one_that_is_there_is_not() {
     pki.leaf("leaf", Key::Ecdsa, &["localhost"]);
     pki.join(&["leaf.crt", "int.crt"], "chain.pem");
     let alone = check(&pki, "  certificates: [{cert: leaf.crt, key: leaf.key}]");
-    let warning =
-        "holds no intermediate certificate; only clients that trust \"Test Intermediate\"";
+    let warning = "holds no intermediate certificate, so it is good for clients that trust \"Test Intermediate\" itself";
     assert!(alone.out.contains(warning), "{alone:?}");
     let whole = check(&pki, "  certificates: [{cert: chain.pem, key: leaf.key}]");
     assert!(!whole.out.contains("warning"), "{whole:?}");
@@ -1048,4 +1047,56 @@ fn a_state_folder_that_cannot_be_written_is_said_and_stops_nobody() {
     assert_eq!(gate.curl().get("/").status, 200);
     let warned = |line: &Value| line["message"].to_string().contains("cannot be kept");
     assert!(gate.line_where(warned).is_some(), "{}", gate.log());
+}
+
+// --- What others say of it ---
+
+#[test]
+fn testssl_finds_nothing_of_medium_severity_or_worse_with_the_default_configuration() {
+    let pki = Pki::new();
+    pki.leaf("e", Key::Ecdsa, &["localhost"]);
+    pki.leaf("r", Key::Rsa, &["localhost"]);
+    pki.join(&["e.crt", "int.crt"], "e.pem");
+    pki.join(&["r.crt", "int.crt"], "r.pem");
+    let served = Served::start(
+        &pki,
+        "  certificates: [{cert: e.pem, key: e.key}, {cert: r.pem, key: r.key}]",
+    );
+    // It takes a minute, and longer beside other tests.
+    let mut command = Command::new("timeout");
+    command.args([
+        "600",
+        "testssl",
+        "--quiet",
+        "--color",
+        "0",
+        "--warnings",
+        "off",
+    ]);
+    command.args(["--add-ca", "root.crt", "--jsonfile", "found.json"]);
+    command.arg(format!("127.0.0.1:{}", served.gate.port()));
+    let done = command.current_dir(pki.folder()).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    let found: Vec<Value> = serde_json::from_str(&pki.read("found.json")).expect(&said);
+    let severities = ["MEDIUM", "HIGH", "CRITICAL", "FATAL"];
+    let is_bad = |finding: &&Value| severities.contains(&finding["severity"].as_str().unwrap());
+    // Not the gate's: a test's certificate, which nobody can revoke, and the fields of an answer
+    // that the backend gave.
+    let is_ours = |finding: &&Value| {
+        let id = finding["id"].as_str().unwrap();
+        !id.starts_with("cert_") && id != "security_headers"
+    };
+    let bad: Vec<_> = found.iter().filter(is_bad).filter(is_ours).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    // It did look: these are among what it looks for.
+    for id in [
+        "cipher_order",
+        "heartbleed",
+        "ROBOT",
+        "TLS1_3",
+        "secure_client_renego",
+    ] {
+        let looked = found.iter().any(|finding| finding["id"] == id);
+        assert!(looked, "{id}: {said}");
+    }
 }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::harness::backend::Backend;
-use crate::harness::client::{Got, log_in_by_form};
+use crate::harness::client::{Curl, Got, log_in_by_form};
 use crate::harness::gate::{self, Gate, PASSWORD};
 use crate::harness::nginx::Nginx;
+use crate::harness::pki::{Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 3] = ["device.yaml", "ioto.yaml", "minimal.yaml"];
+const DRIVEN: [&str; 4] = ["device.yaml", "ioto.yaml", "minimal.yaml", "tls.yaml"];
 
 fn conf() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")
@@ -40,6 +41,16 @@ impl Example {
     /// The file as it is in the repository.
     #[track_caller]
     fn of(name: &str, backend: SocketAddr) -> Self {
+        Self::with(name, backend, [])
+    }
+
+    /// The same, with variables of its own.
+    #[track_caller]
+    fn with<const N: usize>(
+        name: &str,
+        backend: SocketAddr,
+        more: [(&'static str, String); N],
+    ) -> Self {
         assert!(DRIVEN.contains(&name));
         let (cert, key) = gate::certificate();
         let mut example = Self {
@@ -62,6 +73,7 @@ impl Example {
             ]),
             _ => {}
         }
+        example.variables.extend(more);
         example.check_variables();
         example.check();
         example
@@ -135,6 +147,58 @@ fn check_login_needed(gate: &Gate, path: &str) {
 
 fn answer(got: &Got) -> (u16, &str) {
     (got.status, got.body.trim())
+}
+
+// --- tls.yaml ---
+
+#[test]
+fn certificates_by_name_redirects_and_staying_on_https_work_as_the_example_has_them() {
+    let (backend, pki) = (Backend::start(), Pki::new());
+    pki.leaf("old", Key::Rsa, &["old.example"]);
+    pki.openssl(
+        "pkcs12 -export -inkey old.key -in old.crt -certfile int.crt -name server -out store.p12 \
+         -passout pass:s3cret",
+    );
+    pki.write("store-pass", "s3cret\n");
+    pki.openssl("rand -out ticket.key 80");
+    let path = |name| pki.path(name).display().to_string();
+    let example = Example::with(
+        "tls.yaml",
+        backend.address,
+        [
+            ("PORTCULLIS_LISTEN_HTTP", "127.0.0.1:0".to_owned()),
+            ("PORTCULLIS_KEYSTORE", path("store.p12")),
+            ("PORTCULLIS_STORE_PASS", path("store-pass")),
+            ("PORTCULLIS_TICKETS", path("ticket.key")),
+        ],
+    );
+    let gate = example.start();
+    let got = gate.curl().get("/");
+    assert_eq!(answer(&got), (200, "GET / HTTP/1.1"));
+    assert_eq!(got.field("strict-transport-security"), Some("max-age=300"));
+    let resolve = format!("old.example:{}:127.0.0.1", gate.port());
+    let believed = Curl::new(gate.port())
+        .args([
+            "--no-insecure",
+            "--cacert",
+            &path("root.crt"),
+            "--resolve",
+            &resolve,
+        ])
+        .fetch(&format!("https://old.example:{}/", gate.port()));
+    assert_eq!(believed.status, 200, "{believed:?}");
+    let http = gate.addresses()[1];
+    let plain = Curl::new(0).fetch(&format!("http://{http}/page?x=1"));
+    let to = "https://127.0.0.1/page?x=1";
+    assert_eq!((plain.status, plain.field("location")), (308, Some(to)));
+    let challenge = Curl::new(0).fetch(&format!("http://{http}/.well-known/acme-challenge/x"));
+    assert_eq!(challenge.status, 200, "{challenge:?}");
+    let same_port = Curl::new(0).fetch(&format!("http://{}/page", gate.address));
+    let to = format!("https://{}/page", gate.address);
+    assert_eq!(
+        (same_port.status, same_port.field("location")),
+        (307, Some(&*to))
+    );
 }
 
 // --- ioto.yaml ---

@@ -808,6 +808,16 @@ fn a_new_certificate_is_served_without_being_told() {
         .collect();
     assert_eq!(shown.len(), 1, "{metrics}");
     assert!(shown[0].contains("subject=\"new.example\""), "{shown:?}");
+    // Both are good for ten days, which is less than three weeks.
+    let soon = |subject: &str| {
+        let is_it = |line: &Value| {
+            line["event"] == "tls.certificate_expires" && line["tls.server.subject"] == subject
+        };
+        served.gate.line_where(is_it)
+    };
+    for subject in ["old.example", "new.example"] {
+        assert!(soon(subject).is_some(), "{subject}");
+    }
     served.gate.await_metric(
         "portcullis_config_reloads_total",
         &[("result", "success")],

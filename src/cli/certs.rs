@@ -154,6 +154,10 @@ struct InspectArgs {
     #[arg(value_name = "FILE|HOST:PORT", value_parser = NonEmptyStringValueParser::new())]
     what: String,
 
+    /// A file whose first line opens a keystore; else PORTCULLIS_KEY_PASSPHRASE, else it is asked for
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+
     /// Ask the server for this name instead of HOST, and look for it in the certificate
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
@@ -265,6 +269,8 @@ pub enum CertsError {
         file: PathBuf,
         source: NotRecognised,
     },
+    #[error("{}: a keystore; give its password with --password-file", file.display())]
+    NoPassword { file: PathBuf },
     #[error("{what}: neither a file nor HOST:PORT")]
     NoTarget { what: String },
     #[error("{target}")]

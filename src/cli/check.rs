@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::complain_of_config;
 use super::run::ask;
-use super::{complain, complain_of_config};
 use crate::config;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::secret::Answers;
@@ -28,9 +28,12 @@ pub fn check(file: &Path) -> ExitCode {
     match named.map(|spec| Acceptor::load(spec, &Answers::from(ask))) {
         Some(Ok(acceptor)) => warnings.extend(acceptor.warnings()),
         Some(Err(error)) => {
-            complain(&error);
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
+        None if settings.tls.is_some() => warnings.push(
+            "no certificate is configured; a self-signed one will be made at start".to_owned(),
+        ),
         None => {}
     }
     for warning in &warnings {

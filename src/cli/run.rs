@@ -30,8 +30,9 @@ pub fn run(file: &Path) -> ExitCode {
     let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
     let acceptor = match settings.tls.as_ref().map(load).transpose() {
         Ok(acceptor) => acceptor,
+        // As the problems of the configuration itself, one on each line.
         Err(error) => {
-            complain(&error);
+            eprintln!("{error}");
             return EX_CONFIG.into();
         }
     };

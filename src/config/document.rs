@@ -103,6 +103,15 @@ impl<'d> At<'d> {
         &self.path
     }
 
+    /// Where it is written, for who finds something wrong with it later: the file, the position in
+    /// it, and the path.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let position = self.document.positions.value(&self.path);
+        let place = self.finding(position, String::new()).to_string();
+        place.trim_end_matches([':', ' ']).to_owned()
+    }
+
     // === What is wrong here ===
 
     /// Records a problem with the value here, or with its absence.

@@ -122,7 +122,8 @@ fn what_is_written_is_what_runs() {
     let [pair] = tls.certificates.as_slice() else {
         panic!("{:?}", tls.certificates);
     };
-    assert_eq!(pair.place, "tls.certificates[0]");
+    let place = format!("{}:7:18: tls.certificates[0]", file.display());
+    assert_eq!(pair.place, place);
     assert_eq!(pair.source.path(), file.with_file_name("tls.crt"));
     assert_eq!(tls.policy, Policy::default());
     assert_eq!(tls.tickets, TicketSpec::Random);

@@ -4,7 +4,7 @@
 //! One thread of its own does this: reading and building takes time, and nobody waits for it. Also
 //! here: what time does to certificates and ticket keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +48,14 @@ pub struct Reloadable {
     pub acceptor: Option<Acceptor>,
 }
 
+/// What a reload came to.
+struct Applied {
+    /// What is wrong with certificates that stay as they were before.
+    kept: Option<String>,
+    /// The sections that have changed and wait for a restart.
+    waiting: Vec<String>,
+}
+
 /// The thread that reloads.
 pub(super) struct Reloader {
     reloadable: Reloadable,
@@ -56,6 +64,7 @@ pub(super) struct Reloader {
     log: Logger,
     metrics: Arc<Metrics>,
     notices: Notices,
+    warned: Vec<String>,
     keys_changed: Instant,
 }
 
@@ -75,9 +84,9 @@ impl Reloader {
             log,
             metrics,
             notices: Notices::default(),
+            warned: Vec::new(),
             keys_changed: Instant::now(),
         };
-        reloader.metrics.config_last_reload_successful.set(1);
         reloader.note_success();
         reloader.say_warnings();
         reloader.look_at_certificates();
@@ -107,43 +116,45 @@ impl Reloader {
     fn reload(&mut self, has_changed: bool) {
         let before = certificates(&self.reloadable);
         match self.try_reload() {
-            Ok(waiting) => {
-                self.metrics
-                    .config_reloads
-                    .with_label_values(&["success"])
-                    .inc();
-                self.metrics.config_last_reload_successful.set(1);
-                self.note_success();
-                self.say_success(has_changed, &before);
-                self.say_waiting(&waiting);
+            Ok(applied) => {
+                match &applied.kept {
+                    None => self.note_success(),
+                    Some(problems) => self.say_failure(
+                        problems,
+                        "these certificates stay as they were before; all others were applied",
+                    ),
+                }
+                self.say_success(applied.kept.is_none(), has_changed, &before);
+                self.say_waiting(&applied.waiting);
             }
             Err(problems) => {
-                self.metrics
-                    .config_reloads
-                    .with_label_values(&["failure"])
-                    .inc();
-                self.metrics.config_last_reload_successful.set(0);
-                for problem in problems.lines() {
-                    let line = self.log.line(Level::Error, "config.reload");
-                    let line = line.text("result", "failure").text("message", problem);
-                    self.log.note(line);
-                }
-                let line = self.log.line(Level::Error, "config.reload");
                 let message = "nothing was changed; what was loaded before goes on";
-                let line = line.text("result", "failure").text("message", message);
-                self.log.note(line);
+                self.say_failure(&problems, message);
             }
         }
     }
 
-    /// Gives back the sections that have changed and wait for a restart.
-    fn try_reload(&mut self) -> Result<Vec<String>, String> {
+    fn say_failure(&self, problems: &str, consequence: &str) {
+        let counter = &self.metrics.config_reloads;
+        counter.with_label_values(&["failure"]).inc();
+        self.metrics.config_last_reload_successful.set(0);
+        for message in problems.lines().chain([consequence]) {
+            let line = self.log.line(Level::Error, "config.reload");
+            let line = line.text("result", "failure").text("message", message);
+            self.log.note(line);
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<Applied, String> {
         let settings = config::load(&self.reloadable.file).map_err(|it| it.to_string())?;
+        let mut kept = None;
         let mut waiting = settings.sections.changed_since(&self.reloadable.sections);
         match (&self.reloadable.acceptor, settings.tls) {
             (Some(acceptor), Some(spec)) => {
                 let loaded = acceptor.reload(&spec, &self.reloadable.answers);
-                loaded.map_err(|error| error.to_string())?;
+                kept = loaded
+                    .map_err(|error| error.to_string())?
+                    .map(|kept| kept.to_string());
                 self.hsts.store(settings.hsts);
                 self.reloadable.spec = Some(spec);
             }
@@ -152,18 +163,23 @@ impl Reloader {
         }
         // The files may be others now; what is in them was just read.
         self.seen = contents(&self.reloadable);
-        Ok(waiting)
+        Ok(Applied { kept, waiting })
     }
 
     fn note_success(&self) {
+        self.metrics.config_last_reload_successful.set(1);
         let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
         self.metrics.config_last_reload_success.set(now);
     }
 
-    fn say_success(&self, has_changed: bool, before: &[CertificateFacts]) {
-        let result = if has_changed { "success" } else { "unchanged" };
-        let line = self.log.line(Level::Info, "config.reload");
-        self.log.note(line.text("result", result));
+    fn say_success(&mut self, is_whole: bool, has_changed: bool, before: &[CertificateFacts]) {
+        if is_whole {
+            let counter = &self.metrics.config_reloads;
+            counter.with_label_values(&["success"]).inc();
+            let result = if has_changed { "success" } else { "unchanged" };
+            let line = self.log.line(Level::Info, "config.reload");
+            self.log.note(line.text("result", result));
+        }
         let now = certificates(&self.reloadable);
         for certificate in now.iter().filter(|it| !before.contains(it)) {
             let line = self.log.line(Level::Info, "tls.certificate");
@@ -177,12 +193,15 @@ impl Reloader {
         self.say_warnings();
     }
 
-    fn say_warnings(&self) {
+    /// Says what is odd about the certificates, each thing once.
+    fn say_warnings(&mut self) {
         let acceptor = self.reloadable.acceptor.as_ref();
-        for warning in acceptor.iter().flat_map(|it| it.warnings()) {
+        let warnings = acceptor.map_or_else(Vec::new, Acceptor::warnings);
+        for warning in warnings.iter().filter(|it| !self.warned.contains(it)) {
             let line = self.log.line(Level::Warn, "config.warning");
-            self.log.note(line.text("message", &warning));
+            self.log.note(line.text("message", warning));
         }
+        self.warned = warnings;
     }
 
     fn say_waiting(&self, waiting: &[String]) {
@@ -213,9 +232,29 @@ impl Reloader {
             metric.set(certificate.not_after);
         }
         let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+        for certificate in self.notices.gone_stale(&certificates, now) {
+            let until = rfc3339(certificate.staple_until.unwrap_or_default());
+            let message = format!(
+                "the OCSP response for \"{}\" was good until {until} and is not sent any more; \
+                 fetch a new one",
+                certificate.subject
+            );
+            let line = self.log.line(Level::Warn, "tls.ocsp_out_of_date");
+            self.log.note(line.text("message", &message));
+        }
         for (certificate, days) in self.notices.due(certificates, now) {
-            let level = if days <= 1 { Level::Error } else { Level::Warn };
+            let level = if days < 7 { Level::Error } else { Level::Warn };
+            let message = format!(
+                "the certificate for \"{}\" {}; renew it",
+                certificate.subject,
+                match days {
+                    ..0 => "has expired".to_owned(),
+                    0 => "expires within a day".to_owned(),
+                    days => format!("expires in {days} days"),
+                }
+            );
             let line = self.log.line(level, "tls.certificate_expires");
+            let line = line.text("message", &message);
             let line = line
                 .text("tls.server.subject", &certificate.subject)
                 .text("tls.server.serial", &certificate.serial)
@@ -276,7 +315,12 @@ fn rfc3339(seconds: i64) -> String {
 
 /// What was said of certificates that are about to expire.
 #[derive(Default)]
-struct Notices(HashMap<CertificateFacts, i64>);
+struct Notices {
+    /// The last notice of each, in days.
+    expiry: HashMap<CertificateFacts, i64>,
+    /// Those whose staple was good when last looked at.
+    stapled: HashSet<CertificateFacts>,
+}
 
 impl Notices {
     /// Those of which something is to be said now, with the days that are left; once for each
@@ -286,7 +330,7 @@ impl Notices {
         certificates: Vec<CertificateFacts>,
         now: i64,
     ) -> Vec<(CertificateFacts, i64)> {
-        self.0.retain(|said, _| certificates.contains(said));
+        self.expiry.retain(|said, _| certificates.contains(said));
         let mut due = Vec::new();
         for certificate in certificates {
             let left = (certificate.not_after - now).div_euclid(DAY);
@@ -294,11 +338,21 @@ impl Notices {
             let Some(notice) = passed.filter(|notice| left < (*notice).max(0)).min() else {
                 continue;
             };
-            if self.0.insert(certificate.clone(), notice) != Some(notice) {
-                due.push((certificate, left.max(0)));
+            if self.expiry.insert(certificate.clone(), notice) != Some(notice) {
+                due.push((certificate, left));
             }
         }
         due
+    }
+
+    /// Those whose staple was good the last time and is no more.
+    fn gone_stale(&mut self, certificates: &[CertificateFacts], now: i64) -> Vec<CertificateFacts> {
+        let is_good = |it: &&CertificateFacts| it.staple_until.is_some_and(|until| now < until);
+        let good: HashSet<_> = certificates.iter().filter(is_good).cloned().collect();
+        let known = |it: &&CertificateFacts| certificates.contains(it) && !good.contains(it);
+        let gone = self.stapled.iter().filter(known).cloned().collect();
+        self.stapled = good;
+        gone
     }
 }
 
@@ -312,6 +366,7 @@ mod tests {
             subject: "x".into(),
             serial: "1".into(),
             not_after: 100 * DAY,
+            staple_until: Some(50 * DAY),
             path: "x.crt".into(),
         };
         let mut notices = Notices::default();
@@ -321,7 +376,14 @@ mod tests {
             said.extend(due.into_iter().map(|(_, days)| (half_day, days)));
         }
         // More than so many days before the end nothing is said, in half days from the start.
-        assert_eq!(said, [(159, 20), (187, 6), (199, 0), (201, 0)]);
+        assert_eq!(said, [(159, 20), (187, 6), (199, 0), (201, -1)]);
+        let stale = |notices: &mut Notices, now| {
+            notices
+                .gone_stale(std::slice::from_ref(&certificate), now)
+                .len()
+        };
+        let said = [49, 50, 51].map(|day| stale(&mut notices, day * DAY));
+        assert_eq!(said, [0, 1, 0]);
         // A new one of the same name is another.
         let renewed = CertificateFacts {
             not_after: 101 * DAY,

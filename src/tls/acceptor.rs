@@ -13,7 +13,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use boring::error::ErrorStack;
@@ -27,12 +26,12 @@ use pingora_core::protocols::IO;
 use pingora_core::protocols::tls::SslStream;
 use pingora_core::protocols::tls::server::prepare_tls_stream;
 
-use super::certs::{CertError, CertifiedKey, KeyKind, common_name, dns_names, unix_seconds};
+use super::certs::{CertError, CertifiedKey, KeyKind, common_name, dns_names, now, unix_seconds};
 use super::names::Names;
 use super::ocsp::Staple;
 use super::secret::Answers;
 use super::self_signed;
-use super::spec::{Alpn, MinVersion, Policy, TicketSpec, TlsSpec};
+use super::spec::{Alpn, CertificateSource, MinVersion, Policy, TicketSpec, TlsSpec};
 use super::tickets::{TicketError, TicketKeySet, Tickets};
 
 /// Ends TLS for the listeners. Cheap to clone: all clones change together.
@@ -47,6 +46,7 @@ struct Inner {
 /// All that is built from a configuration and the files that it names.
 struct Loaded {
     front: SslAcceptor,
+    served: Vec<Served>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
     tickets: TicketSpec,
@@ -67,6 +67,8 @@ pub struct CertificateFacts {
     pub serial: String,
     /// Its last moment, in seconds since 1970.
     pub not_after: i64,
+    /// The last moment of the OCSP response that is stapled to it, where there is one that says so.
+    pub staple_until: Option<i64>,
     /// The file that it is in.
     pub path: String,
 }
@@ -159,7 +161,7 @@ impl Acceptor {
     pub fn load(spec: &TlsSpec, answers: &Answers) -> Result<Self, LoadError> {
         let keys = ticket_keys(&spec.tickets)?;
         let tickets = Tickets::new(keys);
-        let loaded = Loaded::load(spec, answers, &tickets)?;
+        let (loaded, _) = Loaded::load(spec, answers, &tickets, None)?;
         Ok(Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(loaded),
             tickets,
@@ -172,32 +174,39 @@ impl Acceptor {
     /// Where BoringSSL does not take the pair.
     pub fn with(pair: CertifiedKey) -> Result<Self, LoadError> {
         let tickets = Tickets::new(TicketKeySet::random()?);
-        let pairs = vec![(String::new(), pair)];
-        let loaded = Loaded::build(&Policy::default(), &TicketSpec::Random, pairs, &tickets)?;
+        let context = || context(&Policy::default(), &TicketSpec::Random, &tickets);
+        let served = vec![Served::new(None, Arc::new(pair), context()?)?];
+        let loaded = Loaded::build(served, context()?, &TicketSpec::Random, Vec::new())?;
         Ok(Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(loaded),
             tickets,
         })))
     }
 
-    /// Loads everything anew. Where anything is wrong, all stays as it is. Sessions can be resumed
-    /// afterwards as far as the policy is the same and the ticket keys are.
+    /// Loads everything anew. A certificate that cannot be loaded keeps what was loaded for it
+    /// before, and is among the problems that are given back; the others change. Sessions can be
+    /// resumed afterwards as far as the policy is the same and the ticket keys are.
     ///
     /// # Errors
-    /// Everything that is wrong, each with its file and the fix.
-    pub fn reload(&self, spec: &TlsSpec, answers: &Answers) -> Result<(), LoadError> {
-        let before = &self.0.current.load().tickets;
-        let keys = match (&spec.tickets, before) {
+    /// Everything that is wrong, each with its file and the fix, where something is missing for
+    /// which there is nothing from before. All stays as it is then.
+    pub fn reload(
+        &self,
+        spec: &TlsSpec,
+        answers: &Answers,
+    ) -> Result<Option<LoadError>, LoadError> {
+        let before = self.0.current.load();
+        let keys = match (&spec.tickets, &before.tickets) {
             // Ours are changed by time, not by a reload.
             (TicketSpec::Random, TicketSpec::Random) => None,
             (other, _) => Some(ticket_keys(other)?),
         };
-        let loaded = Loaded::load(spec, answers, &self.0.tickets)?;
+        let (loaded, kept) = Loaded::load(spec, answers, &self.0.tickets, Some(&before))?;
         if let Some(keys) = keys {
             self.0.tickets.replace(keys);
         }
         self.0.current.store(Arc::new(loaded));
-        Ok(())
+        Ok((!kept.is_empty()).then_some(LoadError(kept)))
     }
 
     /// A new random ticket key encrypts from now on, where the keys are ours.
@@ -253,60 +262,111 @@ fn ticket_keys(spec: &TicketSpec) -> Result<TicketKeySet, TicketError> {
 // === Building ===
 
 impl Loaded {
-    fn load(spec: &TlsSpec, answers: &Answers, tickets: &Tickets) -> Result<Self, LoadError> {
+    /// Loads all that `spec` names. A certificate that cannot be loaded and is in `before` is taken
+    /// from there, with what is wrong beside.
+    fn load(
+        spec: &TlsSpec,
+        answers: &Answers,
+        tickets: &Tickets,
+        before: Option<&Self>,
+    ) -> Result<(Self, Vec<LoadProblem>), LoadError> {
+        let context = || context(&spec.policy, &spec.tickets, tickets);
         if spec.certificates.is_empty() {
             let (pair, warning) = self_signed::load(spec.state.as_deref())?;
-            let pairs = vec![(String::new(), pair)];
-            let mut loaded = Self::build(&spec.policy, &spec.tickets, pairs, tickets)?;
-            loaded.warnings = vec![warning];
-            return Ok(loaded);
+            let served = Served::new(None, Arc::new(pair), context()?);
+            let served = served.map_err(LoadProblem::Library)?;
+            let loaded = Self::build(vec![served], context()?, &spec.tickets, vec![warning])?;
+            return Ok((loaded, Vec::new()));
         }
-        let (mut pairs, mut problems) = (Vec::new(), Vec::new());
+        let (mut all, mut problems, mut is_whole) = (Vec::new(), Vec::new(), true);
         for certificate in &spec.certificates {
-            let path = certificate.source.path().display().to_string();
-            match CertifiedKey::load(certificate, answers) {
-                Ok(pair) => pairs.push((path, pair)),
-                Err(error) => problems.push(LoadProblem::Certificate {
-                    place: certificate.place.clone(),
-                    error,
+            let (place, source) = (certificate.place.clone(), Some(&certificate.source));
+            let pair = CertifiedKey::load(certificate, answers).map(Arc::new);
+            let served = match pair {
+                Ok(pair) => Served::new(source, pair, context()?).map_err(|source| {
+                    let path = certificate.source.path().to_owned();
+                    CertError::Unusable { path, source }
                 }),
+                Err(error) => Err(error),
+            };
+            match served {
+                Ok(served) => all.push(served),
+                Err(error) => {
+                    problems.push(LoadProblem::Certificate { place, error });
+                    let mut known = before.iter().flat_map(|before| &before.served);
+                    match known.find(|served| served.source.as_ref() == source) {
+                        Some(kept) => {
+                            let pair = Arc::clone(&kept.pair);
+                            all.push(Served::new(source, pair, context()?)?);
+                        }
+                        None => is_whole = false,
+                    }
+                }
             }
         }
-        if !problems.is_empty() {
+        if !is_whole {
             return Err(LoadError(problems));
         }
-        Self::build(&spec.policy, &spec.tickets, pairs, tickets)
+        let loaded = Self::build(all, context()?, &spec.tickets, Vec::new())?;
+        Ok((loaded, problems))
     }
 
     fn build(
-        policy: &Policy,
+        served: Vec<Served>,
+        mut front: SslAcceptorBuilder,
         resumption: &TicketSpec,
-        pairs: Vec<(String, CertifiedKey)>,
-        tickets: &Tickets,
+        mut warnings: Vec<String>,
     ) -> Result<Self, LoadError> {
-        let mut table = Table {
-            names: Names::new(),
-            default: Choices::default(),
-            ecdsa_suites: HashSet::new(),
-        };
-        let (mut certificates, mut warnings) = (Vec::new(), Vec::new());
-        let build = || context(policy, resumption, tickets);
-        let mut front = build()?;
-        let suites = front.ciphers().into_iter().flatten();
-        let ecdsa = suites.filter(|suite| suite.name().contains("-ECDSA-"));
-        table.ecdsa_suites = ecdsa.map(|suite| suite.protocol_id()).collect();
-        for (path, mut pair) in pairs {
-            certificates.push(CertificateFacts::of(&pair, path)?);
-            warnings.append(&mut pair.warnings);
-            table.add(pair, build()?, &mut warnings)?;
+        let suites: Vec<_> = front.ciphers().into_iter().flatten().collect();
+        let ecdsa = suites
+            .iter()
+            .filter(|suite| suite.name().contains("-ECDSA-"));
+        let table = Table::new(&served, ecdsa.map(|suite| suite.protocol_id()).collect());
+        // The note about a self-signed one says it all.
+        if warnings.is_empty() {
+            warnings.extend(served.iter().flat_map(|it| it.pair.warnings.clone()));
         }
-        table.choose_default();
         front.set_select_certificate_callback(move |hello| table.choose(hello));
+        let certificates = served.iter().map(CertificateFacts::of);
         Ok(Self {
+            certificates: certificates.collect::<Result<_, _>>()?,
             front: front.build(),
-            certificates,
+            served,
             warnings,
             tickets: resumption.clone(),
+        })
+    }
+}
+
+/// A certificate with its context.
+struct Served {
+    /// Where it came from; `None` where it was made here.
+    source: Option<CertificateSource>,
+    pair: Arc<CertifiedKey>,
+    choice: Arc<Choice>,
+}
+
+impl Served {
+    fn new(
+        source: Option<&CertificateSource>,
+        pair: Arc<CertifiedKey>,
+        mut context: SslAcceptorBuilder,
+    ) -> Result<Self, ErrorStack> {
+        context.set_certificate(&pair.leaf)?;
+        for intermediate in &pair.intermediates {
+            context.add_extra_chain_cert(intermediate.clone())?;
+        }
+        context.set_private_key(&pair.key)?;
+        let choice = Choice {
+            context: context.build().into_context(),
+            kind: pair.kind,
+            staple: pair.staple.clone(),
+            names: dns_names(&pair.leaf),
+        };
+        Ok(Self {
+            source: source.cloned(),
+            pair,
+            choice: Arc::new(choice),
         })
     }
 }
@@ -354,19 +414,21 @@ const fn protocols(alpn: &[Alpn]) -> &'static [u8] {
 }
 
 impl CertificateFacts {
-    fn of(pair: &CertifiedKey, path: String) -> Result<Self, ErrorStack> {
-        let leaf = &pair.leaf;
+    fn of(served: &Served) -> Result<Self, ErrorStack> {
+        let leaf = &served.pair.leaf;
         let common = common_name(leaf.subject_name());
         let subject = match common.is_empty() {
             true => dns_names(leaf).into_iter().next().unwrap_or_default(),
             false => common,
         };
         let serial = leaf.serial_number().to_bn()?.to_hex_str()?.to_string();
+        let path = served.source.as_ref().map(|it| it.path().display());
         Ok(Self {
             subject,
             serial: serial.to_ascii_lowercase(),
             not_after: unix_seconds(leaf.not_after())?,
-            path,
+            staple_until: served.pair.staple.as_ref().and_then(Staple::until),
+            path: path.map_or_else(String::new, |path| path.to_string()),
         })
     }
 }
@@ -409,41 +471,22 @@ impl Choices {
 }
 
 impl Table {
-    fn add(
-        &mut self,
-        pair: CertifiedKey,
-        mut context: SslAcceptorBuilder,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), ErrorStack> {
-        context.set_certificate(&pair.leaf)?;
-        for intermediate in &pair.intermediates {
-            context.add_extra_chain_cert(intermediate.clone())?;
-        }
-        context.set_private_key(&pair.key)?;
-        let subject = common_name(pair.leaf.subject_name());
-        let names = dns_names(&pair.leaf);
-        let staple = pair.staple.as_ref().filter(|it| it.is_for(&pair.leaf));
-        if pair.staple.is_some() && staple.is_none() {
-            warnings.push(format!(
-                "the OCSP response for \"{subject}\" is about another certificate, and is not sent"
-            ));
-        }
-        let Ok(kind) = pair.kind() else {
-            return Ok(());
+    fn new(served: &[Served], ecdsa_suites: HashSet<u16>) -> Self {
+        let mut table = Self {
+            names: Names::new(),
+            default: Choices::default(),
+            ecdsa_suites,
         };
-        let choice = Arc::new(Choice {
-            context: context.build().into_context(),
-            kind,
-            staple: staple.cloned(),
-            names,
-        });
-        for name in &choice.names {
-            self.names.entry(name).add(&choice);
+        for Served { choice, .. } in served {
+            for name in &choice.names {
+                table.names.entry(name).add(choice);
+            }
         }
-        if self.default.ecdsa.is_none() && self.default.rsa.is_none() {
-            self.default.add(&choice);
+        if let Some(first) = served.first() {
+            table.default.add(&first.choice);
         }
-        Ok(())
+        table.choose_default();
+        table
     }
 
     /// The default is the first certificate, and what its first name has beside it.
@@ -505,13 +548,6 @@ fn numbers(list: &[u8], length: usize) -> impl Iterator<Item = u16> {
     let list = list.get(length..).unwrap_or_default();
     list.chunks_exact(2)
         .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }
 
 // === What comes of a handshake ===

@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use boring::asn1::{Asn1Time, Asn1TimeRef};
 use boring::error::ErrorStack;
@@ -14,6 +15,7 @@ use boring::pkey::{Id, PKey, Private};
 use boring::x509::{X509, X509NameRef, X509Ref};
 use zeroize::Zeroizing;
 
+use super::extensions::Extensions;
 use super::inspect::{is_self_signed, walk_up};
 use super::keystore::{self, KeystoreError, Passwords};
 use super::ocsp::{OcspError, Staple};
@@ -26,6 +28,7 @@ pub struct CertifiedKey {
     pub(super) leaf: X509,
     pub(super) intermediates: Vec<X509>,
     pub(super) key: PKey<Private>,
+    pub(super) kind: KeyKind,
     pub(super) staple: Option<Staple>,
     /// What is odd about it and no error, with the file.
     pub(super) warnings: Vec<String>,
@@ -121,6 +124,15 @@ pub enum CertError {
         /// Why.
         source: KeystoreError,
     },
+    /// A keystore that has a password.
+    #[error(
+        "{}: the keystore has a password; write it beside the path, as \
+         \"password: {{file: /run/secrets/store-pass}}\"", path.display()
+    )]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another file where a keystore is expected.
     #[error("{}: found {found}; expected a keystore, PKCS#12 or JKS (PEM and DER go under cert and key)", path.display())]
     NoKeystore {
@@ -154,6 +166,23 @@ pub enum CertError {
         path: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// A CA's certificate, which may sign and not serve.
+    #[error(
+        "{}: this is the certificate of a CA, which signs others and serves nobody; make one for \
+         this server with: portcullis certs server --ca {} NAME", path.display(), path.display()
+    )]
+    Authority {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A pair that BoringSSL does not take for a server.
+    #[error("{}: cannot be used for a server: {source}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What BoringSSL says.
+        source: ErrorStack,
     },
     /// An OCSP response that cannot be stapled.
     #[error("{}: {source}", path.display())]
@@ -196,6 +225,28 @@ pub(super) enum KeyKind {
     Rsa,
 }
 
+impl KeyKind {
+    /// What can be done with a key, or why nothing.
+    fn of(key: &PKey<Private>) -> Result<Self, String> {
+        let ecdsa = |scheme, curve| Self::Ecdsa { scheme, curve };
+        let curve = || key.ec_key().ok().and_then(|key| key.group().curve_name());
+        match key.id() {
+            Id::RSA if key.bits() < 2048 => {
+                let bits = key.bits();
+                Err(format!("an RSA key of {bits} bits can be broken"))
+            }
+            Id::RSA => Ok(Self::Rsa),
+            Id::EC => match curve() {
+                Some(Nid::X9_62_PRIME256V1) => Ok(ecdsa(0x0403, 0x0017)),
+                Some(Nid::SECP384R1) => Ok(ecdsa(0x0503, 0x0018)),
+                Some(Nid::SECP521R1) => Ok(ecdsa(0x0603, 0x0019)),
+                _ => Err("an ECDSA key on a curve that clients do not know".into()),
+            },
+            _ => Err("a key that is neither ECDSA nor RSA; browsers know no other".into()),
+        }
+    }
+}
+
 /// A chain and a key as they were found, not yet known to belong together.
 struct Found {
     certificates: Vec<X509>,
@@ -234,7 +285,19 @@ impl CertifiedKey {
                 path: path.clone(),
                 source,
             })?;
-            pair.staple = Some(staple);
+            let path = path.display();
+            if !staple.is_for(&pair.leaf) {
+                pair.warnings.push(format!(
+                    "{path}: the OCSP response is about another certificate, and is not sent"
+                ));
+            } else {
+                if !staple.is_current(now()) {
+                    pair.warnings.push(format!(
+                        "{path}: the OCSP response is out of date, and not sent; fetch a new one"
+                    ));
+                }
+                pair.staple = Some(staple);
+            }
         }
         Ok(pair)
     }
@@ -246,37 +309,15 @@ impl CertifiedKey {
     }
 
     /// A pair that was made here, and is right.
-    pub(super) const fn made(leaf: X509, key: PKey<Private>) -> Self {
+    pub(super) fn made(leaf: X509, key: PKey<Private>) -> Self {
         Self {
             leaf,
             intermediates: Vec::new(),
+            // Every kind that is made is a known one.
+            kind: KeyKind::of(&key).unwrap_or(KeyKind::Rsa),
             key,
             staple: None,
             warnings: Vec::new(),
-        }
-    }
-
-    /// What can be done with the key.
-    pub(super) fn kind(&self) -> Result<KeyKind, String> {
-        let ecdsa = |scheme, curve| KeyKind::Ecdsa { scheme, curve };
-        match self.key.id() {
-            Id::RSA if self.key.bits() < 2048 => {
-                let bits = self.key.bits();
-                Err(format!("an RSA key of {bits} bits can be broken"))
-            }
-            Id::RSA => Ok(KeyKind::Rsa),
-            Id::EC => match self
-                .key
-                .ec_key()
-                .ok()
-                .and_then(|key| key.group().curve_name())
-            {
-                Some(Nid::X9_62_PRIME256V1) => Ok(ecdsa(0x0403, 0x0017)),
-                Some(Nid::SECP384R1) => Ok(ecdsa(0x0503, 0x0018)),
-                Some(Nid::SECP521R1) => Ok(ecdsa(0x0603, 0x0019)),
-                _ => Err("an ECDSA key on a curve that clients do not know".into()),
-            },
-            _ => Err("a key that is neither ECDSA nor RSA; browsers know no other".into()),
         }
     }
 }
@@ -383,9 +424,14 @@ fn from_keystore(
         key: key_password.map(|it| it.as_str()),
     };
     let entry = keystore::key_entry(&bytes, &passwords, alias);
-    let entry = entry.map_err(|source| CertError::Keystore {
-        path: path.to_owned(),
-        source,
+    let entry = entry.map_err(|source| match source {
+        KeystoreError::WrongStorePassword if password.is_empty() => CertError::NoPassword {
+            path: path.to_owned(),
+        },
+        source => CertError::Keystore {
+            path: path.to_owned(),
+            source,
+        },
     })?;
     if entry.chain.is_empty() {
         return Err(CertError::NoCertificate {
@@ -435,22 +481,45 @@ fn arrange(found: Found) -> Result<CertifiedKey, CertError> {
     let intermediates = above.map(|at| certificates[*at].clone()).collect();
     let unused = (0..certificates.len()).filter(|at| !order.contains(at));
     let unused: Vec<_> = unused.map(|at| certificates[at].clone()).collect();
-    let mut pair = CertifiedKey {
-        intermediates,
-        ..CertifiedKey::made(leaf, key)
-    };
-    if let Err(what) = pair.kind() {
+    if let Err(what) = KeyKind::of(&key) {
         return Err(CertError::WeakKey {
             path: key_path,
             what,
         });
     }
-    pair.warnings = warnings(&pair, &path, &unused)?;
+    let mut pair = CertifiedKey {
+        intermediates,
+        ..CertifiedKey::made(leaf, key)
+    };
+    let uses = Extensions::of(&pair.leaf.to_der()?).unwrap_or_default();
+    // A self-signed one that says of itself that it is a CA is common, and serves.
+    if uses.is_ca && uses.may_not("digital signature") {
+        return Err(CertError::Authority { path });
+    }
+    pair.warnings = warnings(&pair, &uses, &path, &unused)?;
     Ok(pair)
 }
 
-fn warnings(pair: &CertifiedKey, path: &Path, unused: &[X509]) -> Result<Vec<String>, ErrorStack> {
+fn warnings(
+    pair: &CertifiedKey,
+    uses: &Extensions,
+    path: &Path,
+    unused: &[X509],
+) -> Result<Vec<String>, ErrorStack> {
     let (mut warnings, path) = (Vec::new(), path.display());
+    let serves = ["TLS server", "any purpose"];
+    let is_for_servers = |purpose: &String| serves.contains(&purpose.as_str());
+    if !uses.purposes.is_empty() && !uses.purposes.iter().any(is_for_servers) {
+        let purposes = uses.purposes.join(", ");
+        warnings.push(format!(
+            "{path}: is for {purposes} and not for a TLS server; clients will refuse it"
+        ));
+    }
+    if pair.leaf.subject_alt_names().is_none() {
+        warnings.push(format!(
+            "{path}: has no subject alternative name; browsers and most programs will refuse it"
+        ));
+    }
     let is_copy = |it: &&X509| it.to_der().ok() == pair.leaf.to_der().ok();
     let unused: Vec<_> = unused.iter().filter(|it| !is_copy(it)).collect();
     if !unused.is_empty() {
@@ -496,6 +565,14 @@ pub(super) fn common_name(name: &X509NameRef) -> String {
         Some(common) => common.to_string(),
         None => name.print_ex(0).unwrap_or_default(),
     }
+}
+
+/// The time in seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 /// Seconds since 1970.

@@ -89,6 +89,12 @@ impl Extensions {
         self.is_ca && usage.is_none_or(|usage| usage.contains(&CERTIFICATE_SIGNING))
     }
 
+    /// Whether its key usage is limited, and not to this among others.
+    pub(super) fn may_not(&self, usage: &str) -> bool {
+        let named = self.key_usage.as_ref();
+        named.is_some_and(|usages| !usages.contains(&usage))
+    }
+
     fn read_basic_constraints(&mut self, mut value: Reader<'_>) {
         self.is_ca = value.take(BOOLEAN).is_some_and(|is_ca| is_ca != [0]);
         self.path_length = value.take(INTEGER).map(number);

@@ -16,7 +16,7 @@ use boring::x509::{GeneralNameRef, X509, X509NameRef, X509Ref};
 use sha3::{Digest as _, Sha3_256};
 
 use super::extensions::Extensions;
-use super::keystore::Kind;
+use super::keystore::{self, Entries, KeyEntry, KeystoreError, Kind};
 use super::pem::is_encrypted_key;
 
 /// What a file holds.
@@ -134,26 +134,36 @@ pub enum NotRecognised {
         /// What the parser says.
         source: ErrorStack,
     },
+    /// A keystore that does not open.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
     /// The TLS library failed in a way that the file does not explain.
     #[error("TLS library")]
     Library(#[from] ErrorStack),
 }
 
-/// Says what these bytes are.
+/// Whether these bytes are a keystore, whose contents take a password to see.
+#[must_use]
+pub fn is_keystore(bytes: &[u8]) -> bool {
+    Kind::of(bytes).is_some()
+}
+
+/// Says what these bytes are. Of a keystore, only that it is one, unless there is its password.
 ///
 /// # Errors
 /// [`NotRecognised`].
-pub fn contents(bytes: &[u8]) -> Result<Contents, NotRecognised> {
+pub fn contents(bytes: &[u8], password: Option<&str>) -> Result<Contents, NotRecognised> {
     if bytes.trim_ascii().is_empty() {
         return Err(NotRecognised::Empty);
     }
-    if let Some(kind) = Kind::of(bytes) {
-        return Ok(Contents {
-            others: vec![format!("a {kind}")],
-            ..Contents::default()
-        });
-    }
     let mut found = Found::default();
+    if let Some(kind) = Kind::of(bytes) {
+        found.others.push(format!("a {kind}"));
+        if let Some(password) = password {
+            found.add_entries(keystore::entries(bytes, password)?);
+        }
+        return Ok(found.into_contents()?);
+    }
     let blocks = pem_blocks(bytes);
     for (index, block) in blocks.iter().enumerate() {
         let read = found.add_pem(block);
@@ -196,6 +206,27 @@ enum FoundKey {
 }
 
 impl Found {
+    fn add_entries(&mut self, entries: Entries) {
+        for (name, entry) in entries.keys {
+            match entry {
+                Some(KeyEntry { key, chain }) => {
+                    self.others.push(format!("the key \"{name}\""));
+                    self.certificates.extend(chain);
+                    self.keys.push(FoundKey::Open(key));
+                }
+                None => {
+                    let text = format!("the key \"{name}\", which has a password of its own");
+                    self.others.push(text);
+                }
+            }
+        }
+        for (name, certificate) in entries.trusted {
+            self.others
+                .push(format!("the trusted certificate \"{name}\""));
+            self.certificates.push(certificate);
+        }
+    }
+
     fn add_pem(&mut self, block: &Block<'_>) -> Result<(), ErrorStack> {
         let text = || String::from_utf8_lossy(block.text);
         match block.label.as_str() {

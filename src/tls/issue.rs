@@ -7,7 +7,6 @@ pub mod authority;
 pub mod name;
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use boring::asn1::Asn1Time;
 use boring::bn::{BigNum, MsbOption};
@@ -27,7 +26,7 @@ use boring::x509::extension::{
 use boring::x509::{X509, X509Builder};
 use zeroize::Zeroizing;
 
-use super::certs::CertifiedKey;
+use super::certs::{CertifiedKey, now};
 use super::inspect::is_self_signed;
 use authority::Authority;
 use name::{AltName, Kind, Subject};
@@ -333,11 +332,6 @@ impl fmt::Debug for Issued {
             .field("leaf", &self.leaf)
             .finish_non_exhaustive()
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().cast_signed())
 }
 
 #[cfg(test)]

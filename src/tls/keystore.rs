@@ -117,7 +117,10 @@ pub enum KeystoreError {
     )]
     WrongStorePassword,
     /// The key has another password.
-    #[error("the store opens, the key {alias} does not; give key_password, the key's own password")]
+    #[error(
+        "the store opens, the key {alias} does not: it has a password of its own; give that as \
+         key_password"
+    )]
     WrongKeyPassword {
         /// The entry.
         alias: String,
@@ -384,6 +387,41 @@ pub fn trusted(bytes: &[u8], store_password: &str) -> Result<Vec<X509>, Keystore
             keys: Names::of(keys.iter().map(String::as_str)),
         }),
     }
+}
+
+/// All that is in a store.
+#[derive(Debug)]
+pub struct Entries {
+    /// The keys by name; `None` where a key has a password of its own.
+    pub keys: Vec<(String, Option<KeyEntry>)>,
+    /// The certificates that it vouches for, with their names.
+    pub trusted: Vec<(String, X509)>,
+}
+
+/// Everything in the store that its password opens.
+///
+/// # Errors
+/// [`KeystoreError`], with what is wrong and the fix.
+pub fn entries(bytes: &[u8], store_password: &str) -> Result<Entries, KeystoreError> {
+    let passwords = Passwords {
+        store: store_password,
+        key: None,
+    };
+    let store = open(bytes, &passwords)?;
+    let mut keys = Vec::new();
+    for (at, name) in store.keys().into_iter().enumerate() {
+        let entry = match store.unlock(at, &passwords) {
+            Ok(entry) => Some(entry),
+            Err(KeystoreError::WrongKeyPassword { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        keys.push((printable(&name), entry));
+    }
+    let trusted = store.trusted().into_iter();
+    Ok(Entries {
+        keys,
+        trusted: trusted.map(|(name, it)| (printable(&name), it)).collect(),
+    })
 }
 
 fn open(bytes: &[u8], passwords: &Passwords<'_>) -> Result<Box<dyn Store>, KeystoreError> {
@@ -709,7 +747,10 @@ mod tests {
                 let message = refusal(name, &wrong, Some(alias));
                 let expected = "the store opens, the key";
                 assert!(message.starts_with(expected), "{name}: {message}");
-                assert!(message.contains("give key_password"), "{name}: {message}");
+                assert!(
+                    message.contains("give that as key_password"),
+                    "{name}: {message}"
+                );
             }
         }
     }

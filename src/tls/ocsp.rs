@@ -95,6 +95,11 @@ impl Staple {
         serial.is_ok_and(|serial: BigNum| serial.to_vec() == self.serial)
     }
 
+    /// Its last moment, in seconds since 1970, where it says so.
+    pub(super) const fn until(&self) -> Option<i64> {
+        self.next_update
+    }
+
     /// Whether clients still take it at this time, in seconds since 1970. One that is too old is
     /// worse than none: browsers break the connection off.
     pub(super) fn is_current(&self, now: i64) -> bool {

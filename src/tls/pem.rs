@@ -26,6 +26,7 @@ pub(super) enum Flaw {
 
 /// All certificates, in the order of the file.
 pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, Flaw> {
+    let bytes = without_mark(bytes);
     if contains(bytes, CERTIFICATE) {
         return X509::stack_from_pem(bytes).map_err(Flaw::Damaged);
     }
@@ -37,6 +38,7 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, Flaw> {
 
 /// The private key: PKCS#8, PKCS#1 (RSA) or SEC1 (EC). A passphrase that is not needed is not used.
 pub(super) fn private_key(bytes: &[u8], passphrase: Option<&str>) -> Result<PKey<Private>, Flaw> {
+    let bytes = without_mark(bytes);
     // The library takes passphrases as C strings, and panics where one would be cut.
     if passphrase.is_some_and(|it| it.contains('\0')) {
         return Err(Flaw::WrongPassphrase);
@@ -54,6 +56,11 @@ pub(super) fn private_key(bytes: &[u8], passphrase: Option<&str>) -> Result<PKey
         }
         None => PKey::private_key_from_der(bytes).map_err(|_| Flaw::Other),
     }
+}
+
+/// Editors of Windows put a byte order mark in front, and the library does not see the line after it.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 enum Encoding {
@@ -126,6 +133,14 @@ pub(super) fn what_is(bytes: &[u8]) -> &'static str {
             "a certificate request, which a CA has yet to sign",
         ),
         ("PUBLIC KEY-----", "a public key"),
+        (
+            "-----BEGIN PKCS7-----",
+            "PKCS#7 data (take the certificates out with: openssl pkcs7 -print_certs)",
+        ),
+        (
+            "-----BEGIN TRUSTED CERTIFICATE-----",
+            "a certificate in OpenSSL's own form (write it anew with: openssl x509)",
+        ),
         ("-----BEGIN", "another kind of PEM data"),
     ];
     if bytes.is_empty() {

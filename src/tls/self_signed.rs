@@ -31,23 +31,20 @@ pub(super) fn load(state: Option<&Path>) -> Result<(CertifiedKey, String), Error
     if let Some(folder) = &folder
         && let Some(kept) = kept(folder)
     {
-        let note = note(&kept, &format!("kept in {}", folder.display()));
+        let note = note(&kept, &format!("It is kept in {}.", folder.display()));
         return Ok((kept, note));
     }
-    let names = names();
-    let issued = self_signed(&names, DAYS)?;
+    let issued = self_signed(&names(), DAYS)?;
     let place = match folder.map(|folder| keep(&issued, &folder).map_err(|why| (folder, why))) {
-        Some(Ok(folder)) => format!("now kept in {}", folder.display()),
+        Some(Ok(folder)) => format!("It is now kept in {}.", folder.display()),
         Some(Err((folder, why))) => format!(
-            "which cannot be kept in {} ({why}), so that the next start makes another; write \
-             \"state\" for another folder",
+            "It cannot be kept in {} ({why}), so that the next start makes another; write another \
+             folder as \"state\".",
             folder.display()
         ),
-        None => {
-            "which cannot be kept, so that the next start makes another; write \"state\" for a \
-                 folder"
-                .into()
-        }
+        None => "It cannot be kept, so that the next start makes another; write a folder as \
+                 \"state\"."
+            .into(),
     };
     let pair = issued.into_certified_key();
     let note = note(&pair, &place);
@@ -57,8 +54,8 @@ pub(super) fn load(state: Option<&Path>) -> Result<(CertifiedKey, String), Error
 fn note(pair: &CertifiedKey, place: &str) -> String {
     let fingerprint = pair.fingerprint().unwrap_or_default();
     format!(
-        "no certificate is configured: clients are shown a self-signed one, {place}, and will warn; \
-         its SHA-256 fingerprint is {fingerprint}; write tls.certificates to show your own"
+        "no certificate is configured, so clients are shown a self-signed one and will warn; write \
+         your own as tls.certificates. Its SHA-256 fingerprint is {fingerprint}. {place}"
     )
 }
 

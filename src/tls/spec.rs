@@ -34,7 +34,7 @@ impl TlsSpec {
 /// A certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateSpec {
-    /// Where it is written, as `tls.certificates[0]`, for messages.
+    /// Where it is written, as `portcullis.yaml:3:5: tls.certificates[0]`, for messages.
     pub place: String,
     /// Where both are.
     pub source: CertificateSource,

@@ -248,7 +248,7 @@ fn a_keystore_is_served_as_java_and_openssl_wrote_it() {
         ("path: first.p12, password: wrong", "first.p12: "),
         (
             "path: both.any, password: {file: store-pass}, alias: second",
-            "give key_password",
+            "give that as key_password",
         ),
         (
             "path: both.any, password: {file: store-pass}",
@@ -449,6 +449,49 @@ fn each_thing_that_is_wrong_with_a_pair_has_its_own_message() {
         checked.errors.contains("tls.certificates[1]"),
         "{checked:?}"
     );
+}
+
+#[test]
+fn what_clients_will_not_accept_is_refused_or_warned_about() {
+    let pki = Pki::new();
+    pki.leaf("good", Key::Ecdsa, &["localhost"]);
+    pki.write(
+        "client.ext",
+        "subjectAltName=DNS:localhost\nextendedKeyUsage=clientAuth\n",
+    );
+    for (name, options) in [("client", "-extfile client.ext"), ("nameless", "")] {
+        pki.openssl(&format!(
+            "x509 -req -in good.csr -CA int.crt -CAkey int.key -days 9 {options} -out {name}.crt"
+        ));
+    }
+    for (cert, words) in [
+        ("client.crt", "is for TLS client and not for a TLS server"),
+        ("nameless.crt", "has no subject alternative name"),
+    ] {
+        let checked = check(
+            &pki,
+            &format!("  certificates: [{{cert: {cert}, key: good.key}}]"),
+        );
+        assert!(checked.out.contains(words), "{checked:?}");
+    }
+    let authority = check(&pki, "  certificates: [{cert: int.crt, key: int.key}]");
+    assert_eq!(authority.code, Some(1), "{authority:?}");
+    assert!(
+        authority.errors.contains("this is the certificate of a CA"),
+        "{authority:?}"
+    );
+    // As an editor on Windows leaves it.
+    for file in ["good.crt", "good.key"] {
+        pki.write(
+            file,
+            &format!("\u{feff}{}", pki.read(file).replace('\n', "\r\n")),
+        );
+    }
+    let good = check(&pki, "  certificates: [{cert: good.crt, key: good.key}]");
+    assert_eq!(good.code, Some(0), "{good:?}");
+    for words in ["subject alternative", "not for a TLS server"] {
+        assert!(!good.out.contains(words), "{good:?}");
+    }
 }
 
 #[test]
@@ -902,6 +945,41 @@ fn what_is_wrong_keeps_the_old_and_says_so_and_what_is_right_again_is_taken() {
     assert_eq!(subject(&served.s_client("")), Some("new.example"));
     // Asked without a change, it says that there was none.
     served.reload("unchanged");
+}
+
+#[test]
+fn a_certificate_that_goes_bad_does_not_keep_the_others_from_being_renewed() {
+    let pki = Pki::new();
+    for name in ["a", "b"] {
+        pki.leaf(name, Key::Ecdsa, &[&format!("{name}.example")]);
+    }
+    let both = "  certificates: [{cert: a.crt, key: a.key}, {cert: b.crt, key: b.key}]\n";
+    let served = Served::start(&pki, both);
+    let serial = |name: &str| {
+        let said = served.s_client(&format!("-servername {name}.example -showcerts"));
+        assert_eq!(subject(&said), Some(&*format!("{name}.example")), "{said}");
+        let start = said.find("-----BEGIN").unwrap();
+        said[start..].split("-----END").next().unwrap().to_owned()
+    };
+    let before = [serial("a"), serial("b")];
+    pki.leaf("a", Key::Ecdsa, &["a.example"]);
+    pki.write("b.key", "broken");
+    served.reload("failure");
+    assert_ne!(serial("a"), before[0]);
+    assert_eq!(serial("b"), before[1]);
+    let log = served.gate.log();
+    assert!(log.contains("tls.certificates[1]: "), "{log}");
+    assert!(
+        log.contains("these certificates stay as they were before"),
+        "{log}"
+    );
+    // One that was never there has nothing to stay as: nothing is applied.
+    let kept = serial("a");
+    pki.leaf("a", Key::Ecdsa, &["a.example"]);
+    served.configure(&pki, &both.replace("b.crt", "nowhere.crt"));
+    served.reload("failure");
+    assert_eq!(serial("a"), kept);
+    assert!(served.gate.log().contains("nothing was changed"));
 }
 
 #[test]

@@ -10,8 +10,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use time::macros::format_description;
 use zeroize::Zeroizing;
 
+use super::make::{KEY_PASSPHRASE, first_line, from_environment};
 use super::{CertsError, InspectArgs, formatted};
-use crate::tls::inspect::{CertificateFacts, Chain, ChainEnd, Contents, KeyFacts, Role, contents};
+use crate::cli::secret::{self, Ask};
+use crate::tls::inspect::{
+    CertificateFacts, Chain, ChainEnd, Contents, KeyFacts, NotRecognised, Role, contents,
+    is_keystore,
+};
+use crate::tls::keystore::KeystoreError;
 use crate::tls::probe::{Shown, Target, probe};
 
 const HOUR: i64 = 60 * 60;
@@ -24,7 +30,7 @@ const WIDTH: usize = 13;
 pub(super) fn inspect(args: &InspectArgs) -> Result<String, CertsError> {
     let file = Path::new(&args.what);
     match fs::metadata(file) {
-        Ok(metadata) => of_file(file, &metadata),
+        Ok(metadata) => of_file(file, &metadata, args.password_file.as_deref()),
         Err(error) => match target(&args.what, args.server_name.as_deref()) {
             Some(target) => {
                 let shown = probe(&target, args.timeout);
@@ -66,21 +72,37 @@ fn target(text: &str, server_name: Option<&str>) -> Option<Target> {
 
 // === A file ===
 
-fn of_file(file: &Path, metadata: &Metadata) -> Result<String, CertsError> {
+fn of_file(
+    file: &Path,
+    metadata: &Metadata,
+    password_file: Option<&Path>,
+) -> Result<String, CertsError> {
     let bytes = fs::read(file)
         .map(Zeroizing::new)
         .map_err(|source| CertsError::Read {
             file: file.to_owned(),
             source,
         })?;
+    let password = match is_keystore(&bytes) {
+        true => Some(password_of(file, password_file)?),
+        false => None,
+    };
+    let password = password.as_ref().map(|it| it.as_str());
     let Contents {
         certificates,
         chain,
         keys,
         others,
-    } = contents(&bytes).map_err(|source| CertsError::NotRecognised {
-        file: file.to_owned(),
-        source,
+    } = contents(&bytes, password).map_err(|source| match source {
+        NotRecognised::Keystore(KeystoreError::WrongStorePassword) if password == Some("") => {
+            CertsError::NoPassword {
+                file: file.to_owned(),
+            }
+        }
+        source => CertsError::NotRecognised {
+            file: file.to_owned(),
+            source,
+        },
     })?;
     let mut text = format!(
         "{}: {}\n",
@@ -103,6 +125,19 @@ fn of_file(file: &Path, metadata: &Metadata) -> Result<String, CertsError> {
         add_chain(&mut text, &chain, &certificates, false);
     }
     Ok(text)
+}
+
+/// A keystore's password: from the file, the environment, or whoever is asked.
+fn password_of(file: &Path, given: Option<&Path>) -> Result<Zeroizing<String>, CertsError> {
+    let secret = match given {
+        Some(given) => first_line(given)?,
+        None => match from_environment(KEY_PASSPHRASE) {
+            Some(secret) => secret,
+            None => secret::ask(&format!("Password of {}: ", file.display()), Ask::Once)?,
+        },
+    };
+    let text = std::str::from_utf8(&secret).map_err(|_| CertsError::NotText)?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn counted(certificates: usize, keys: &[KeyFacts], others: &[String]) -> String {

@@ -20,7 +20,7 @@ use crate::tls::issue::{Issued, Order, Purpose};
 
 /// Where a passphrase may come from, beside a file and a person.
 const CA_PASSPHRASE: &str = "PORTCULLIS_CA_PASSPHRASE";
-const KEY_PASSPHRASE: &str = "PORTCULLIS_KEY_PASSPHRASE";
+pub(super) const KEY_PASSPHRASE: &str = "PORTCULLIS_KEY_PASSPHRASE";
 
 /// Makes a CA; what to tell about it.
 pub(super) fn ca(args: CaArgs) -> Result<String, CertsError> {
@@ -162,13 +162,7 @@ pub(super) fn client(args: ClientArgs) -> Result<String, CertsError> {
     )?;
     let mut text = made.said(&what, days);
     let _ = match &signer.ca {
-        Some(ca) => write!(
-            text,
-            "\nFor the configuration, so that it is asked for and believed:\n  \
-             tls:\n    \
-             client_auth: {{mode: optional, ca: [{}]}}\n",
-            yaml(ca),
-        ),
+        Some(ca) => write!(text, "\nWhoever is to believe it needs {}.\n", ca.display(),),
         None => write!(
             text,
             "\nNobody vouches for it; a server can know it by its SHA-256 fingerprint:\n  \
@@ -311,12 +305,12 @@ fn file_stem(name: &str) -> String {
 
 // === Passphrases ===
 
-fn from_environment(name: &str) -> Option<Secret> {
+pub(super) fn from_environment(name: &str) -> Option<Secret> {
     let word = std::env::var_os(name)?;
     Some(Zeroizing::new(word.into_encoded_bytes()))
 }
 
-fn first_line(file: &Path) -> Result<Secret, CertsError> {
+pub(super) fn first_line(file: &Path) -> Result<Secret, CertsError> {
     let failed = |source| CertsError::Read {
         file: file.to_owned(),
         source,

@@ -241,7 +241,7 @@ fn lower_certificate(
         }
     };
     Some(CertificateSpec {
-        place: at.path().to_string(),
+        place: at.place(),
         source,
         ocsp,
     })

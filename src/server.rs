@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -48,6 +48,10 @@ const PRUNE: Duration = Duration::from_secs(10);
 
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// How long a reload that is under way may take. Its files may be where nobody answers; what it
+/// does is of no use any more.
+const LAST_RELOAD: Duration = Duration::from_secs(1);
 
 /// Logins that may wait for a hashing thread. At 20 ms each, the last waits about a second;
 /// whoever comes after that is told to come again.
@@ -339,13 +343,24 @@ impl Running {
             caller.end();
             thread
         });
-        for thread in self.threads.into_iter().chain(reloading) {
+        for thread in self.threads {
             // A thread that panicked has said so; there is nothing left to save here.
             drop(thread.join());
+        }
+        if let Some(thread) = reloading {
+            wait_for(&thread, LAST_RELOAD);
         }
         let log = &self.shared.log;
         log.note(log.line(Level::Info, "server.stopped"));
         log.flush(LAST_LINES);
+    }
+}
+
+fn wait_for(thread: &JoinHandle<()>, limit: Duration) {
+    const STEP: Duration = Duration::from_millis(5);
+    let begun = Instant::now();
+    while !thread.is_finished() && begun.elapsed() < limit {
+        std::thread::sleep(STEP);
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod spec;
 
 mod ber;
+pub mod files;
 pub mod keystore;
 pub mod ocsp;
 mod pem;

@@ -11,7 +11,7 @@ use crate::config;
 use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
 use crate::server::Server;
-use crate::server::reload::Reloadable;
+use crate::server::reload::{Reloadable, Seen};
 use crate::tls::acceptor::Acceptor;
 use crate::tls::secret::Answers;
 use crate::tls::spec::TlsSpec;
@@ -19,6 +19,7 @@ use crate::tls::spec::TlsSpec;
 /// Serves `file` until a signal ends it.
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
+    let seen = Seen::config(file);
     let settings = match config::load(file) {
         Ok(settings) => settings,
         Err(problems) => {
@@ -26,6 +27,7 @@ pub fn run(file: &Path) -> ExitCode {
             return EX_CONFIG.into();
         }
     };
+    let seen = seen.with(settings.tls.as_ref());
     let answers = Answers::from(ask);
     let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
     let acceptor = match settings.tls.as_ref().map(load).transpose() {
@@ -42,6 +44,7 @@ pub fn run(file: &Path) -> ExitCode {
         sections: settings.sections.clone(),
         answers: answers.without_asking(),
         acceptor,
+        seen,
     };
     match serve(settings, reloadable) {
         Ok(()) => ExitCode::SUCCESS,

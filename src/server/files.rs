@@ -53,6 +53,11 @@ impl Caller {
         drop(self.0.send(Call::Asked));
     }
 
+    /// Asks to look whether something changed.
+    pub(super) fn look(&self) {
+        drop(self.0.send(Call::Happened));
+    }
+
     /// Ends the watch.
     pub(super) fn end(&self) {
         drop(self.0.send(Call::End));

@@ -21,6 +21,7 @@ use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::proxy::spec::Hsts;
 use crate::tls::acceptor::{Acceptor, CertificateFacts};
+use crate::tls::files::read;
 use crate::tls::secret::Answers;
 use crate::tls::spec::TlsSpec;
 
@@ -38,7 +39,7 @@ const NOTICE_DAYS: [i64; 3] = [21, 7, 1];
 pub struct Reloadable {
     /// The configuration.
     pub file: PathBuf,
-    /// Its section `tls`.
+    /// Its section `tls`, as it was read last: what it names is looked at, loaded or not.
     pub spec: Option<TlsSpec>,
     /// Its other sections.
     pub sections: Sections,
@@ -46,6 +47,34 @@ pub struct Reloadable {
     pub answers: Answers,
     /// What is swapped.
     pub acceptor: Option<Acceptor>,
+    /// What was in the files before all this was made of them.
+    pub seen: Seen,
+}
+
+/// What is in the files, as digests. Taken before the files are read for use: what changes in
+/// between is a change afterwards, and is not lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    config: [u8; 32],
+    named: [u8; 32],
+}
+
+impl Seen {
+    /// The configuration; what it names is not known yet.
+    #[must_use]
+    pub fn config(file: &Path) -> Self {
+        Self {
+            config: digest([file]),
+            named: digest([]),
+        }
+    }
+
+    /// The same with the files that `spec` names.
+    #[must_use]
+    pub fn with(self, spec: Option<&TlsSpec>) -> Self {
+        let named = digest(spec.into_iter().flat_map(TlsSpec::files));
+        Self { named, ..self }
+    }
 }
 
 /// What a reload came to.
@@ -60,7 +89,6 @@ struct Applied {
 pub(super) struct Reloader {
     reloadable: Reloadable,
     hsts: Arc<ArcSwapOption<Hsts>>,
-    seen: [u8; 32],
     log: Logger,
     metrics: Arc<Metrics>,
     notices: Notices,
@@ -77,8 +105,9 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> io::Result<(JoinHandle<()>, Caller)> {
         let (mut watch, caller) = Watch::new();
+        // What changed while all was loaded is looked for at once.
+        caller.look();
         let mut reloader = Self {
-            seen: contents(&reloadable),
             reloadable,
             hsts,
             log,
@@ -100,10 +129,11 @@ impl Reloader {
         loop {
             watch.files(files(&self.reloadable));
             let Some(why) = watch.next() else { return };
-            let contents = contents(&self.reloadable);
-            let has_changed = contents != self.seen;
+            let reloadable = &mut self.reloadable;
+            let seen = Seen::config(&reloadable.file).with(reloadable.spec.as_ref());
+            let has_changed = seen != reloadable.seen;
             // What is wrong is said once for each time that it changes.
-            self.seen = contents;
+            reloadable.seen = seen;
             if has_changed || why == Why::Asked {
                 self.reload(has_changed);
             }
@@ -147,22 +177,24 @@ impl Reloader {
 
     fn try_reload(&mut self) -> Result<Applied, String> {
         let settings = config::load(&self.reloadable.file).map_err(|it| it.to_string())?;
+        let reloadable = &mut self.reloadable;
         let mut kept = None;
-        let mut waiting = settings.sections.changed_since(&self.reloadable.sections);
-        match (&self.reloadable.acceptor, settings.tls) {
+        let mut waiting = settings.sections.changed_since(&reloadable.sections);
+        match (&reloadable.acceptor, settings.tls) {
             (Some(acceptor), Some(spec)) => {
-                let loaded = acceptor.reload(&spec, &self.reloadable.answers);
+                // The files may be others now. Also where they cannot be loaded: one that is
+                // missing may come.
+                let spec = reloadable.spec.insert(spec);
+                reloadable.seen = reloadable.seen.with(Some(spec));
+                let loaded = acceptor.reload(spec, &reloadable.answers);
                 kept = loaded
                     .map_err(|error| error.to_string())?
                     .map(|kept| kept.to_string());
                 self.hsts.store(settings.hsts);
-                self.reloadable.spec = Some(spec);
             }
             (None, None) => {}
             (None, Some(_)) | (Some(_), None) => waiting.push("tls".into()),
         }
-        // The files may be others now; what is in them was just read.
-        self.seen = contents(&self.reloadable);
         Ok(Applied { kept, waiting })
     }
 
@@ -289,12 +321,12 @@ fn files(reloadable: &Reloadable) -> Vec<&Path> {
 
 /// A digest of what is in the files. One that cannot be read counts as empty: that it can be read
 /// again is a change.
-fn contents(reloadable: &Reloadable) -> [u8; 32] {
+fn digest<'p>(files: impl IntoIterator<Item = &'p Path>) -> [u8; 32] {
     let mut digest = Sha256::new();
-    for file in files(reloadable) {
-        let bytes = std::fs::read(file).unwrap_or_default();
+    for file in files {
+        let bytes = read(file).unwrap_or_default();
         digest.update((bytes.len() as u64).to_be_bytes());
-        digest.update(&bytes);
+        digest.update(&*bytes);
     }
     digest.finalize().into()
 }

@@ -272,8 +272,11 @@ impl Loaded {
     ) -> Result<(Self, Vec<LoadProblem>), LoadError> {
         let context = || context(&spec.policy, &spec.tickets, tickets);
         if spec.certificates.is_empty() {
-            let (pair, warning) = self_signed::load(spec.state.as_deref())?;
-            let served = Served::new(None, Arc::new(pair), context()?);
+            let mut known = before.iter().flat_map(|before| &before.served);
+            let made = known.find(|served| served.source.is_none());
+            let made = made.map(|served| &served.pair);
+            let (pair, warning) = self_signed::load(spec.state.as_deref(), made)?;
+            let served = Served::new(None, pair, context()?);
             let served = served.map_err(LoadProblem::Library)?;
             let loaded = Self::build(vec![served], context()?, &spec.tickets, vec![warning])?;
             return Ok((loaded, Vec::new()));

@@ -16,6 +16,7 @@ use boring::x509::{X509, X509NameRef, X509Ref};
 use zeroize::Zeroizing;
 
 use super::extensions::Extensions;
+use super::files;
 use super::inspect::{is_self_signed, walk_up};
 use super::keystore::{self, KeystoreError, Passwords};
 use super::ocsp::{OcspError, Staple};
@@ -24,6 +25,7 @@ use super::secret::{Answers, Secret, SecretError};
 use super::spec::{CertificateSource, CertificateSpec};
 
 /// A certificate chain and the key of its leaf.
+#[derive(Clone)]
 pub struct CertifiedKey {
     pub(super) leaf: X509,
     pub(super) intermediates: Vec<X509>,
@@ -256,6 +258,20 @@ struct Found {
 }
 
 impl CertifiedKey {
+    /// Checks what was read from these two files, a key in the clear.
+    pub(super) fn of_pem(
+        (cert, cert_pem): (&Path, &[u8]),
+        (key, key_pem): (&Path, &[u8]),
+    ) -> Result<Self, CertError> {
+        arrange(Found {
+            certificates: pem::certificates(cert_pem)
+                .map_err(|flaw| not_certificates(cert, flaw, cert_pem))?,
+            key: pem::private_key(key_pem, None).map_err(|flaw| not_a_key(key, flaw, key_pem))?,
+            cert_path: cert.to_owned(),
+            key_path: key.to_owned(),
+        })
+    }
+
     /// Reads and checks the pair that `spec` names.
     ///
     /// # Errors
@@ -323,8 +339,7 @@ impl CertifiedKey {
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CertError> {
-    let bytes = std::fs::read(path).map(Zeroizing::new);
-    bytes.map_err(|source| CertError::Unreadable {
+    files::read(path).map_err(|source| CertError::Unreadable {
         what,
         path: path.to_owned(),
         source,

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 
 use zeroize::Zeroizing;
 
+use super::files;
+
 /// Where a password is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
@@ -68,8 +70,7 @@ impl Secret {
             Self::Value(value) => return Ok(value.clone()),
             Self::File(path) => path,
         };
-        let bytes = std::fs::read(path).map(Zeroizing::new);
-        let bytes = bytes.map_err(|source| SecretError::Unreadable {
+        let bytes = files::read(path).map_err(|source| SecretError::Unreadable {
             path: path.clone(),
             source,
         })?;

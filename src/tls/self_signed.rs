@@ -6,15 +6,15 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use boring::asn1::Asn1Time;
 use boring::error::ErrorStack;
 
 use super::certs::CertifiedKey;
+use super::files::{read, read_own};
 use super::issue::name::AltName;
 use super::issue::{Issued, self_signed};
-use super::secret::Answers;
-use super::spec::{CertificateSource, CertificateSpec};
 
 /// How long it is good for: clients of today take none that is good for more than 398 days.
 const DAYS: u32 = 397;
@@ -22,21 +22,29 @@ const DAYS: u32 = 397;
 /// One that ends sooner than this is made anew.
 const LEFT: u32 = 30;
 
-/// The certificate that is kept in the state folder, or a new one, and what to say about it.
+/// The certificate that is kept in the state folder, or a new one, and what to say about it. Where
+/// none can be kept, the `current` one stays while it is good.
 ///
 /// # Errors
 /// Where none can be made. One that cannot be kept is served all the same.
-pub(super) fn load(state: Option<&Path>) -> Result<(CertifiedKey, String), ErrorStack> {
+pub(super) fn load(
+    state: Option<&Path>,
+    current: Option<&Arc<CertifiedKey>>,
+) -> Result<(Arc<CertifiedKey>, String), ErrorStack> {
     let folder = state.map(Path::to_owned).or_else(state_folder);
     if let Some(folder) = &folder
         && let Some(kept) = kept(folder)
     {
         let note = note(&kept, &format!("It is kept in {}.", folder.display()));
-        return Ok((kept, note));
+        return Ok((Arc::new(kept), note));
     }
     let issued = self_signed(&names(), DAYS)?;
+    let mut current = current.filter(|current| is_good_for_a_while(current));
     let place = match folder.map(|folder| keep(&issued, &folder).map_err(|why| (folder, why))) {
-        Some(Ok(folder)) => format!("It is now kept in {}.", folder.display()),
+        Some(Ok(folder)) => {
+            current = None;
+            format!("It is now kept in {}.", folder.display())
+        }
         Some(Err((folder, why))) => format!(
             "It cannot be kept in {} ({why}), so that the next start makes another; write another \
              folder as \"state\".",
@@ -46,7 +54,8 @@ pub(super) fn load(state: Option<&Path>) -> Result<(CertifiedKey, String), Error
                  \"state\"."
             .into(),
     };
-    let pair = issued.into_certified_key();
+    let pair = current.cloned();
+    let pair = pair.unwrap_or_else(|| Arc::new(issued.into_certified_key()));
     let note = note(&pair, &place);
     Ok((pair, note))
 }
@@ -99,18 +108,15 @@ fn files(folder: &Path) -> (PathBuf, PathBuf) {
 /// can be made again.
 fn kept(folder: &Path) -> Option<CertifiedKey> {
     let (cert, key) = files(folder);
-    let spec = CertificateSpec {
-        place: String::new(),
-        source: CertificateSource::Files {
-            cert,
-            key,
-            passphrase: None,
-        },
-        ocsp: None,
-    };
-    let pair = CertifiedKey::load(&spec, &Answers::default()).ok()?;
-    let soon = Asn1Time::days_from_now(LEFT).ok()?;
-    (pair.leaf.not_after() > &*soon).then_some(pair)
+    // In a folder that others can write to, it could be somebody else's.
+    let (cert_pem, key_pem) = (read(&cert).ok()?, read_own(&key).ok()?);
+    let pair = CertifiedKey::of_pem((&cert, &cert_pem), (&key, &key_pem));
+    pair.ok().filter(is_good_for_a_while)
+}
+
+fn is_good_for_a_while(pair: &CertifiedKey) -> bool {
+    let soon = Asn1Time::days_from_now(LEFT);
+    soon.is_ok_and(|soon| pair.leaf.not_after() > &*soon)
 }
 
 /// Gives the folder back.

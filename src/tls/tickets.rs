@@ -19,6 +19,8 @@ use boring::ssl::{SslContextBuilder, TicketKeyCallbackResult};
 use boring::symm::{Cipher, CipherCtxRef};
 use zeroize::Zeroizing;
 
+use super::files;
+
 /// The names by which tickets say what they are encrypted with.
 const NAME: usize = 16;
 
@@ -220,8 +222,7 @@ impl TicketKeySet {
 }
 
 fn read(path: &Path) -> Result<TicketKeys, TicketError> {
-    let bytes = std::fs::read(path).map(Zeroizing::new);
-    let bytes = bytes.map_err(|source| TicketError::Unreadable {
+    let bytes = files::read(path).map_err(|source| TicketError::Unreadable {
         path: path.to_owned(),
         source,
     })?;

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -983,6 +984,68 @@ fn a_certificate_that_goes_bad_does_not_keep_the_others_from_being_renewed() {
 }
 
 #[test]
+fn a_file_that_comes_after_the_configuration_that_names_it_is_taken() {
+    let pki = Pki::new();
+    pki.leaf("e", Key::Ecdsa, &["old.example"]);
+    pki.leaf("new", Key::Ecdsa, &["new.example"]);
+    std::fs::create_dir(pki.path("later")).unwrap();
+    let served = Served::start(&pki, "  certificates: [{cert: e.crt, key: e.key}]\n");
+    let tls = "  certificates: [{cert: later/x.crt, key: later/x.key}]\n";
+    served.configure(&pki, tls);
+    served.reload("failure");
+    assert_eq!(subject(&served.s_client("")), Some("old.example"));
+    for extension in ["key", "crt"] {
+        let new = pki.path(&format!("new.{extension}"));
+        std::fs::rename(new, pki.path(&format!("later/x.{extension}"))).unwrap();
+    }
+    eventually("the new certificate", || {
+        (subject(&served.s_client("")) == Some("new.example")).then_some(())
+    });
+}
+
+#[test]
+fn what_changes_while_a_change_is_loaded_is_taken_after_it() {
+    let pki = Pki::new();
+    pki.leaf("slow", Key::Ecdsa, &["slow.example"]);
+    pki.openssl(
+        "pkcs12 -export -in slow.crt -inkey slow.key -passout pass:x -iter 1000000 -out slow.p12",
+    );
+    let show = |name: &str| {
+        pki.leaf("e", Key::Ecdsa, &[name]);
+        let both = [pki.read("e.crt"), pki.read("e.key")].concat();
+        pki.write("new.pem", &both);
+        std::fs::rename(pki.path("new.pem"), pki.path("e.pem")).unwrap();
+    };
+    show("one.example");
+    // That of e is read first, then the other takes its time.
+    let served = Served::start(
+        &pki,
+        "  certificates: [{cert: e.pem}, {keystore: {path: slow.p12, password: x}}]\n",
+    );
+    show("two.example");
+    // Most likely in the midst of it; right is the last one in any case.
+    std::thread::sleep(Duration::from_millis(900));
+    show("three.example");
+    eventually("the last certificate", || {
+        (subject(&served.s_client("")) == Some("three.example")).then_some(())
+    });
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_certificate_keeps_nobody_waiting() {
+    let pki = Pki::new();
+    pki.leaf("e", Key::Ecdsa, &["localhost"]);
+    let mut served = Served::start(&pki, "  certificates: [{cert: e.crt, key: e.key}]");
+    std::fs::remove_file(pki.path("e.crt")).unwrap();
+    let pipe = pki.path("e.crt").display().to_string();
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    served.reload("failure");
+    assert!(served.gate.log().contains("not a regular file"));
+    served.gate.signal("TERM");
+    eventually("the end", || (!served.gate.is_running()).then_some(()));
+}
+
+#[test]
 fn a_change_elsewhere_in_the_configuration_is_said_to_wait_for_a_restart() {
     let pki = Pki::new();
     pki.leaf("e", Key::Ecdsa, &["localhost"]);
@@ -1120,6 +1183,10 @@ fn without_a_certificate_one_is_made_for_this_machine_and_kept() {
     }
     drop(gate);
     assert_eq!(fingerprint(&start()), first);
+    // One that somebody else may have put there is not ours.
+    let open = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(pki.path("state/folder/self-signed.key"), open).unwrap();
+    assert_ne!(fingerprint(&start()), first);
 }
 
 #[test]
@@ -1135,6 +1202,17 @@ fn a_state_folder_that_cannot_be_written_is_said_and_stops_nobody() {
     assert_eq!(gate.curl().get("/").status, 200);
     let warned = |line: &Value| line["message"].to_string().contains("cannot be kept");
     assert!(gate.line_where(warned).is_some(), "{}", gate.log());
+    let served = Served { gate, backend };
+    let shown = || {
+        let said = served.s_client("");
+        said.split("-----END").next().map(str::to_owned).unwrap()
+    };
+    let first = shown().split_off(shown().find("-----BEGIN").unwrap());
+    served.reload("unchanged");
+    assert!(
+        shown().ends_with(&first),
+        "as long as it runs, it is the same"
+    );
 }
 
 // --- What others say of it ---

@@ -11,7 +11,7 @@
 //!
 //! Early data stays off: a replayed request would pass the gate twice.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -174,8 +174,9 @@ impl Acceptor {
     /// Where BoringSSL does not take the pair.
     pub fn with(pair: CertifiedKey) -> Result<Self, LoadError> {
         let tickets = Tickets::new(TicketKeySet::random()?);
-        let context = || context(&Policy::default(), &TicketSpec::Random, &tickets);
-        let served = vec![Served::new(None, Arc::new(pair), context()?)?];
+        let policy = Policy::default();
+        let context = || context(&policy, &TicketSpec::Random, &tickets);
+        let served = vec![Served::new(None, Arc::new(pair), &policy, context()?)?];
         let loaded = Loaded::build(served, context()?, &TicketSpec::Random, Vec::new())?;
         Ok(Self(Arc::new(Inner {
             current: ArcSwap::from_pointee(loaded),
@@ -276,7 +277,7 @@ impl Loaded {
             let made = known.find(|served| served.source.is_none());
             let made = made.map(|served| &served.pair);
             let (pair, warning) = self_signed::load(spec.state.as_deref(), made)?;
-            let served = Served::new(None, pair, context()?);
+            let served = Served::new(None, pair, &spec.policy, context()?);
             let served = served.map_err(LoadProblem::Library)?;
             let loaded = Self::build(vec![served], context()?, &spec.tickets, vec![warning])?;
             return Ok((loaded, Vec::new()));
@@ -286,7 +287,7 @@ impl Loaded {
             let (place, source) = (certificate.place.clone(), Some(&certificate.source));
             let pair = CertifiedKey::load(certificate, answers).map(Arc::new);
             let served = match pair {
-                Ok(pair) => Served::new(source, pair, context()?).map_err(|source| {
+                Ok(pair) => Served::new(source, pair, &spec.policy, context()?).map_err(|source| {
                     let path = certificate.source.path().to_owned();
                     CertError::Unusable { path, source }
                 }),
@@ -300,7 +301,7 @@ impl Loaded {
                     match known.find(|served| served.source.as_ref() == source) {
                         Some(kept) => {
                             let pair = Arc::clone(&kept.pair);
-                            all.push(Served::new(source, pair, context()?)?);
+                            all.push(Served::new(source, pair, &spec.policy, context()?)?);
                         }
                         None => is_whole = false,
                     }
@@ -353,6 +354,7 @@ impl Served {
     fn new(
         source: Option<&CertificateSource>,
         pair: Arc<CertifiedKey>,
+        policy: &Policy,
         mut context: SslAcceptorBuilder,
     ) -> Result<Self, ErrorStack> {
         context.set_certificate(&pair.leaf)?;
@@ -360,11 +362,13 @@ impl Served {
             context.add_extra_chain_cert(intermediate.clone())?;
         }
         context.set_private_key(&pair.key)?;
+        let names = dns_names(&pair.leaf);
+        context.set_session_id_context(&resumable(policy, &names))?;
         let choice = Choice {
             context: context.build().into_context(),
             kind: pair.kind,
             staple: pair.staple.clone(),
-            names: dns_names(&pair.leaf),
+            names,
         };
         Ok(Self {
             source: source.cloned(),
@@ -395,15 +399,21 @@ fn context(
         context.set_options(SslOptions::NO_TICKET);
     }
     tickets.install(&mut context);
-    // A ticket says under which policy it was given; BoringSSL resumes it only where this is the
-    // same. Made from the policy's contents, it is the same on every replica, and another after
-    // a change. Without it, a session from a lax name could be resumed into a strict one.
-    context.set_session_id_context(&sha256(format!("portcullis {policy}").as_bytes()))?;
+    context.set_session_id_context(&resumable(policy, &[]))?;
     let protocols = protocols(&policy.alpn);
     context.set_alpn_select_callback(move |_ssl, offered| {
         select_next_proto(protocols, offered).ok_or(AlpnError::ALERT_FATAL)
     });
     Ok(context)
+}
+
+/// A ticket says where it was given; BoringSSL resumes it only where this is the same: the policy, and
+/// the names of the certificate. Made from their contents, it is the same on every replica and for a
+/// renewed certificate, and another after a change. Without it, a session from a lax name could be
+/// resumed into a strict one, or that of one server by another that only has the same ticket keys.
+fn resumable(policy: &Policy, names: &[String]) -> [u8; 32] {
+    let names: BTreeSet<_> = names.iter().map(|it| it.to_ascii_lowercase()).collect();
+    sha256(format!("portcullis {policy} {names:?}").as_bytes())
 }
 
 /// ALPN names in order of preference, each after its length (RFC 7301 section 3.1).

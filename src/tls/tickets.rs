@@ -176,6 +176,9 @@ impl TicketKey {
         };
         let (name, keys) = bytes.split_first_chunk::<NAME>()?;
         let (hmac, aes) = keys.split_at(half);
+        if !(may_be_random(hmac) && may_be_random(aes)) {
+            return None;
+        }
         Some(Self {
             name: *name,
             hmac: hmac.to_vec().into(),
@@ -189,6 +192,16 @@ impl TicketKey {
             _ => Cipher::aes_256_cbc(),
         }
     }
+}
+
+/// Whether there is anything random about a key. So few different bytes never come by chance; a file
+/// that was made and not filled has one.
+fn may_be_random(key: &[u8]) -> bool {
+    const FEWEST: usize = 5;
+    let mut different = Zeroizing::new(key.to_vec());
+    different.sort_unstable();
+    different.dedup();
+    different.len() >= FEWEST
 }
 
 /// Keys that were read and checked, not yet in use.
@@ -229,10 +242,14 @@ fn read(path: &Path) -> Result<TicketKeys, TicketError> {
     let no_keys = || TicketError::NoKeys {
         path: path.to_owned(),
     };
-    if let Some(key) = TicketKey::from_bytes(&bytes) {
+    // Text of the right length is no key: random bytes are never all of them letters.
+    let text = std::str::from_utf8(&bytes)
+        .ok()
+        .filter(|text| text.is_ascii());
+    let Some(text) = text else {
+        let key = TicketKey::from_bytes(&bytes).ok_or_else(no_keys)?;
         return Ok(vec![key]);
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| no_keys())?;
+    };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let keys = lines.map(|line| {
         let decoded = STANDARD.decode(line).ok().map(Zeroizing::new);
@@ -254,9 +271,14 @@ mod tests {
         lengths.map_err(|error| error.to_string())
     }
 
+    /// All different, not all of them text, and others for each length.
+    fn bytes<const LENGTH: usize>() -> [u8; LENGTH] {
+        std::array::from_fn(|at| (0x80 + LENGTH + at).to_le_bytes()[0])
+    }
+
     #[test]
     fn keys_are_read_as_nginx_and_haproxy_have_them() {
-        let (short, long) = ([1; 48], [2; 80]);
+        let (short, long) = (bytes::<48>(), bytes::<80>());
         assert_eq!(read_text(&short), Ok(vec![16]));
         assert_eq!(read_text(&long), Ok(vec![32]));
         let lines = format!("{}\n{}\n", STANDARD.encode(long), STANDARD.encode(short));
@@ -265,12 +287,16 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused_by_name() {
-        let line = STANDARD.encode([1; 48]);
+        let line = STANDARD.encode(bytes::<48>());
         let twice = format!("{line}\n{line}");
         let half = format!("{line}\nAAAA\n");
         for (bytes, words) in [
             (&b""[..], "expected ticket keys"),
             (&[0; 47], "expected ticket keys"),
+            (&[0; 48], "expected ticket keys"),
+            (&[0xff; 80], "expected ticket keys"),
+            (&[b'a'; 48], "expected ticket keys"),
+            (&bytes::<49>(), "expected ticket keys"),
             (half.as_bytes(), "expected ticket keys"),
             (twice.as_bytes(), "same 16 bytes"),
         ] {

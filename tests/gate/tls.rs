@@ -815,6 +815,13 @@ fn a_session_outlives_the_certificate_and_not_the_policy() {
         pki.leaf("e", Key::Ecdsa, &["localhost"]);
         served.reload("success");
         assert!(is_resumed(version), "{version}: another certificate");
+        // Nobody else's session, even with a name that we answer to.
+        begin(version);
+        pki.leaf("e", Key::Ecdsa, &["localhost", "other.example"]);
+        served.reload("success");
+        assert!(!is_resumed(version), "{version}: other names");
+        pki.leaf("e", Key::Ecdsa, &["localhost"]);
+        served.reload("success");
     }
     // From a lax policy into a strict one.
     begin("-tls1_3");

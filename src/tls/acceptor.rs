@@ -481,6 +481,14 @@ impl Choices {
         };
         place.get_or_insert_with(|| Arc::clone(choice));
     }
+
+    /// All, the one that we would rather show first.
+    fn preferred(&self) -> impl Iterator<Item = &Choice> + Clone {
+        [&self.ecdsa, &self.rsa]
+            .into_iter()
+            .flatten()
+            .map(|it| &**it)
+    }
 }
 
 impl Table {
@@ -517,14 +525,10 @@ impl Table {
     /// Moves the connection to the certificate for the name that the client asks for.
     fn choose(&self, mut hello: ClientHello<'_>) -> Result<(), SelectCertError> {
         let asked = hello.servername(NameType::HOST_NAME);
-        let choices = asked.and_then(|name| self.names.find(name));
-        let Choices { ecdsa, rsa } = choices.unwrap_or(&self.default);
-        let choice = match (ecdsa, rsa) {
-            (Some(ecdsa), Some(rsa)) if !self.takes(&hello, ecdsa.kind) => rsa,
-            (Some(ecdsa), _) => ecdsa,
-            (None, Some(rsa)) => rsa,
-            (None, None) => return Err(SelectCertError::ERROR),
-        };
+        let named = asked.into_iter().flat_map(|name| self.names.find(name));
+        let choice = self.best(&hello, named.flat_map(Choices::preferred));
+        let choice = choice.or_else(|| self.best(&hello, self.default.preferred()));
+        let choice = choice.ok_or(SelectCertError::ERROR)?;
         let ssl = hello.ssl_mut();
         ssl.set_ssl_context(&choice.context)
             .map_err(|_| SelectCertError::ERROR)?;
@@ -533,6 +537,18 @@ impl Table {
             drop(ssl.set_ocsp_status(&staple.response));
         }
         Ok(())
+    }
+
+    /// The first that the client can do with. Where that is none, the first: it hears so in the
+    /// handshake.
+    fn best<'c>(
+        &self,
+        hello: &ClientHello<'_>,
+        mut choices: impl Iterator<Item = &'c Choice> + Clone,
+    ) -> Option<&'c Choice> {
+        let mut usable = choices.clone();
+        let usable = usable.find(|choice| self.takes(hello, choice.kind));
+        usable.or_else(|| choices.next())
     }
 
     /// Whether a client can do with a certificate that has this kind of key.

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::extensions::Extensions;
 use super::files;
-use super::inspect::{is_self_signed, walk_up};
+use super::inspect::{is_self_signed, printable, walk_up};
 use super::keystore::{self, KeystoreError, Passwords};
 use super::ocsp::{OcspError, Staple};
 use super::pem::{self, Flaw};
@@ -577,8 +577,8 @@ pub(super) fn common_name(name: &X509NameRef) -> String {
     let mut entries = name.entries_by_nid(Nid::COMMONNAME);
     let common = entries.next().and_then(|entry| entry.data().as_utf8().ok());
     match common {
-        Some(common) => common.to_string(),
-        None => name.print_ex(0).unwrap_or_default(),
+        Some(common) => printable(&common),
+        None => printable(&name.print_ex(0).unwrap_or_default()),
     }
 }
 

@@ -473,7 +473,7 @@ pub(super) fn common_name(certificate: &X509Ref) -> String {
 
 /// What whoever made a certificate wrote into it, but nothing that a terminal obeys or that turns
 /// the direction of what follows.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let is_harmless = |c: char| {
         !c.is_control()
             && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

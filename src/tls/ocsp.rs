@@ -4,6 +4,7 @@
 //! Their signature is for the client to check.
 
 use boring::bn::BigNum;
+use boring::hash::{MessageDigest, hash};
 use boring::x509::X509Ref;
 use time::PrimitiveDateTime;
 use time::macros::format_description;
@@ -23,6 +24,8 @@ pub(super) struct Staple {
     pub(super) response: Vec<u8>,
     /// Of the certificate that it is about, without zeros in front.
     serial: Vec<u8>,
+    /// A digest of the name of whoever issued it.
+    issuer: Vec<u8>,
     /// Seconds since 1970 after which it means nothing; `None` where nothing is said.
     next_update: Option<i64>,
 }
@@ -69,7 +72,7 @@ impl Staple {
         let mut single = data.enter(SEQUENCE)?.enter(SEQUENCE)?;
         let mut id = single.enter(SEQUENCE)?;
         id.take(SEQUENCE)?;
-        id.take(OCTET_STRING)?;
+        let issuer = id.take(OCTET_STRING)?.to_vec();
         id.take(OCTET_STRING)?;
         let serial = without_zeros(id.take(INTEGER)?).to_vec();
         match single.any()? {
@@ -85,6 +88,7 @@ impl Staple {
         Some(Ok(Self {
             response: bytes.to_vec(),
             serial,
+            issuer,
             next_update,
         }))
     }
@@ -92,7 +96,21 @@ impl Staple {
     /// Whether it is about this certificate.
     pub(super) fn is_for(&self, certificate: &X509Ref) -> bool {
         let serial = certificate.serial_number().to_bn();
+        let issuer = certificate.issuer_name().to_der();
+        // A small CA counts from one, as others do.
         serial.is_ok_and(|serial: BigNum| serial.to_vec() == self.serial)
+            && issuer.is_ok_and(|issuer| self.is_issued_by(&issuer))
+    }
+
+    fn is_issued_by(&self, name: &[u8]) -> bool {
+        // SHA-1 in practice; RFC 6960 section 4.1.1 leaves the choice.
+        let digests = [MessageDigest::sha1(), MessageDigest::sha256()];
+        let mut same = digests
+            .into_iter()
+            .filter(|digest| digest.size() == self.issuer.len());
+        // One that is not known here is for the client to compare.
+        let known = same.next().map(|digest| hash(digest, name));
+        known.is_none_or(|known| known.is_ok_and(|known| *known == *self.issuer))
     }
 
     /// Its last moment, in seconds since 1970, where it says so.
@@ -138,12 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn the_same_serial_number_of_another_ca_is_another_certificate() {
+        for digest in [MessageDigest::sha1(), MessageDigest::sha256()] {
+            let staple = Staple {
+                response: Vec::new(),
+                serial: vec![1],
+                issuer: hash(digest, b"one CA").unwrap().to_vec(),
+                next_update: None,
+            };
+            assert!(staple.is_issued_by(b"one CA"));
+            assert!(!staple.is_issued_by(b"another CA"));
+        }
+    }
+
+    #[test]
     fn a_response_is_current_until_its_next_update() {
         let until = unix_seconds(b"20300102030405Z").unwrap();
         assert_eq!(until, 1_893_553_445);
         let staple = Staple {
             response: Vec::new(),
             serial: Vec::new(),
+            issuer: Vec::new(),
             next_update: Some(until),
         };
         assert!(staple.is_current(until - 1));

@@ -613,6 +613,26 @@ fn of_two_kinds_of_key_for_a_name_the_client_gets_the_one_that_it_can_use() {
 }
 
 #[test]
+fn a_wildcard_serves_a_name_whose_own_certificate_the_client_cannot_use() {
+    let pki = Pki::new();
+    pki.leaf("e", Key::Ecdsa, &["one.gate.example"]);
+    pki.leaf("r", Key::Rsa, &["*.gate.example"]);
+    let served = Served::start(
+        &pki,
+        "  certificates: [{cert: e.crt, key: e.key}, {cert: r.crt, key: r.key}]",
+    );
+    for (client, kind) in [
+        ("-tls1_3", "ECDSA"),
+        ("-tls1_3 -sigalgs rsa_pss_rsae_sha256", "RSA"),
+        ("-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256", "RSA"),
+    ] {
+        let said = served.s_client(&format!("{client} -servername one.gate.example"));
+        let signed = line(&said, "Peer signature type: ").unwrap_or_default();
+        assert!(signed.contains(kind), "{client}: {said}");
+    }
+}
+
+#[test]
 fn a_thousand_certificates_are_served_by_name() {
     let pki = Pki::new();
     pki.key("k", Key::Ecdsa);

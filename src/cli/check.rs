@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::complain_of_config;
 use super::run::ask;
 use crate::config;
-use crate::tls::acceptor::Acceptor;
+use crate::tls::acceptor;
 use crate::tls::secret::Answers;
 
 /// Checks `file`, with the certificate and users that it names.
@@ -21,12 +21,9 @@ pub fn check(file: &Path) -> ExitCode {
     };
     let mut warnings = settings.warnings.clone();
     // Without a certificate, one is made and kept when the server starts; not here.
-    let named = settings
-        .tls
-        .as_ref()
-        .filter(|it| !it.certificates.is_empty());
-    match named.map(|spec| Acceptor::load(spec, &Answers::from(ask))) {
-        Some(Ok(acceptor)) => warnings.extend(acceptor.warnings()),
+    let tls = settings.tls.as_ref();
+    match tls.map(|spec| acceptor::check(spec, &Answers::from(ask))) {
+        Some(Ok(odd)) => warnings.extend(odd),
         Some(Err(error)) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;

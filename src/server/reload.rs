@@ -93,6 +93,8 @@ pub(super) struct Reloader {
     metrics: Arc<Metrics>,
     notices: Notices,
     warned: Vec<String>,
+    /// The certificates in the metrics.
+    shown: Vec<CertificateFacts>,
     keys_changed: Instant,
 }
 
@@ -114,6 +116,7 @@ impl Reloader {
             metrics,
             notices: Notices::default(),
             warned: Vec::new(),
+            shown: Vec::new(),
             keys_changed: Instant::now(),
         };
         reloader.note_success();
@@ -254,15 +257,23 @@ impl Reloader {
     /// Shows when certificates expire, and says so when it is near.
     fn look_at_certificates(&mut self) {
         let certificates = certificates(&self.reloadable);
-        self.metrics.tls_certificate_not_after.reset();
+        let metric = &self.metrics.tls_certificate_not_after;
         for certificate in &certificates {
             let labels = ["server", &certificate.subject, &certificate.serial];
-            let metric = self
-                .metrics
-                .tls_certificate_not_after
-                .with_label_values(&labels);
-            metric.set(certificate.not_after);
+            metric.with_label_values(&labels).set(certificate.not_after);
         }
+        // Never all at once: whoever asks meanwhile would think that there is none.
+        let is_shown = |gone: &CertificateFacts| {
+            let same =
+                |it: &CertificateFacts| (&it.subject, &it.serial) == (&gone.subject, &gone.serial);
+            certificates.iter().any(same)
+        };
+        for gone in self.shown.iter().filter(|it| !is_shown(it)) {
+            let labels = ["server", &gone.subject, &gone.serial];
+            // Two of the same name and number are one there.
+            drop(metric.remove_label_values(&labels));
+        }
+        self.shown.clone_from(&certificates);
         let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
         for certificate in self.notices.gone_stale(&certificates, now) {
             let until = rfc3339(certificate.staple_until.unwrap_or_default());

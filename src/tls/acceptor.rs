@@ -252,6 +252,19 @@ impl Acceptor {
     }
 }
 
+/// Loads all that `spec` names, and keeps nothing. Gives back what is odd and no error. Where no
+/// certificate is configured, none is made.
+///
+/// # Errors
+/// Everything that is wrong, each with its file and the fix.
+pub fn check(spec: &TlsSpec, answers: &Answers) -> Result<Vec<String>, LoadError> {
+    if spec.certificates.is_empty() {
+        ticket_keys(&spec.tickets)?;
+        return Ok(Vec::new());
+    }
+    Ok(Acceptor::load(spec, answers)?.warnings())
+}
+
 fn ticket_keys(spec: &TicketSpec) -> Result<TicketKeySet, TicketError> {
     match spec {
         TicketSpec::Random => TicketKeySet::random(),

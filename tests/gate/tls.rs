@@ -1227,6 +1227,11 @@ fn a_state_folder_that_cannot_be_written_is_said_and_stops_nobody() {
     );
     let gate = Gate::start_file(&pki.path("portcullis.yaml"), &[]);
     assert_eq!(gate.curl().get("/").status, 200);
+    let keys = check(&pki, "  tickets: {keys: [none.key]}\n");
+    assert!(
+        keys.errors.contains("cannot read the ticket keys"),
+        "{keys:?}"
+    );
     let warned = |line: &Value| line["message"].to_string().contains("cannot be kept");
     assert!(gate.line_where(warned).is_some(), "{}", gate.log());
     let served = Served { gate, backend };

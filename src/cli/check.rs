@@ -28,9 +28,6 @@ pub fn check(file: &Path) -> ExitCode {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
-        None if settings.tls.is_some() => warnings.push(
-            "no certificate is configured; a self-signed one will be made at start".to_owned(),
-        ),
         None => {}
     }
     for warning in &warnings {

@@ -223,7 +223,6 @@ pub struct KeystoreFile {
 }
 
 /// A password, in one of its two forms.
-#[derive(Debug)]
 pub enum SecretFile {
     /// Itself.
     Value(String),
@@ -583,6 +582,16 @@ impl<'de> Deserialize<'de> for TicketsFile {
         }
 
         deserializer.deserialize_any(Forms)
+    }
+}
+
+/// Never shows the password.
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(_) => f.write_str("Value(…)"),
+            Self::Place(place) => place.fmt(f),
+        }
     }
 }
 

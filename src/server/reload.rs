@@ -32,6 +32,10 @@ const TICKET_KEY: Duration = Duration::from_secs(12 * 60 * 60);
 /// A day in seconds.
 const DAY: i64 = 86_400;
 
+/// In seconds, how long before its end a certificate that was made here is made anew. What is kept
+/// is not taken any more then.
+const MADE_ANEW: i64 = 29 * DAY;
+
 /// How many days before a certificate expires this is said.
 const NOTICE_DAYS: [i64; 3] = [21, 7, 1];
 
@@ -139,6 +143,9 @@ impl Reloader {
             reloadable.seen = seen;
             if has_changed || why == Why::Asked {
                 self.reload(has_changed);
+            }
+            if self.is_made_and_ending() {
+                self.reload(true);
             }
             self.look_at_certificates();
             self.change_ticket_keys();
@@ -306,6 +313,17 @@ impl Reloader {
                 .text("file.path", &certificate.path);
             self.log.note(line);
         }
+    }
+
+    /// Whether the certificate was made here and is to be made anew.
+    fn is_made_and_ending(&self) -> bool {
+        let spec = self.reloadable.spec.as_ref();
+        let is_made = spec.is_some_and(|spec| spec.certificates.is_empty());
+        let soon = i64::try_from(unix_now()).unwrap_or(i64::MAX) + MADE_ANEW;
+        is_made
+            && certificates(&self.reloadable)
+                .iter()
+                .any(|it| it.not_after < soon)
     }
 
     fn change_ticket_keys(&mut self) {

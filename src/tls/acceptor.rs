@@ -260,7 +260,8 @@ impl Acceptor {
 pub fn check(spec: &TlsSpec, answers: &Answers) -> Result<Vec<String>, LoadError> {
     if spec.certificates.is_empty() {
         ticket_keys(&spec.tickets)?;
-        return Ok(Vec::new());
+        let note = "no certificate is configured; a self-signed one will be made at start";
+        return Ok(vec![note.to_owned()]);
     }
     Ok(Acceptor::load(spec, answers)?.warnings())
 }

@@ -846,6 +846,23 @@ fn a_certificate_is_shown_as_other_programs_see_it() {
 }
 
 #[test]
+fn a_link_is_followed_only_where_nobody_else_can_have_put_it() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    for (mode, is_followed) in [(0o755, true), (0o777, false), (0o1777, false)] {
+        let shop = Shop::new();
+        let folder = shop.path("folder");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
+        shop.write("victim", "precious");
+        symlink("../victim", folder.join("h.example.key")).unwrap();
+        shop.make("server --out folder --force h.example");
+        assert_eq!(shop.read("victim") != "precious", is_followed, "{mode:o}");
+        let key = std::fs::read_to_string(folder.join("h.example.key")).unwrap();
+        assert!(key.contains("PRIVATE KEY"), "{mode:o}");
+    }
+}
+
+#[test]
 fn what_a_keystore_holds_is_said_with_its_password() {
     let shop = Shop::new();
     shop.make("ca --name Plant");

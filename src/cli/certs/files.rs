@@ -83,15 +83,28 @@ pub(super) fn write(files: &[NewFile], existing: Existing) -> Result<(), CertsEr
 /// All of it on disk, under another name; and the place that it is for.
 fn prepare(file: &NewFile) -> Result<(Beside, PathBuf), CertsError> {
     let failed = |source| failed(file, source);
-    // What a symbolic link leads to is replaced, not the link.
-    let target = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
-    let old = fs::metadata(&target).ok();
+    // What a symbolic link leads to is replaced, not the link, and its owner stays. Not where others
+    // can put links and files: then a key could be theirs, or be written over anything of ours.
+    let (target, old) = if is_ours_alone(folder_of(&file.path)).map_err(failed)? {
+        let target = fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
+        let old = fs::metadata(&target).ok();
+        (target, old)
+    } else {
+        (file.path.clone(), None)
+    };
     let mut beside = Beside::create(folder_of(&target)).map_err(failed)?;
     let mode = file.access.mode(old.as_ref());
     beside
         .fill(&file.content, old.as_ref(), Some(mode))
         .map_err(failed)?;
     Ok((beside, target))
+}
+
+/// Whether nobody but us and root can put anything into a folder.
+fn is_ours_alone(folder: &Path) -> io::Result<bool> {
+    let metadata = fs::metadata(folder)?;
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    Ok(owners.contains(&metadata.uid()) && metadata.mode() & 0o022 == 0)
 }
 
 fn failed(file: &NewFile, source: io::Error) -> CertsError {

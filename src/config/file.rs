@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::{
     Entries, Flag, Items, Number, OneOrMany, Size, SizeOrUnlimited, Span, Version, collect,
@@ -504,86 +504,63 @@ impl<'de> Deserialize<'de> for UsersSection {
     }
 }
 
-impl<'de> Deserialize<'de> for RedirectFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
+/// Reads what is either a text or a mapping. `$text` says what the text stands for, `$mapping` what
+/// the mapping does.
+macro_rules! text_or_mapping {
+    ($kind:ident, $expected:expr, text: $text:expr, mapping: $mapping:expr) => {
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Forms;
 
-        impl<'de> Visitor<'de> for Forms {
-            type Value = RedirectFile;
+                impl<'de> Visitor<'de> for Forms {
+                    type Value = $kind;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("https, or a mapping with status, port and except")
-            }
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
 
-            fn visit_str<E>(self, to: &str) -> Result<RedirectFile, E> {
-                Ok(RedirectFile::To(to.into()))
-            }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$kind, E> {
+                        $text(text)
+                    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<RedirectFile, A::Error> {
-                Deserialize::deserialize(MapAccessDeserializer::new(mapping))
-                    .map(RedirectFile::Settings)
-            }
-        }
+                    fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<$kind, A::Error> {
+                        Deserialize::deserialize(MapAccessDeserializer::new(mapping)).map($mapping)
+                    }
+                }
 
-        deserializer.deserialize_any(Forms)
-    }
-}
-
-impl<'de> Deserialize<'de> for HstsFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-
-        impl<'de> Visitor<'de> for Forms {
-            type Value = HstsFile;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an age like \"365d\", or a mapping with max_age")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, age: &str) -> Result<HstsFile, E> {
-                Span::deserialize(age.into_deserializer()).map(HstsFile::Age)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<HstsFile, A::Error> {
-                Deserialize::deserialize(MapAccessDeserializer::new(mapping))
-                    .map(HstsFile::Settings)
+                deserializer.deserialize_any(Forms)
             }
         }
-
-        deserializer.deserialize_any(Forms)
-    }
+    };
 }
 
-impl<'de> Deserialize<'de> for TicketsFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
+text_or_mapping!(
+    RedirectFile,
+    "https, or a mapping with status, port and except",
+    text: |to: &str| Ok(RedirectFile::To(to.into())),
+    mapping: RedirectFile::Settings
+);
 
-        impl<'de> Visitor<'de> for Forms {
-            type Value = TicketsFile;
+text_or_mapping!(
+    HstsFile,
+    "an age like \"365d\", or a mapping with max_age",
+    text: |age: &str| Span::deserialize(age.into_deserializer()).map(HstsFile::Age),
+    mapping: HstsFile::Settings
+);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("off, or a mapping like {keys: [/run/secrets/ticket.key]}")
-            }
+text_or_mapping!(
+    TicketsFile,
+    "off, or a mapping like {keys: [/run/secrets/ticket.key]}",
+    text: |word: &str| Ok(TicketsFile::Word(word.into())),
+    mapping: TicketsFile::Keys
+);
 
-            // YAML 1.1 readers take `off` for this.
-            fn visit_bool<E>(self, on: bool) -> Result<TicketsFile, E> {
-                let word = if on { "on" } else { "off" };
-                Ok(TicketsFile::Word(word.into()))
-            }
-
-            fn visit_str<E>(self, word: &str) -> Result<TicketsFile, E> {
-                Ok(TicketsFile::Word(word.into()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<TicketsFile, A::Error> {
-                let mapping = MapAccessDeserializer::new(mapping);
-                TicketKeysFile::deserialize(mapping).map(TicketsFile::Keys)
-            }
-        }
-
-        deserializer.deserialize_any(Forms)
-    }
-}
+text_or_mapping!(
+    SecretFile,
+    "a password in quotes, or its place, like {file: /run/secrets/pass}",
+    text: |value: &str| Ok(SecretFile::Value(value.into())),
+    mapping: SecretFile::Place
+);
 
 /// Never shows the password.
 impl fmt::Debug for SecretFile {
@@ -592,30 +569,5 @@ impl fmt::Debug for SecretFile {
             Self::Value(_) => f.write_str("Value(…)"),
             Self::Place(place) => place.fmt(f),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Forms;
-
-        impl<'de> Visitor<'de> for Forms {
-            type Value = SecretFile;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a password in quotes, or its place, like {file: /run/secrets/pass}")
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<SecretFile, E> {
-                Ok(SecretFile::Value(value.into()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<SecretFile, A::Error> {
-                let mapping = MapAccessDeserializer::new(mapping);
-                SecretPlaceFile::deserialize(mapping).map(SecretFile::Place)
-            }
-        }
-
-        deserializer.deserialize_any(Forms)
     }
 }

@@ -31,7 +31,9 @@ use super::names::Names;
 use super::ocsp::Staple;
 use super::secret::Answers;
 use super::self_signed;
-use super::spec::{Alpn, CertificateSource, MinVersion, Policy, TicketSpec, TlsSpec};
+use super::spec::{
+    Alpn, CertificateSource, CertificateSpec, MinVersion, Policy, TicketSpec, TlsSpec,
+};
 use super::tickets::{TicketError, TicketKeySet, Tickets};
 
 /// Ends TLS for the listeners. Cheap to clone: all clones change together.
@@ -287,39 +289,30 @@ impl Loaded {
     ) -> Result<(Self, Vec<LoadProblem>), LoadError> {
         let context = || context(&spec.policy, &spec.tickets, tickets);
         if spec.certificates.is_empty() {
-            let mut known = before.iter().flat_map(|before| &before.served);
-            let made = known.find(|served| served.source.is_none());
-            let made = made.map(|served| &served.pair);
-            let (pair, warning) = self_signed::load(spec.state.as_deref(), made)?;
-            let served = Served::new(None, pair, &spec.policy, context()?);
-            let served = served.map_err(LoadProblem::Library)?;
-            let loaded = Self::build(vec![served], context()?, &spec.tickets, vec![warning])?;
+            let made = before.and_then(|before| before.known(None));
+            let (pair, note) = self_signed::load(spec.state.as_deref(), made)?;
+            let served = vec![Served::new(None, pair, &spec.policy, context()?)?];
+            let loaded = Self::build(served, context()?, &spec.tickets, vec![note])?;
             return Ok((loaded, Vec::new()));
         }
         let (mut all, mut problems, mut is_whole) = (Vec::new(), Vec::new(), true);
         for certificate in &spec.certificates {
-            let (place, source) = (certificate.place.clone(), Some(&certificate.source));
-            let pair = CertifiedKey::load(certificate, answers).map(Arc::new);
-            let served = match pair {
-                Ok(pair) => Served::new(source, pair, &spec.policy, context()?).map_err(|source| {
-                    let path = certificate.source.path().to_owned();
-                    CertError::Unusable { path, source }
-                }),
-                Err(error) => Err(error),
-            };
-            match served {
-                Ok(served) => all.push(served),
-                Err(error) => {
-                    problems.push(LoadProblem::Certificate { place, error });
-                    let mut known = before.iter().flat_map(|before| &before.served);
-                    match known.find(|served| served.source.as_ref() == source) {
-                        Some(kept) => {
-                            let pair = Arc::clone(&kept.pair);
-                            all.push(Served::new(source, pair, &spec.policy, context()?)?);
-                        }
-                        None => is_whole = false,
-                    }
+            let source = Some(&certificate.source);
+            let error = match Served::load(certificate, answers, &spec.policy, context()?) {
+                Ok(served) => {
+                    all.push(served);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            let place = certificate.place.clone();
+            problems.push(LoadProblem::Certificate { place, error });
+            match before.and_then(|before| before.known(source)) {
+                Some(kept) => {
+                    let pair = Arc::clone(kept);
+                    all.push(Served::new(source, pair, &spec.policy, context()?)?);
+                }
+                None => is_whole = false,
             }
         }
         if !is_whole {
@@ -327,6 +320,13 @@ impl Loaded {
         }
         let loaded = Self::build(all, context()?, &spec.tickets, Vec::new())?;
         Ok((loaded, problems))
+    }
+
+    /// The pair that came from this source.
+    fn known(&self, source: Option<&CertificateSource>) -> Option<&Arc<CertifiedKey>> {
+        let mut served = self.served.iter();
+        let known = served.find(|served| served.source.as_ref() == source);
+        known.map(|served| &served.pair)
     }
 
     fn build(
@@ -365,6 +365,20 @@ struct Served {
 }
 
 impl Served {
+    fn load(
+        spec: &CertificateSpec,
+        answers: &Answers,
+        policy: &Policy,
+        context: SslAcceptorBuilder,
+    ) -> Result<Self, CertError> {
+        let pair = Arc::new(CertifiedKey::load(spec, answers)?);
+        let served = Self::new(Some(&spec.source), pair, policy, context);
+        served.map_err(|source| CertError::Unusable {
+            path: spec.source.path().to_owned(),
+            source,
+        })
+    }
+
     fn new(
         source: Option<&CertificateSource>,
         pair: Arc<CertifiedKey>,

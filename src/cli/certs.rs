@@ -90,6 +90,10 @@ struct ServerArgs {
     #[arg(required = true, value_name = "NAME", value_parser = AltName::server)]
     names: Vec<AltName>,
 
+    /// Make it good for a client too, as thin-edge.io wants it of its main device
+    #[arg(long)]
+    also_client: bool,
+
     /// For how many days it is good; no longer than its CA
     #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = days())]
     days: u32,

@@ -67,6 +67,8 @@ pub enum Purpose {
     },
     /// What a server shows.
     Server,
+    /// What a server shows, also where it is a client of others: devices that speak to each other.
+    ServerAndClient,
     /// What a client shows.
     Client,
 }
@@ -165,7 +167,7 @@ impl Order {
                 constraints.ca().pathlen(path_length);
                 usage.key_cert_sign().crl_sign();
             }
-            Purpose::Server | Purpose::Client => {
+            Purpose::Server | Purpose::ServerAndClient | Purpose::Client => {
                 usage.digital_signature();
                 if key.id() == Id::RSA {
                     // TLS 1.2 without forward secrecy, which old devices still speak.
@@ -180,6 +182,13 @@ impl Order {
         }
         match self.purpose {
             Purpose::Authority { .. } => {}
+            Purpose::ServerAndClient => {
+                let both = ExtendedKeyUsage::new()
+                    .server_auth()
+                    .client_auth()
+                    .build()?;
+                builder.append_extension(both.as_ref())?;
+            }
             Purpose::Server => {
                 let purpose = ExtendedKeyUsage::new().server_auth().build()?;
                 builder.append_extension(purpose.as_ref())?;

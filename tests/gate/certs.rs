@@ -846,6 +846,23 @@ fn a_certificate_is_shown_as_other_programs_see_it() {
 }
 
 #[test]
+fn a_server_that_is_also_a_client_is_good_for_both_and_another_is_not() {
+    let shop = Shop::with_ca();
+    shop.make("server --ca ca.crt --also-client --as both tedge.local");
+    shop.make("server --ca ca.crt --as one tedge.local");
+    for (purpose, stem, code) in [
+        ("sslserver", "both", 0),
+        ("sslclient", "both", 0),
+        ("sslserver", "one", 0),
+        ("sslclient", "one", 2),
+    ] {
+        let words = format!("verify -CAfile ca.crt -purpose {purpose} {stem}.crt");
+        let verified = shop.openssl(&words);
+        assert_eq!(verified.code, Some(code), "{purpose} {stem}: {verified:?}");
+    }
+}
+
+#[test]
 fn a_link_is_followed_only_where_nobody_else_can_have_put_it() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     for (mode, is_followed) in [(0o755, true), (0o777, false), (0o1777, false)] {

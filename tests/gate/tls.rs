@@ -681,6 +681,16 @@ fn versions_ciphers_groups_and_alpn_are_those_of_the_policy() {
     ] {
         assert_eq!(is_good(&served, client), good, "{client}");
     }
+    for (curl, version) in [(["--tls-max", "1.2"], "1.2"), (["--tls-max", "1.3"], "1.3")] {
+        assert_eq!(
+            served.gate.curl().args(curl).get("/").status,
+            200,
+            "{version}"
+        );
+        let spoke =
+            |line: &Value| line["event"] == "access" && line["tls.protocol.version"] == version;
+        eventually(version, || served.gate.line_where(spoke));
+    }
     served.configure(
         &pki,
         &format!(
@@ -812,6 +822,39 @@ fn a_session_is_resumed_here_and_where_the_ticket_keys_are_the_same() {
         assert!(!resumes(&pki, &shared[0], &random[0], version), "{version}");
         assert!(!resumes(&pki, &off, &off, version), "{version}");
     }
+}
+
+#[test]
+fn a_ticket_is_good_as_long_as_its_key_is_among_those_in_the_files() {
+    let pki = Pki::new();
+    pki.leaf("e", Key::Ecdsa, &["localhost"]);
+    for file in ["old", "new"] {
+        pki.openssl(&format!("rand -base64 -out {file}.raw 80"));
+        let line = pki.read(&format!("{file}.raw")).replace('\n', "");
+        pki.write(file, &format!("{line}\n"));
+    }
+    pki.join(&["old"], "tickets");
+    let served = Served::start(
+        &pki,
+        "  certificates: [{cert: e.crt, key: e.key}]\n  tickets: {keys: [tickets]}\n",
+    );
+    let file = pki.path("session").display().to_string();
+    drop(served.s_client(&format!("-tls1_2 -sess_out {file}")));
+    let is_resumed = || {
+        let said = served.s_client(&format!("-tls1_2 -sess_in {file}"));
+        assert!(said.contains("HTTP/1.1 200"), "{said}");
+        said.lines().any(|line| line.starts_with("Reused, "))
+    };
+    for (keys, expected) in [(&["new", "old"][..], true), (&["new"], false)] {
+        pki.join(keys, "tickets");
+        served.reload("success");
+        assert_eq!(is_resumed(), expected, "{keys:?}");
+    }
+    // What is no key keeps those that there are.
+    pki.write("tickets", "hello\n");
+    served.reload("failure");
+    drop(served.s_client(&format!("-tls1_2 -sess_out {file}")));
+    assert!(is_resumed());
 }
 
 #[test]

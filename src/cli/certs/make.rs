@@ -86,6 +86,7 @@ pub(super) fn ca(args: CaArgs) -> Result<String, CertsError> {
 pub(super) fn server(args: ServerArgs) -> Result<String, CertsError> {
     let ServerArgs {
         names,
+        also_client,
         days,
         signer,
         bundle,
@@ -100,7 +101,11 @@ pub(super) fn server(args: ServerArgs) -> Result<String, CertsError> {
         Order {
             subject: Subject::of_server(&names),
             names,
-            purpose: Purpose::Server,
+            purpose: if also_client {
+                Purpose::ServerAndClient
+            } else {
+                Purpose::Server
+            },
             key: output.key.into(),
             days,
         },

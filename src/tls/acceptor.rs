@@ -19,8 +19,8 @@ use boring::error::ErrorStack;
 use boring::sha::sha256;
 use boring::ssl::{
     AlpnError, ClientHello, ErrorCode, ExtensionType, NameType, SelectCertError, SslAcceptor,
-    SslAcceptorBuilder, SslContext, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVersion,
-    select_next_proto,
+    SslAcceptorBuilder, SslCipherRef, SslContext, SslMethod, SslOptions, SslRef,
+    SslSessionCacheMode, SslVersion, select_next_proto,
 };
 use pingora_core::protocols::IO;
 use pingora_core::protocols::tls::SslStream;
@@ -340,10 +340,10 @@ impl Loaded {
             .iter()
             .filter(|suite| suite.name().contains("-ECDSA-"));
         let table = Table::new(&served, ecdsa.map(|suite| suite.protocol_id()).collect());
-        // The note about a self-signed one says it all.
-        if warnings.is_empty() {
-            warnings.extend(served.iter().flat_map(|it| it.pair.warnings.clone()));
-        }
+        warnings.extend(served.iter().filter_map(|it| it.without_suite(&suites)));
+        // The note about one that was made here says it all.
+        let found = served.iter().filter(|it| it.source.is_some());
+        warnings.extend(found.flat_map(|it| it.pair.warnings.clone()));
         front.set_select_certificate_callback(move |hello| table.choose(hello));
         let certificates = served.iter().map(CertificateFacts::of);
         Ok(Self {
@@ -365,6 +365,24 @@ struct Served {
 }
 
 impl Served {
+    /// Says so where no suite of TLS 1.2 works with this kind of key. Without TLS 1.2 there are
+    /// always some in the list, and none is needed.
+    fn without_suite(&self, suites: &[&SslCipherRef]) -> Option<String> {
+        let kind = match self.pair.kind {
+            KeyKind::Ecdsa { .. } => "ECDSA",
+            KeyKind::Rsa => "RSA",
+        };
+        let mark = format!("-{kind}-");
+        let is_there = suites.iter().any(|suite| suite.name().contains(&mark));
+        let path = self.source.as_ref()?.path().display();
+        (!is_there).then(|| {
+            format!(
+                "{path}: tls.ciphers names no suite for its {kind} key, so that clients with TLS 1.2 \
+                 cannot connect"
+            )
+        })
+    }
+
     fn load(
         spec: &CertificateSpec,
         answers: &Answers,

@@ -481,6 +481,15 @@ fn what_clients_will_not_accept_is_refused_or_warned_about() {
         authority.errors.contains("this is the certificate of a CA"),
         "{authority:?}"
     );
+    for (ciphers, is_good) in [("ECDHE-RSA", false), ("ECDHE-ECDSA", true)] {
+        let tls = format!(
+            "  certificates: [{{cert: good.crt, key: good.key}}]\n  \
+             ciphers: {ciphers}-AES128-GCM-SHA256"
+        );
+        let checked = check(&pki, &tls);
+        let words = "tls.ciphers names no suite for its ECDSA key";
+        assert_eq!(!checked.out.contains(words), is_good, "{checked:?}");
+    }
     // As an editor on Windows leaves it.
     for file in ["good.crt", "good.key"] {
         pki.write(

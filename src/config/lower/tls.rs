@@ -50,8 +50,13 @@ pub(super) fn lower(
         hsts: _, // What answers say is for `hsts`.
     } = written.unwrap_or_default();
     let default = Policy::default();
+    let min_version = lower_versions(profile, min_version, &at);
+    if ciphers.is_some() && min_version == MinVersion::Tls13 {
+        let at = at.key("ciphers");
+        at.warn("these are suites of TLS 1.2, which is not spoken here, so this is not used");
+    }
     let policy = Policy {
-        min_version: lower_versions(profile, min_version, &at),
+        min_version,
         ciphers: some_of(ciphers, default.ciphers, &at.key("ciphers"), lower_cipher),
         groups: some_of(groups, default.groups, &at.key("groups"), lower_group),
         alpn: some_of(alpn, default.alpn, &at.key("alpn"), lower_alpn),

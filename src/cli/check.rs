@@ -34,12 +34,19 @@ pub fn check(file: &Path) -> ExitCode {
         println!("warning: {warning}");
     }
     println!(
-        "{}: ok ({} listeners, {} upstreams, {} routes, {} users)",
+        "{}: ok ({}, {}, {}, {})",
         file.display(),
-        settings.listeners.len(),
-        settings.upstreams.len(),
-        settings.gate.routes.routes().len(),
-        settings.gate.users.len(),
+        counted(settings.listeners.len(), "listener"),
+        counted(settings.upstreams.len(), "upstream"),
+        counted(settings.gate.routes.routes().len(), "route"),
+        counted(settings.gate.users.len(), "user"),
     );
     ExitCode::SUCCESS
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }

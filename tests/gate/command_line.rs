@@ -81,7 +81,7 @@ fn a_good_file_is_summed_up_and_nothing_is_bound() {
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert_eq!(checked.errors, "");
     let expected = format!(
-        "{}: ok (1 listeners, 1 upstreams, 2 routes, 0 users)\n",
+        "{}: ok (1 listener, 1 upstream, 2 routes, 0 users)\n",
         file.display()
     );
     assert_eq!(checked.out, expected);

@@ -613,7 +613,10 @@ impl Table {
         // those that its certificate may be on (RFC 8422 section 5.1).
         let mut suites = numbers(hello.ciphers(), 0);
         let groups = hello.get_extension(ExtensionType::SUPPORTED_GROUPS);
-        let knows_curve = groups.is_none_or(|list| numbers(list, 2).any(|it| it == curve));
+        let knows_curve = match (groups, curve) {
+            (Some(list), Some(curve)) => numbers(list, 2).any(|it| it == curve),
+            (None, _) | (_, None) => true,
+        };
         knows_scheme && knows_curve && suites.any(|suite| self.ecdsa_suites.contains(&suite))
     }
 }

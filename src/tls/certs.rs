@@ -218,11 +218,11 @@ fn certificate(path: &Path, count: usize) -> String {
 /// What TLS can do with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyKind {
-    /// With the signature scheme of its curve, and the curve as a group (RFC 8446 sections 4.2.3
-    /// and 4.2.7).
+    /// With its signature scheme, and its curve as a group (RFC 8446 sections 4.2.3 and 4.2.7).
+    /// Ed25519 counts as one in suites, and its curve is no group (RFC 8422 section 5.1.1).
     Ecdsa {
         scheme: u16,
-        curve: u16,
+        curve: Option<u16>,
     },
     Rsa,
 }
@@ -230,7 +230,10 @@ pub(super) enum KeyKind {
 impl KeyKind {
     /// What can be done with a key, or why nothing.
     fn of(key: &PKey<Private>) -> Result<Self, String> {
-        let ecdsa = |scheme, curve| Self::Ecdsa { scheme, curve };
+        let ecdsa = |scheme, curve| Self::Ecdsa {
+            scheme,
+            curve: Some(curve),
+        };
         let curve = || key.ec_key().ok().and_then(|key| key.group().curve_name());
         match key.id() {
             Id::RSA if key.bits() < 2048 => {
@@ -244,7 +247,11 @@ impl KeyKind {
                 Some(Nid::SECP521R1) => Ok(ecdsa(0x0603, 0x0019)),
                 _ => Err("an ECDSA key on a curve that clients do not know".into()),
             },
-            _ => Err("a key that is neither ECDSA nor RSA; browsers know no other".into()),
+            Id::ED25519 => Ok(Self::Ecdsa {
+                scheme: 0x0807,
+                curve: None,
+            }),
+            _ => Err("a key that is neither ECDSA, RSA nor Ed25519; clients know no other".into()),
         }
     }
 }
@@ -528,6 +535,11 @@ fn warnings(
         let purposes = uses.purposes.join(", ");
         warnings.push(format!(
             "{path}: is for {purposes} and not for a TLS server; clients will refuse it"
+        ));
+    }
+    if matches!(pair.kind, KeyKind::Ecdsa { curve: None, .. }) {
+        warnings.push(format!(
+            "{path}: browsers do not know Ed25519 keys; for people, take ECDSA P-256"
         ));
     }
     if pair.leaf.subject_alt_names().is_none() {

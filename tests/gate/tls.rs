@@ -642,6 +642,30 @@ fn a_wildcard_serves_a_name_whose_own_certificate_the_client_cannot_use() {
 }
 
 #[test]
+fn an_ed25519_key_serves_clients_that_know_it() {
+    let pki = Pki::new();
+    pki.openssl("genpkey -algorithm ED25519 -out d.key");
+    pki.write("d.ext", "subjectAltName=DNS:localhost\n");
+    pki.openssl("req -new -key d.key -subj /CN=localhost -out d.csr");
+    pki.openssl("x509 -req -in d.csr -CA int.crt -CAkey int.key -days 9 -extfile d.ext -out d.crt");
+    let tls = "  certificates: [{cert: d.crt, key: d.key}]";
+    let checked = check(&pki, tls);
+    assert!(
+        checked.out.contains("browsers do not know Ed25519 keys"),
+        "{checked:?}"
+    );
+    let served = Served::start(&pki, tls);
+    for (client, good) in [
+        ("-tls1_2", true),
+        ("-tls1_3", true),
+        ("-tls1_3 -sigalgs ecdsa_secp256r1_sha256", false),
+    ] {
+        let said = served.s_client(client);
+        assert_eq!(said.contains("HTTP/1.1 200"), good, "{client}: {said}");
+    }
+}
+
+#[test]
 fn a_thousand_certificates_are_served_by_name() {
     let pki = Pki::new();
     pki.key("k", Key::Ecdsa);

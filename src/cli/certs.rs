@@ -94,18 +94,8 @@ struct ServerArgs {
     #[arg(long)]
     also_client: bool,
 
-    /// For how many days it is good; no longer than its CA
-    #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = days())]
-    days: u32,
-
     #[command(flatten)]
-    signer: SignerArgs,
-
-    #[command(flatten)]
-    bundle: BundleArgs,
-
-    #[command(flatten)]
-    output: OutputArgs,
+    leaf: LeafArgs,
 }
 
 /// Make a client's certificate, signed by a CA or (without --ca) by itself
@@ -134,6 +124,13 @@ struct ClientArgs {
     #[arg(long, value_name = "TEXT")]
     unit: Option<SubjectText>,
 
+    #[command(flatten)]
+    leaf: LeafArgs,
+}
+
+/// What servers and clients have in common.
+#[derive(Debug, Args)]
+struct LeafArgs {
     /// For how many days it is good; no longer than its CA
     #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = days())]
     days: u32,

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use sha2::{Digest as _, Sha256};
@@ -21,6 +21,7 @@ use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::proxy::spec::Hsts;
 use crate::tls::acceptor::{Acceptor, CertificateFacts};
+use crate::tls::certs::now;
 use crate::tls::files::read;
 use crate::tls::secret::Answers;
 use crate::tls::spec::TlsSpec;
@@ -31,10 +32,6 @@ const TICKET_KEY: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// A day in seconds.
 const DAY: i64 = 86_400;
-
-/// In seconds, how long before its end a certificate that was made here is made anew. What is kept
-/// is not taken any more then.
-const MADE_ANEW: i64 = 29 * DAY;
 
 /// How many days before a certificate expires this is said.
 const NOTICE_DAYS: [i64; 3] = [21, 7, 1];
@@ -144,7 +141,8 @@ impl Reloader {
             if has_changed || why == Why::Asked {
                 self.reload(has_changed);
             }
-            if self.is_made_and_ending() {
+            let acceptor = self.reloadable.acceptor.as_ref();
+            if acceptor.is_some_and(Acceptor::has_made_one_that_ends) {
                 self.reload(true);
             }
             self.look_at_certificates();
@@ -210,8 +208,7 @@ impl Reloader {
 
     fn note_success(&self) {
         self.metrics.config_last_reload_successful.set(1);
-        let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
-        self.metrics.config_last_reload_success.set(now);
+        self.metrics.config_last_reload_success.set(now());
     }
 
     fn say_success(&mut self, is_whole: bool, has_changed: bool, before: &[CertificateFacts]) {
@@ -281,7 +278,7 @@ impl Reloader {
             drop(metric.remove_label_values(&labels));
         }
         self.shown.clone_from(&certificates);
-        let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+        let now = now();
         for certificate in self.notices.gone_stale(&certificates, now) {
             let until = rfc3339(certificate.staple_until.unwrap_or_default());
             let message = format!(
@@ -313,17 +310,6 @@ impl Reloader {
                 .text("file.path", &certificate.path);
             self.log.note(line);
         }
-    }
-
-    /// Whether the certificate was made here and is to be made anew.
-    fn is_made_and_ending(&self) -> bool {
-        let spec = self.reloadable.spec.as_ref();
-        let is_made = spec.is_some_and(|spec| spec.certificates.is_empty());
-        let soon = i64::try_from(unix_now()).unwrap_or(i64::MAX) + MADE_ANEW;
-        is_made
-            && certificates(&self.reloadable)
-                .iter()
-                .any(|it| it.not_after < soon)
     }
 
     fn change_ticket_keys(&mut self) {
@@ -358,11 +344,6 @@ fn digest<'p>(files: impl IntoIterator<Item = &'p Path>) -> [u8; 32] {
         digest.update(&*bytes);
     }
     digest.finalize().into()
-}
-
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 fn rfc3339(seconds: i64) -> String {

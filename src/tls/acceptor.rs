@@ -229,6 +229,14 @@ impl Acceptor {
         self.0.current.load().certificates.clone()
     }
 
+    /// Whether a certificate that was made here ends so soon that a reload makes another.
+    #[must_use]
+    pub fn has_made_one_that_ends(&self) -> bool {
+        let loaded = self.0.current.load();
+        let made = loaded.known(None);
+        made.is_some_and(|made| !self_signed::is_good_for_a_while(made))
+    }
+
     /// What is odd about the certificates and no error.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

@@ -595,7 +595,8 @@ pub(super) fn common_name(name: &X509NameRef) -> String {
 }
 
 /// The time in seconds since 1970.
-pub(super) fn now() -> i64 {
+#[must_use]
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use boring::asn1::{Asn1Time, Asn1TimeRef};
 use boring::error::ErrorStack;
 use boring::hash::{MessageDigest, hash};
 use boring::nid::Nid;
@@ -15,6 +14,7 @@ use boring::pkey::{HasPublic, Id, PKey, PKeyRef, Private};
 use boring::x509::{GeneralNameRef, X509, X509NameRef, X509Ref};
 use sha3::{Digest as _, Sha3_256};
 
+use super::certs::unix_seconds;
 use super::extensions::Extensions;
 use super::keystore::{self, Entries, KeyEntry, KeystoreError, Kind};
 use super::pem::is_encrypted_key;
@@ -351,8 +351,8 @@ impl CertificateFacts {
             subject: distinguished_name(certificate.subject_name()),
             issuer: distinguished_name(certificate.issuer_name()),
             names: names.iter().flatten().map(alt_name).collect(),
-            not_before: unix_time(certificate.not_before())?,
-            not_after: unix_time(certificate.not_after())?,
+            not_before: unix_seconds(certificate.not_before())?,
+            not_after: unix_seconds(certificate.not_after())?,
             key: key_kind(&key),
             signature: signature(certificate),
             role: role(certificate, &extensions),
@@ -491,14 +491,6 @@ pub(super) fn printable(text: &str) -> String {
 fn hexadecimal(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }
-
-/// Seconds since 1970.
-pub(super) fn unix_time(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
-    let since = Asn1Time::from_unix(0)?.diff(time)?;
-    Ok(i64::from(since.days) * 24 * 60 * 60 + i64::from(since.secs))
-}
-
-// === Chains ===
 
 /// Whether it was signed with its own key. A server's certificate that was may well be forbidden to
 /// sign any other.

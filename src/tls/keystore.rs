@@ -20,6 +20,7 @@ use self::jks::Jks;
 use self::pbe::Password;
 use self::pkcs12::Pkcs12;
 use super::ber;
+use super::inspect::printable;
 
 /// The kinds of store that are told apart by their first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,12 +249,6 @@ impl fmt::Display for Names {
             more => write!(f, " and {more} more"),
         }
     }
-}
-
-/// A name from a file may hold anything, and a message goes to a terminal.
-fn printable(name: &str) -> String {
-    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    name.chars().map(visible).collect()
 }
 
 /// An algorithm that is not supported: its object identifier, and its name where it is known.

@@ -114,7 +114,7 @@ fn kept(folder: &Path) -> Option<CertifiedKey> {
     pair.ok().filter(is_good_for_a_while)
 }
 
-fn is_good_for_a_while(pair: &CertifiedKey) -> bool {
+pub(super) fn is_good_for_a_while(pair: &CertifiedKey) -> bool {
     let soon = Asn1Time::days_from_now(LEFT);
     soon.is_ok_and(|soon| pair.leaf.not_after() > &*soon)
 }

@@ -610,19 +610,17 @@ fn a_pkcs12_file_is_read_by_openssl_and_java() {
         assert_eq!(info.count(), 2, "{done:?}");
         let words = format!("pkcs12 -in {stem}.p12 -passin pass:other -nodes");
         assert_ne!(shop.openssl(&words).code, Some(0));
-        if Command::new("keytool").arg("-help").output().is_ok() {
-            let mut java = Command::new("keytool");
-            java.args(["-list", "-v", "-storepass", "secret word", "-keystore"]);
-            java.arg(shop.path(&format!("{stem}.p12")));
-            let listed = finished(java, "");
-            assert_eq!(listed.code, Some(0), "{listed:?}");
-            for words in [
-                &format!("Alias name: {alias}"),
-                "PrivateKeyEntry",
-                "chain length: 3",
-            ] {
-                assert!(listed.out.contains(words), "{listed:?}");
-            }
+        let mut java = Command::new("keytool");
+        java.args(["-list", "-v", "-storepass", "secret word", "-keystore"]);
+        java.arg(shop.path(&format!("{stem}.p12")));
+        let listed = finished(java, "");
+        assert_eq!(listed.code, Some(0), "{listed:?}");
+        for words in [
+            &format!("Alias name: {alias}"),
+            "PrivateKeyEntry",
+            "chain length: 3",
+        ] {
+            assert!(listed.out.contains(words), "{listed:?}");
         }
         let said = shop.refused(&format!("inspect {stem}.p12"));
         assert!(

@@ -1125,9 +1125,13 @@ fn what_changes_while_a_change_is_loaded_is_taken_after_it() {
         &pki,
         "  certificates: [{cert: e.pem}, {keystore: {path: slow.p12, password: x}}]\n",
     );
+    let before = served.gate.cpu_of_thread("reload");
     show("two.example");
-    // Most likely in the midst of it; right is the last one in any case.
-    std::thread::sleep(Duration::from_millis(900));
+    // That much time it takes only for the other, after that of e was read.
+    eventually("a reload that is under way", || {
+        let now = served.gate.cpu_of_thread("reload");
+        (now - before >= Duration::from_millis(50)).then_some(())
+    });
     show("three.example");
     eventually("the last certificate", || {
         (subject(&served.s_client("")) == Some("three.example")).then_some(())

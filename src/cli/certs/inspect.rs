@@ -5,7 +5,6 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::macros::format_description;
 use zeroize::Zeroizing;
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 use super::make::{KEY_PASSPHRASE, first_line, from_environment};
 use super::{CertsError, InspectArgs, formatted};
 use crate::cli::secret::{self, Ask};
+use crate::tls::certs::now;
 use crate::tls::inspect::{
     CertificateFacts, Chain, ChainEnd, Contents, KeyFacts, NotRecognised, Role, contents,
     is_keystore,
@@ -340,11 +340,6 @@ fn span(seconds: i64) -> String {
     };
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {unit}{plural}")
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().cast_signed())
 }
 
 // === The chain ===

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::files::{Access, Existing, NewFile, check, write};
 use super::{
-    BundleArgs, CaArgs, CertsError, ClientArgs, MIN_CHARACTERS, OutputArgs, ServerArgs, SignerArgs,
-    date, yaml,
+    BundleArgs, CaArgs, CertsError, ClientArgs, LeafArgs, MIN_CHARACTERS, OutputArgs, ServerArgs,
+    SignerArgs, date, yaml,
 };
 use crate::cli::secret::{self, Ask, AskError, Secret};
 use crate::password::stored::MAX_PASSWORD_BYTES;
@@ -87,10 +87,13 @@ pub(super) fn server(args: ServerArgs) -> Result<String, CertsError> {
     let ServerArgs {
         names,
         also_client,
-        days,
-        signer,
-        bundle,
-        output,
+        leaf:
+            LeafArgs {
+                days,
+                signer,
+                bundle,
+                output,
+            },
     } = args;
     let listed = texts(&names).join(", ");
     let targets = Targets::new(&bundle, &output, &names[0].to_string());
@@ -136,10 +139,13 @@ pub(super) fn client(args: ClientArgs) -> Result<String, CertsError> {
         san_dns,
         organization,
         unit,
-        days,
-        signer,
-        bundle,
-        output,
+        leaf:
+            LeafArgs {
+                days,
+                signer,
+                bundle,
+                output,
+            },
     } = args;
     let names: Vec<_> = [san_uri, san_email, san_dns].concat();
     let mut what = format!("a client certificate for \"{name}\"");

@@ -10,8 +10,9 @@ use boring::x509::{X509, X509Ref};
 use zeroize::Zeroizing;
 
 use super::{Passphrase, now};
+use crate::tls::certs::unix_seconds;
 use crate::tls::extensions::Extensions;
-use crate::tls::inspect::{certificates_in, common_name, unix_time, walk_up};
+use crate::tls::inspect::{certificates_in, common_name, walk_up};
 
 /// A CA with its key: it can sign.
 pub struct Authority {
@@ -154,8 +155,8 @@ impl Authority {
         let path_length = may_sign(certificate, found)?;
         let above = walk_up(&pool, position).into_iter().skip(1);
         Ok(Self {
-            not_before: unix_time(found.not_before())?,
-            not_after: unix_time(found.not_after())?,
+            not_before: unix_seconds(found.not_before())?,
+            not_after: unix_seconds(found.not_after())?,
             path_length,
             above: above.map(|at| pool[at].clone()).collect(),
             certificate: found.clone(),
@@ -256,13 +257,13 @@ fn may_sign(path: &Path, certificate: &X509Ref) -> Result<Option<u32>, Authority
         });
     }
     let now = now();
-    if unix_time(certificate.not_after())? <= now {
+    if unix_seconds(certificate.not_after())? <= now {
         return Err(AuthorityError::Expired {
             path: path(),
             date: certificate.not_after().to_string(),
         });
     }
-    if unix_time(certificate.not_before())? > now {
+    if unix_seconds(certificate.not_before())? > now {
         return Err(AuthorityError::NotYetValid {
             path: path(),
             date: certificate.not_before().to_string(),

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -276,6 +276,19 @@ impl Gate {
             .find(|line| line.starts_with("VmRSS:"))
             .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// How long a thread of it was on a core so far.
+    #[track_caller]
+    pub fn cpu_of_thread(&self, name: &str) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut tasks = tasks.map(|task| task.unwrap().path());
+        let is_it = |task: &PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.find(is_it).expect(name);
+        let spent = std::fs::read_to_string(task.join("schedstat")).unwrap();
+        Duration::from_nanos(spent.split_whitespace().next().unwrap().parse().unwrap())
     }
 
     /// Sends it a signal by name.

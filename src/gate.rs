@@ -7,6 +7,7 @@
 pub mod ability;
 pub mod authenticate;
 pub mod authorize;
+pub mod clients;
 pub mod path;
 pub mod request;
 pub mod route;
@@ -15,11 +16,13 @@ pub mod users;
 
 use std::sync::Arc;
 
+use crate::identity::host::HostName;
 use authenticate::authenticate;
 use authorize::{Permit, Refusal, RefusalReason, authorize};
+use clients::Clients;
 use path::DecodedPath;
 use request::RequestView;
-use route::{Found, HostName, RouteTable};
+use route::{Found, RouteTable};
 use session::{SessionPolicy, Timestamp};
 use users::Users;
 
@@ -30,6 +33,8 @@ pub struct Gate {
     pub routes: RouteTable,
     /// The people.
     pub users: Users,
+    /// Whose certificates are.
+    pub clients: Arc<Clients>,
     /// How long a login lasts.
     pub sessions: SessionPolicy,
     /// The paths of the login and logout pages; absent when there is no login.
@@ -73,6 +78,9 @@ impl Gate {
     #[must_use]
     pub fn decide(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
         let identity = authenticate(&request.session, &self.users, &self.sessions, now);
+        let certificate = request.certificate.as_ref();
+        let certificate = certificate.map(|it| Arc::clone(&it.identity));
+        let certificate = certificate.map_err(|why| *why);
         let path = match DecodedPath::parse(request.path) {
             Ok(path) => path,
             Err(why) => {
@@ -90,7 +98,7 @@ impl Gate {
         let host = authority.map(HostName::from_authority);
         let (reason, route) = match self.routes.find(host.as_ref(), &path, request.method) {
             Found::Route { route, also } => {
-                return match authorize(route, also, identity) {
+                return match authorize(route, also, identity, certificate) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };
@@ -166,6 +174,7 @@ mod tests {
             ]
             .into_iter()
             .collect(),
+            clients: Arc::default(),
             sessions: SessionPolicy {
                 idle: Duration::from_secs(60),
                 lifetime: Duration::from_secs(600),
@@ -200,6 +209,7 @@ mod tests {
             authority: None,
             path,
             session,
+            certificate: Err(NoIdentity::NotRequested),
         };
         match gate().decide(&request, NOW) {
             Decision::Forward(permit) => match permit.identity() {
@@ -213,6 +223,8 @@ mod tests {
                 RefusalReason::MethodNotAllowed(_) => "405".into(),
                 RefusalReason::LoginNeeded(why) => format!("login: {}", why.as_str()),
                 RefusalReason::Forbidden(missing) => format!("403 {missing}"),
+                RefusalReason::CertificateNeeded(why) => format!("403 {}", why.as_str()),
+                RefusalReason::NotOwner => "403 not the owner".into(),
             },
         }
     }

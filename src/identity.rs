@@ -3,16 +3,25 @@
 //! How an identity is proved (sessions, certificates) is decided elsewhere; this file only names the
 //! results, so that the gate, the headers, the log and the metrics say the same thing.
 
+pub mod certificate;
+pub mod dn;
+pub mod host;
+
 use std::fmt;
 use std::sync::Arc;
+
+use certificate::InvalidCertificate;
 
 /// The name a user logs in with, unique among the configured users.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(Arc<str>);
 
 impl UserName {
-    /// The longest name accepted, in bytes: it is repeated in headers and log lines.
+    /// The longest name of a user, in bytes: it is repeated in headers and log lines.
     pub const MAX_BYTES: usize = 64;
+
+    /// The longest name that a certificate gives, in bytes.
+    pub const MAX_BYTES_OF_CERTIFICATE: usize = 256;
 
     /// Takes a name of 1 to 64 bytes from `A-Z a-z 0-9 . _ @ + -`.
     ///
@@ -22,6 +31,19 @@ impl UserName {
     pub fn parse(name: &str) -> Result<Self, InvalidUserName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
         if name.is_empty() || name.len() > Self::MAX_BYTES || !name.bytes().all(allowed) {
+            return Err(InvalidUserName);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// Takes a name that a rule made from a certificate: 1 to 256 bytes, no control characters, no
+    /// space at either end. Everything else stands in certificates: URIs, names in all scripts.
+    ///
+    /// # Errors
+    /// [`InvalidUserName`] for anything else.
+    pub fn of_certificate(name: &str) -> Result<Self, InvalidUserName> {
+        let fits = (1..=Self::MAX_BYTES_OF_CERTIFICATE).contains(&name.len());
+        if !fits || name.trim() != name || name.chars().any(char::is_control) {
             return Err(InvalidUserName);
         }
         Ok(Self(name.into()))
@@ -48,7 +70,8 @@ pub struct InvalidUserName;
 /// Why a request has no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoIdentity {
-    /// The listener does not ask: sessions are not accepted over plain HTTP.
+    /// The listener does not ask: sessions are not accepted over plain HTTP, certificates are not
+    /// wanted.
     NotRequested,
     /// Nothing was presented.
     NotPresented,
@@ -73,6 +96,8 @@ pub enum InvalidIdentity {
     PasswordChanged,
     /// The session store did not answer. Protected routes refuse.
     StoreUnavailable,
+    /// The client's certificate is not good enough.
+    Certificate(InvalidCertificate),
 }
 
 impl NoIdentity {
@@ -90,6 +115,7 @@ impl NoIdentity {
                 InvalidIdentity::UserGone => "user_gone",
                 InvalidIdentity::PasswordChanged => "password_changed",
                 InvalidIdentity::StoreUnavailable => "session_store_unavailable",
+                InvalidIdentity::Certificate(why) => why.as_str(),
             },
         }
     }

@@ -240,6 +240,7 @@ impl<'r> Request<'r> {
             authority: self.head.authority(),
             path: self.head.path(),
             session: self.presented_session().await,
+            certificate: Err(NoIdentity::NotRequested),
         };
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
@@ -359,7 +360,9 @@ impl<'r> Request<'r> {
             RefusalReason::NoRoute => record.reject("no_route"),
             RefusalReason::MethodNotAllowed(_)
             | RefusalReason::LoginNeeded(_)
-            | RefusalReason::Forbidden(_) => {}
+            | RefusalReason::CertificateNeeded(_)
+            | RefusalReason::Forbidden(_)
+            | RefusalReason::NotOwner => {}
         }
         let refused = Refused {
             head: self.head,

@@ -8,7 +8,7 @@ use portcullis::gate::route::RouteTable;
 use portcullis::gate::route::{Access, HostPattern, Methods, PathPattern, Route, UpstreamId};
 use portcullis::gate::session::{Session, SessionDigest, SessionPolicy, Timestamp};
 use portcullis::gate::users::User;
-use portcullis::identity::UserName;
+use portcullis::identity::{NoIdentity, UserName};
 
 /// When all requests are made.
 pub(crate) const NOW: Timestamp = Timestamp(1_000_000);
@@ -52,6 +52,7 @@ pub(crate) fn gate(routes: Vec<Route>) -> Gate {
     Gate {
         routes: RouteTable::new(routes),
         users: [user()].into_iter().collect(),
+        clients: std::sync::Arc::default(),
         sessions: SessionPolicy::default(),
         own_pages: Some(OwnPaths {
             login: "/auth/login".into(),
@@ -71,5 +72,6 @@ pub(crate) fn request<'r>(authority: &'r str, path: &'r str) -> RequestView<'r> 
             digest: SessionDigest([7; 32]),
             session: session.into(),
         }),
+        certificate: Err(NoIdentity::NotRequested),
     }
 }

@@ -151,6 +151,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         gate: Gate {
             routes: RouteTable::new(routes()?),
             users: [user].into_iter().collect(),
+            clients: Arc::default(),
             sessions: SessionPolicy::default(),
             own_pages: Some(OwnPaths {
                 login: login.path.clone(),

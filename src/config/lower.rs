@@ -110,6 +110,7 @@ pub fn lower(
         gate: Gate {
             routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()),
             users: users.users,
+            clients: Arc::default(),
             sessions,
             own_pages: has_login.then(|| login.own_paths()),
         },

@@ -11,7 +11,16 @@ use crate::identity::{InvalidIdentity, NoIdentity};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     user: Arc<User>,
-    session: SessionDigest,
+    proof: Proof,
+}
+
+/// What proved it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A session that a login began.
+    Session(SessionDigest),
+    /// The certificate of the connection.
+    Certificate,
 }
 
 impl Principal {
@@ -21,10 +30,19 @@ impl Principal {
         &self.user
     }
 
-    /// The session that proved it.
+    /// What proved it.
     #[must_use]
-    pub const fn session(&self) -> &SessionDigest {
-        &self.session
+    pub const fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// The session that proved it, where it was one.
+    #[must_use]
+    pub const fn session(&self) -> Option<&SessionDigest> {
+        match &self.proof {
+            Proof::Session(digest) => Some(digest),
+            Proof::Certificate => None,
+        }
     }
 }
 
@@ -46,6 +64,6 @@ pub(super) fn authenticate(
     }
     Ok(Principal {
         user: Arc::clone(user),
-        session: presented.digest,
+        proof: Proof::Session(presented.digest),
     })
 }

@@ -7,6 +7,7 @@ use super::authenticate::Principal;
 use super::path::AmbiguousPath;
 use super::route::{Access, Route};
 use crate::identity::NoIdentity;
+use crate::identity::certificate::ClientIdentity;
 
 /// Proof that a request may be forwarded. Every forwarding function takes one, and only this file
 /// makes one, so that a skipped check does not compile.
@@ -14,6 +15,7 @@ use crate::identity::NoIdentity;
 pub struct Permit {
     route: Arc<Route>,
     identity: Result<Principal, NoIdentity>,
+    certificate: Result<Arc<ClientIdentity>, NoIdentity>,
 }
 
 impl Permit {
@@ -30,6 +32,15 @@ impl Permit {
     /// The reason for which nobody is known.
     pub const fn identity(&self) -> Result<&Principal, &NoIdentity> {
         self.identity.as_ref()
+    }
+
+    /// The certificate of the connection, whoever is asking: a person who has logged in may use a
+    /// device that has one. One that is self-signed is only here where a rule of `clients` knows it.
+    ///
+    /// # Errors
+    /// The reason for which there is none.
+    pub const fn certificate(&self) -> Result<&Arc<ClientIdentity>, &NoIdentity> {
+        self.certificate.as_ref()
     }
 }
 
@@ -55,8 +66,12 @@ pub enum RefusalReason {
     MethodNotAllowed(String),
     /// The route needs somebody, and nobody is known.
     LoginNeeded(NoIdentity),
+    /// The route needs a certificate, and there is none that will do.
+    CertificateNeeded(NoIdentity),
     /// Somebody is known, and lacks this ability.
     Forbidden(Ability),
+    /// Somebody is known, and this belongs to somebody else.
+    NotOwner,
 }
 
 /// Decides whether `identity` may use `route` (and `also`, where the path leads there in another
@@ -65,6 +80,7 @@ pub(super) fn authorize(
     route: &Arc<Route>,
     also: Option<&Arc<Route>>,
     identity: Result<Principal, NoIdentity>,
+    certificate: Result<Arc<ClientIdentity>, NoIdentity>,
 ) -> Result<Permit, Refusal> {
     for rule in [Some(route), also].into_iter().flatten() {
         if let Err(reason) = satisfies(&identity, &rule.access) {
@@ -78,6 +94,7 @@ pub(super) fn authorize(
     Ok(Permit {
         route: Arc::clone(route),
         identity,
+        certificate,
     })
 }
 

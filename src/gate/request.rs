@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::session::{Session, SessionDigest};
+use super::users::User;
 use crate::identity::NoIdentity;
+use crate::identity::certificate::ClientIdentity;
 
 /// What the decision is made from.
 #[derive(Clone, Debug)]
@@ -16,6 +18,17 @@ pub struct RequestView<'r> {
     pub path: &'r str,
     /// The session that the request's cookie leads to, or why there is none.
     pub session: Result<PresentedSession, NoIdentity>,
+    /// The certificate of the request's connection, checked at this time, or why there is none.
+    pub certificate: Result<PresentedCertificate, NoIdentity>,
+}
+
+/// A certificate that was checked.
+#[derive(Clone, Debug)]
+pub struct PresentedCertificate {
+    /// What it says.
+    pub identity: Arc<ClientIdentity>,
+    /// Whose it is by the rules of `clients`, or why it is nobody's.
+    pub client: Result<Arc<User>, NoIdentity>,
 }
 
 /// A session found in the store; whether it still proves an identity is for the gate to say.

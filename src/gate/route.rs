@@ -20,6 +20,7 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::ability::Ability;
 use super::path::DecodedPath;
+use crate::identity::host::HostName;
 
 /// Which paths a route covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -122,34 +123,10 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// A host name as it is compared: lower case, no port, no trailing dot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostName(String);
-
-impl HostName {
-    /// From a Host or `:authority` value, `host[:port]`.
-    #[must_use]
-    pub fn from_authority(authority: &str) -> Self {
-        let host = match authority.rfind(':') {
-            // The colons inside an IPv6 literal are not a port's.
-            Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-            _ => authority,
-        };
-        let host = host.strip_suffix('.').unwrap_or(host);
-        Self(host.to_ascii_lowercase())
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// What stands behind its first label, with the dot; what a wildcard is found by.
-    fn after_first_label(&self) -> Option<&str> {
-        let dot = self.0.find('.').filter(|dot| *dot > 0)?;
-        Some(&self.0[dot..])
-    }
+/// What stands behind the first label of a host, with the dot; what a wildcard is found by.
+fn after_first_label(host: &HostName) -> Option<&str> {
+    let dot = host.as_str().find('.').filter(|dot| *dot > 0)?;
+    Some(&host.as_str()[dot..])
 }
 
 /// Which hosts a route covers.
@@ -198,10 +175,10 @@ impl HostPattern {
 }
 
 fn name_matches(pattern: &HostName, host: &HostName) -> bool {
-    match pattern.0.strip_prefix('*') {
+    match pattern.as_str().strip_prefix('*') {
         None => pattern == host,
         Some(suffix) => host
-            .0
+            .as_str()
             .strip_suffix(suffix)
             .is_some_and(|label| !label.is_empty() && !label.contains('.') || label == "*"),
     }
@@ -393,7 +370,7 @@ impl ByHost {
             return;
         };
         for name in names {
-            match name.0.strip_prefix('*') {
+            match name.as_str().strip_prefix('*') {
                 Some(suffix) => self.suffixes.entry(suffix.into()).or_default().push(at),
                 None => self.names.entry(name.clone()).or_default().push(at),
             }
@@ -402,7 +379,7 @@ impl ByHost {
 
     fn first(&self, host: Option<&HostName>, accept: &impl Fn(usize) -> bool) -> Option<usize> {
         let named = host.and_then(|host| self.names.get(host));
-        let wild = host.and_then(|host| self.suffixes.get(host.after_first_label()?));
+        let wild = host.and_then(|host| self.suffixes.get(after_first_label(host)?));
         let lists = [Some(&self.any), named, wild].into_iter().flatten();
         let first_of = |routes: &Vec<usize>| routes.iter().copied().find(|&at| accept(at));
         lists.filter_map(first_of).min()

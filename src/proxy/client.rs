@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::spec::{Hsts, Redirect};
 use crate::http1::write;
+use crate::identity::certificate::Peer;
 
 /// One client connection.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct ClientFacts {
     pub sessions: SessionsAccepted,
     /// What the TLS handshake settled, where there was one.
     pub tls: Option<TlsSummary>,
+    /// The connection as TLS knows it, asked at each request. None where there is no TLS at all.
+    pub peer: Option<Arc<dyn Peer>>,
     /// Where its requests are sent instead of being served, where they are.
     pub redirect: Option<Arc<Redirect>>,
     /// What its answers say of `Strict-Transport-Security`.
@@ -68,6 +71,7 @@ impl ClientFacts {
             scheme,
             sessions,
             tls: None,
+            peer: None,
             redirect: None,
             strict_transport: match (scheme, sessions) {
                 (Scheme::Http, SessionsAccepted::OnlyOverTls) => StrictTransport::Never,

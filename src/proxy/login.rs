@@ -83,6 +83,12 @@ enum Attempted {
     Failure(&'static str, Answer),
 }
 
+/// Who is logged in, and in which session. A certificate is no login: it cannot log out.
+fn in_session(identity: &Result<Principal, NoIdentity>) -> Option<(&Principal, &SessionDigest)> {
+    let principal = identity.as_ref().ok()?;
+    Some((principal, principal.session()?))
+}
+
 impl OwnExchange<'_> {
     /// Answers a request for `page`.
     ///
@@ -176,19 +182,18 @@ impl OwnExchange<'_> {
     }
 
     fn show_logout(&self, identity: &Result<Principal, NoIdentity>) -> Answer {
-        let Ok(principal) = identity else {
+        let Some((principal, session)) = in_session(identity) else {
             return Answer::redirect(StatusCode::SEE_OTHER, self.login.path.clone());
         };
         let user = principal.user().name.as_str();
-        let token = self.logout_token(principal);
+        let token = self.logout_token(session);
         let page = self.snapshot.pages.logout(self.login, user, &token);
         Answer::page(StatusCode::OK, &self.snapshot.pages, page)
     }
 
-    fn logout_token(&self, principal: &Principal) -> String {
+    fn logout_token(&self, session: &SessionDigest) -> String {
         let expires = self.seconds() + FORM_LIFETIME;
-        let subject = &principal.session().0;
-        self.shared.form_key.token("logout", subject, expires)
+        self.shared.form_key.token("logout", &session.0, expires)
     }
 
     fn no_randomness(&self) -> Answer {
@@ -405,11 +410,11 @@ impl OwnExchange<'_> {
     // --- Logging out ---
 
     async fn log_out(&self, identity: &Result<Principal, NoIdentity>, posted: &Posted) -> Answer {
-        let Ok(principal) = identity else {
+        let Some((principal, session)) = in_session(identity) else {
             return self.logged_out(posted.form);
         };
         let token = posted.csrf.as_deref().unwrap_or_default();
-        let subject = &principal.session().0;
+        let subject = &session.0;
         let genuine = posted.form == FormKind::Json
             || self
                 .shared
@@ -421,7 +426,7 @@ impl OwnExchange<'_> {
                 "This form is no longer valid. Open the logout page again.",
             );
         }
-        if self.shared.sessions.end(principal.session()).await.is_err() {
+        if self.shared.sessions.end(session).await.is_err() {
             return self.problem(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Logging out is not possible at the moment. Try again soon.",
@@ -431,7 +436,7 @@ impl OwnExchange<'_> {
         let line = self
             .audit_line(Level::Info, "session.end")
             .text("user.name", principal.user().name.as_str())
-            .text("session.id", principal.session().short().as_str())
+            .text("session.id", session.short().as_str())
             .text("auth.reason", "logout");
         self.log.note(line);
         self.logged_out(posted.form)

@@ -16,7 +16,7 @@ use crate::gate::OwnPage;
 use crate::gate::ability::Ability;
 use crate::gate::authenticate::Principal;
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
-use crate::gate::session::ShortDigest;
+use crate::gate::session::{SessionDigest, ShortDigest};
 use crate::http1::head::{HeadError, RequestHead, Version};
 use crate::identity::NoIdentity;
 use crate::observe::log::{Level, Line, Logger};
@@ -127,6 +127,8 @@ impl<'r> Record<'r> {
                 self.decision = "login";
                 self.reason = Some(why.as_str());
             }
+            RefusalReason::CertificateNeeded(why) => self.reason = Some(why.as_str()),
+            RefusalReason::NotOwner => self.reason = Some("not_owner"),
             RefusalReason::Forbidden(missing) => {
                 self.reason = Some("missing_ability");
                 self.missing = Some(missing.clone());
@@ -216,7 +218,8 @@ impl<'r> Record<'r> {
             Level::Info
         };
         let user = self.principal.as_ref().map(Principal::user);
-        let session = self.principal.as_ref().map(|it| it.session().short());
+        let session = self.principal.as_ref().and_then(|it| it.session());
+        let session = session.map(SessionDigest::short);
         let line = connection(log.line(level, "access"), self.client)
             .text("network.protocol.version", version(self.head.version()))
             .maybe_text("server.address", self.head.authority())

@@ -230,6 +230,14 @@ impl Refused<'_> {
                     "This address does not take that method.",
                 )
                 .with("Allow", allow),
+            RefusalReason::CertificateNeeded(_) => self.problem(
+                StatusCode::FORBIDDEN,
+                "You need a certificate to use this address.",
+            ),
+            RefusalReason::NotOwner => self.problem(
+                StatusCode::FORBIDDEN,
+                "This address belongs to somebody else.",
+            ),
             RefusalReason::Forbidden(_) => self.problem(
                 StatusCode::FORBIDDEN,
                 "You are logged in, but not allowed to use this address.",

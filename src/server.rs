@@ -374,7 +374,8 @@ fn bind_all(settings: &Settings, acceptor: Option<&Acceptor>) -> Result<Bound, S
     let mut by_thread: Vec<Vec<StdListener>> = (0..settings.threads).map(|_| Vec::new()).collect();
     for spec in &settings.listeners {
         let acceptor = match spec.protocol {
-            Protocol::Http(_) => None,
+            // It is asked there too: which names nobody reaches in the clear.
+            Protocol::Http(_) => acceptor.cloned(),
             Protocol::Https => {
                 let missing = || StartError::NoCertificate(Arc::clone(&spec.name));
                 Some(acceptor.ok_or_else(missing)?.clone())
@@ -503,7 +504,12 @@ fn announce(shared: &Shared, listener: &Listener) {
         .text("server.address", &listener.address.ip().to_string())
         .number("server.port", listener.address.port())
         .text("protocol", protocol);
-    shared.log.note(line);
+    shared.log.note(match listener.asks_for() {
+        None => line,
+        Some((mode, trusted)) => line
+            .text("client_auth", mode.as_str())
+            .number("trusted_certificates", trusted),
+    });
 }
 
 // --- Threads ---

@@ -3,6 +3,9 @@
 pub mod spec;
 
 mod ber;
+mod dn;
+mod times;
+
 pub mod files;
 pub mod keystore;
 pub mod ocsp;
@@ -14,6 +17,13 @@ mod self_signed;
 
 mod names;
 mod tickets;
+
+mod store;
+pub mod trust;
+
+mod client_auth;
+mod peer;
+mod policies;
 
 pub mod acceptor;
 

@@ -133,6 +133,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         home: "/".to_owned(),
     };
     let listener = ListenerSpec {
+        number: 0,
         name: format!("127.0.0.1:{port}").into(),
         address: (Ipv4Addr::LOCALHOST, port).into(),
         protocol: Protocol::Https,

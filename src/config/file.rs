@@ -77,6 +77,9 @@ pub struct ListenerFile {
     /// depend on it, and what came in the clear is not served either way. `reject` is for clients
     /// that should fail rather than go on sending secrets in the clear first.
     pub plaintext: Option<String>,
+    /// What clients of this listener are asked for, in place of `tls.client_auth`: `off`, or a
+    /// mapping as there.
+    pub client_auth: Option<ClientAuthFile>,
     /// Sends what comes to an `http` listener to https: `https`, or a mapping with details.
     /// Default: it is served.
     pub redirect: Option<RedirectFile>,
@@ -138,6 +141,92 @@ pub struct TlsFile {
     /// port: whatever else that host serves in the clear is out of reach from then on, and so is
     /// everything once the certificate is one that they do not trust.
     pub hsts: Option<HstsFile>,
+    /// What clients are asked for: `off`, or a mapping with `mode` and others. Default: `off`.
+    pub client_auth: Option<ClientAuthFile>,
+    /// What is different for some of the names that clients ask for (SNI), on every listener.
+    pub names: Option<Items<NameFile>>,
+}
+
+/// An item of `tls.names`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "names with their settings, like {name: a.example, client_auth: {mode: off}}"
+)]
+pub struct NameFile {
+    /// Names that clients ask for; `*.` stands for one label. Required.
+    pub name: Option<OneOrMany>,
+    /// What they are asked for there, in place of `tls.client_auth` and that of the listener.
+    /// Required.
+    pub client_auth: Option<ClientAuthFile>,
+}
+
+/// A key `client_auth`, in one of its two forms.
+#[derive(Debug)]
+pub enum ClientAuthFile {
+    /// `off`, or `pinned` with nothing to add.
+    Word(String),
+    /// With details.
+    Settings(ClientAuthSettingsFile),
+}
+
+/// A key `client_auth` with details.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with mode, ca, crl and others"
+)]
+pub struct ClientAuthSettingsFile {
+    /// `off`; `optional`: a certificate is asked for, and routes decide; `required`: without a good
+    /// one there is no connection; `pinned`: any certificate is let in, and only its fingerprint in
+    /// the section `clients` says whose it is. Required.
+    pub mode: Option<String>,
+    /// Files and folders with the certificates that are trusted, PEM, DER, PKCS#12 or JKS. Each is
+    /// enough by itself, whether a root, an intermediate or a client's own. Required for `optional`
+    /// and `required`.
+    pub ca: Option<TrustListFile>,
+    /// Files and folders with revocation lists, PEM or DER. Whoever's issuer has no list there, or
+    /// one that is out of date, is refused. Default: nothing is looked up.
+    pub crl: Option<OneOrMany>,
+    /// `chain`: every certificate but the trusted one is looked up, `leaf`: only the client's own.
+    /// Default: `chain`.
+    pub crl_check: Option<String>,
+    /// The most intermediates between a client's certificate and a trusted one, 0 to 16. Default: 4.
+    pub depth: Option<Number>,
+    /// Whether clients are told the names of the trusted CAs, so that they can choose. Default:
+    /// `true`; small clients may not cope with many names.
+    pub send_ca_names: Option<Flag>,
+}
+
+/// A key `ca`: one source or several.
+#[derive(Debug)]
+pub enum TrustListFile {
+    /// Without a list.
+    One(TrustFile),
+    /// A list.
+    Many(Items<TrustFile>),
+}
+
+/// A source of trusted certificates, in one of its two forms.
+#[derive(Debug)]
+pub enum TrustFile {
+    /// The path of a file or folder.
+    Path(String),
+    /// With a password.
+    Keystore(TrustStoreFile),
+}
+
+/// A keystore with trusted certificates.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a keystore, like {path: clients.jks, password: {file: /run/secrets/store-pass}}"
+)]
+pub struct TrustStoreFile {
+    /// A PKCS#12 or JKS file. Required.
+    pub path: Option<String>,
+    /// What it is sealed with.
+    pub password: Option<SecretFile>,
 }
 
 /// The key `tls.hsts`, in one of its two forms.
@@ -504,6 +593,35 @@ impl<'de> Deserialize<'de> for UsersSection {
     }
 }
 
+impl<'de> Deserialize<'de> for TrustListFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = TrustListFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of a file or folder, a keystore, or a list of these")
+            }
+
+            fn visit_str<E>(self, path: &str) -> Result<TrustListFile, E> {
+                Ok(TrustListFile::One(TrustFile::Path(path.into())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<TrustListFile, A::Error> {
+                collect(list).map(|items| TrustListFile::Many(Items(items)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<TrustListFile, A::Error> {
+                let keystore = Deserialize::deserialize(MapAccessDeserializer::new(mapping))?;
+                Ok(TrustListFile::One(TrustFile::Keystore(keystore)))
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
 /// Reads what is either a text or a mapping. `$text` says what the text stands for, `$mapping` what
 /// the mapping does.
 macro_rules! text_or_mapping {
@@ -553,6 +671,20 @@ text_or_mapping!(
     "off, or a mapping like {keys: [/run/secrets/ticket.key]}",
     text: |word: &str| Ok(TicketsFile::Word(word.into())),
     mapping: TicketsFile::Keys
+);
+
+text_or_mapping!(
+    ClientAuthFile,
+    "off, or a mapping like {mode: required, ca: clients-ca.crt}",
+    text: |word: &str| Ok(ClientAuthFile::Word(word.into())),
+    mapping: ClientAuthFile::Settings
+);
+
+text_or_mapping!(
+    TrustFile,
+    "the path of a file or folder, or a keystore like {path: clients.jks, password: …}",
+    text: |path: &str| Ok(TrustFile::Path(path.into())),
+    mapping: TrustFile::Keystore
 );
 
 text_or_mapping!(

@@ -8,6 +8,7 @@ mod address;
 mod listeners;
 mod redirect;
 
+mod client_auth;
 mod hsts;
 mod secret;
 mod tls;
@@ -82,11 +83,11 @@ pub fn lower(
         log,
         state,
     } = written;
-    let listeners = listeners::lower(listeners, top);
+    let (listeners, of_listeners) = listeners::lower(listeners, source, top);
     let hsts = tls.as_ref().and_then(|tls| tls.hsts.as_ref());
     let hsts = hsts.and_then(|hsts| hsts::lower(hsts, &top.key("tls").key("hsts")));
     let state = state.and_then(|state| path(&state, source, &top.key("state")));
-    let tls = tls::lower(tls, state, &listeners, source, top);
+    let tls = tls::lower(tls, state, (&listeners, of_listeners), source, top);
     let upstreams = upstreams::lower(upstreams, top);
     let roles = roles::lower(roles, top);
     let users = users::lower(written_users, &roles);

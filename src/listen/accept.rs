@@ -20,7 +20,8 @@ use crate::observe::metrics::{InFlight, observe};
 use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport, TlsSummary};
 use crate::proxy::spec::Redirect;
 use crate::proxy::{Worker, drained, h1, h2};
-use crate::tls::acceptor::{Acceptor, HandshakeFailure, TlsFacts};
+use crate::tls::acceptor::{Acceptor, HandshakeFailure, RefusedCertificate, TlsFacts};
+use crate::tls::spec::ClientAuthMode;
 
 /// Connections that the kernel holds for us while all threads are busy.
 const BACKLOG: i32 = 1024;
@@ -81,6 +82,15 @@ impl Listener {
     #[must_use]
     pub const fn spec(&self) -> &ListenerSpec {
         &self.spec
+    }
+
+    /// Whether clients are asked for certificates, and how many certificates are trusted for that;
+    /// `None` where they are not.
+    #[must_use]
+    pub fn asks_for(&self) -> Option<(ClientAuthMode, usize)> {
+        let acceptor = self.acceptor.as_ref();
+        let acceptor = acceptor.filter(|_| self.spec.protocol == Protocol::Https);
+        acceptor.and_then(|acceptor| acceptor.asks_for(self.spec.number))
     }
 
     /// How many connections are open: each holds a slot.
@@ -170,6 +180,7 @@ impl Listener {
         let connection = Connection {
             worker: Arc::clone(worker),
             name: Arc::clone(&self.spec.name),
+            number: self.spec.number,
             protocol: self.spec.protocol,
             acceptor: self.acceptor.clone(),
             redirect: self.spec.redirect.clone(),
@@ -204,6 +215,7 @@ impl Complaint {
 struct Connection {
     worker: Arc<Worker>,
     name: Arc<str>,
+    number: usize,
     protocol: Protocol,
     acceptor: Option<Acceptor>,
     redirect: Option<Arc<Redirect>>,
@@ -229,6 +241,7 @@ impl Connection {
                 };
                 let mut client = self.facts(&socket, Scheme::Http, sessions);
                 client.redirect.clone_from(&self.redirect);
+                client.peer = self.acceptor.as_ref().map(Acceptor::peer_in_the_clear);
                 h1::serve(&self.worker, &client, socket).await;
             }
         }
@@ -245,7 +258,7 @@ impl Connection {
         let mut draining = self.worker.draining.clone();
         let opened = tokio::select! {
             biased;
-            opened = timeout(limit, Box::pin(open(acceptor, socket))) => opened,
+            opened = timeout(limit, Box::pin(open(acceptor, socket, self.number))) => opened,
             () = drained(&mut draining, LAST_HANDSHAKE) => return,
         };
         let (stream, tls) = match opened {
@@ -253,8 +266,8 @@ impl Connection {
             Ok(Ok(Opened::Plain(socket))) => {
                 return Box::pin(self.serve_plain(&client, socket)).await;
             }
-            Ok(Err(reason)) => return self.handshake_failed(&client, reason),
-            Err(_) => return self.handshake_failed(&client, "timeout"),
+            Ok(Err(failed)) => return self.handshake_failed(&client, &failed),
+            Err(_) => return self.handshake_failed(&client, &Failed::because("timeout")),
         };
         self.handshake_done(&tls, started.elapsed());
         stream.get_ref().acknowledge_now();
@@ -264,6 +277,7 @@ impl Connection {
             cipher: tls.cipher,
             resumed: tls.resumed,
         });
+        client.peer = Some(tls.peer);
         if tls.http2 {
             Box::pin(h2::serve(&self.worker, &Arc::new(client), stream)).await;
         } else {
@@ -275,10 +289,12 @@ impl Connection {
     /// redirects here has no exceptions.
     async fn serve_plain(&self, refused: &ClientFacts, socket: ClientSocket) {
         let Some(redirect) = &self.redirect else {
-            return self.handshake_failed(refused, HandshakeFailure::PlainHttp.as_str());
+            let failed = Failed::because(HandshakeFailure::PlainHttp.as_str());
+            return self.handshake_failed(refused, &failed);
         };
         let mut client = self.facts(&socket, Scheme::Http, SessionsAccepted::OnlyOverTls);
         client.redirect = Some(Arc::clone(redirect));
+        client.peer = self.acceptor.as_ref().map(Acceptor::peer_in_the_clear);
         h1::serve(&self.worker, &client, socket).await;
     }
 
@@ -299,10 +315,11 @@ impl Connection {
 
     fn handshake_done(&self, tls: &TlsFacts, time: Duration) {
         let metrics = &self.worker.shared.metrics;
-        let resumed = if tls.resumed { "true" } else { "false" };
+        let word = |truth| if truth { "true" } else { "false" };
+        let (resumed, certificate) = (word(tls.resumed), word(tls.client_certificate));
         metrics
             .tls_handshakes
-            .with_label_values(&[&*self.name, tls.version, resumed, "false"])
+            .with_label_values(&[&*self.name, tls.version, resumed, certificate])
             .inc();
         let duration = metrics
             .tls_handshake_duration
@@ -310,7 +327,8 @@ impl Connection {
         observe(&duration, time);
     }
 
-    fn handshake_failed(&self, client: &ClientFacts, reason: &'static str) {
+    fn handshake_failed(&self, client: &ClientFacts, failed: &Failed) {
+        let reason = failed.reason;
         let shared = &self.worker.shared;
         shared
             .metrics
@@ -327,23 +345,59 @@ impl Connection {
             .text("client.address", &client.address)
             .text("listener", &self.name)
             .text("error.type", reason);
-        log.access(line);
+        match &failed.certificate {
+            None => log.access(line),
+            // That somebody was turned away for their certificate stays on record.
+            Some(refused) => log.note(
+                line.text("auth.reason", refused.why.as_str())
+                    .text("tls.client.subject", &refused.subject)
+                    .text("tls.client.hash.sha256", &hexadecimal(&refused.sha256)),
+            ),
+        }
     }
 }
 
 /// Tells by its first byte what a client of an https listener speaks, and ends TLS where it is
-/// that; otherwise the label of what went wrong. The caller sets the deadline.
-async fn open(acceptor: &Acceptor, mut socket: ClientSocket) -> Result<Opened, &'static str> {
+/// that. The caller sets the deadline.
+async fn open(
+    acceptor: &Acceptor,
+    mut socket: ClientSocket,
+    listener: usize,
+) -> Result<Opened, Failed> {
     match socket.first_byte().await {
         Ok(Some(HANDSHAKE_RECORD)) => {}
         // Every method begins with a letter; what does not become a request is answered 400.
         Ok(Some(byte)) if byte.is_ascii_alphabetic() => return Ok(Opened::Plain(socket)),
-        Ok(Some(_)) => return Err(NOT_TLS),
-        Ok(None) | Err(_) => return Err(HandshakeFailure::Eof.as_str()),
+        Ok(Some(_)) => return Err(Failed::because(NOT_TLS)),
+        Ok(None) | Err(_) => return Err(Failed::because(HandshakeFailure::Eof.as_str())),
     }
-    let done = acceptor.accept(socket).await;
-    let (stream, tls) = done.map_err(HandshakeFailure::as_str)?;
+    let done = acceptor.accept(socket, listener).await;
+    let (stream, tls) = done.map_err(|error| Failed {
+        reason: error.failure.as_str(),
+        certificate: error.refused.map(Box::new),
+    })?;
     Ok(Opened::Tls(stream, tls))
+}
+
+/// A handshake that did not come about.
+struct Failed {
+    /// Why, as a label.
+    reason: &'static str,
+    /// The client's certificate, where that was the reason.
+    certificate: Option<Box<RefusedCertificate>>,
+}
+
+impl Failed {
+    const fn because(reason: &'static str) -> Self {
+        Self {
+            reason,
+            certificate: None,
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    base16ct::lower::encode_string(bytes)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use crate::proxy::spec::Redirect;
 pub struct ListenerSpec {
     /// Its name in logs and metrics: the address as configured.
     pub name: Arc<str>,
+    /// Its place among the listeners.
+    pub number: usize,
     /// Where to bind; port 0 lets the system choose.
     pub address: SocketAddr,
     /// What is spoken there.

@@ -73,6 +73,8 @@ pub struct Metrics {
     pub config_last_reload_success: IntGauge,
     /// The last moment of certificates, in seconds since 1970, by purpose, subject, serial.
     pub tls_certificate_not_after: IntGaugeVec,
+    /// When revocation lists run out, in seconds since 1970, by issuer.
+    pub tls_revocation_list_next_update: IntGaugeVec,
 }
 
 impl Metrics {
@@ -218,6 +220,11 @@ impl Metrics {
                 "tls_certificate_not_after_timestamp_seconds",
                 "The last moment of a certificate.",
                 &["purpose", "subject", "serial"],
+            )?,
+            tls_revocation_list_next_update: build.gauges(
+                "tls_revocation_list_next_update_timestamp_seconds",
+                "When a revocation list runs out, after which its issuer's clients are refused.",
+                &["issuer"],
             )?,
             registry: build.0,
         };

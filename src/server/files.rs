@@ -89,9 +89,10 @@ impl Watch {
         (watch, Caller(caller))
     }
 
-    /// From now on, watches the folders of these files.
+    /// From now on, watches the folders of these files, and those among them that are folders.
     pub(super) fn files<'p>(&mut self, files: impl IntoIterator<Item = &'p Path>) {
         let folder = |file: &Path| match file.parent() {
+            _ if file.is_dir() => file.to_owned(),
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };

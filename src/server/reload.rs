@@ -4,7 +4,7 @@
 //! One thread of its own does this: reading and building takes time, and nobody waits for it. Also
 //! here: what time does to certificates and ticket keys.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
 
 use super::files::{Caller, Watch, Why};
@@ -25,6 +26,7 @@ use crate::tls::certs::now;
 use crate::tls::files::read;
 use crate::tls::secret::Answers;
 use crate::tls::spec::TlsSpec;
+use crate::tls::trust;
 
 /// How long a random ticket key encrypts. It decrypts for as long again, so that who has one of
 /// them can read at most what was said in a day.
@@ -95,7 +97,9 @@ pub(super) struct Reloader {
     notices: Notices,
     warned: Vec<String>,
     /// The certificates in the metrics.
-    shown: Vec<CertificateFacts>,
+    shown: Shown,
+    /// The issuers of the revocation lists in the metrics.
+    lists_shown: Vec<String>,
     keys_changed: Instant,
 }
 
@@ -117,7 +121,8 @@ impl Reloader {
             metrics,
             notices: Notices::default(),
             warned: Vec::new(),
-            shown: Vec::new(),
+            shown: Shown::default(),
+            lists_shown: Vec::new(),
             keys_changed: Instant::now(),
         };
         reloader.note_success();
@@ -146,6 +151,8 @@ impl Reloader {
                 self.reload(true);
             }
             self.look_at_certificates();
+            // Time makes some of them true.
+            self.say_warnings();
             self.change_ticket_keys();
         }
     }
@@ -189,7 +196,13 @@ impl Reloader {
         let mut kept = None;
         let mut waiting = settings.sections.changed_since(&reloadable.sections);
         match (&reloadable.acceptor, settings.tls) {
-            (Some(acceptor), Some(spec)) => {
+            (Some(acceptor), Some(mut spec)) => {
+                if let Some(before) = reloadable.spec.as_ref().filter(|_| of_listeners(&waiting)) {
+                    // What a listener asks its clients for waits with the rest of it.
+                    spec.client_auth
+                        .listeners
+                        .clone_from(&before.client_auth.listeners);
+                }
                 // The files may be others now. Also where they cannot be loaded: one that is
                 // missing may come.
                 let spec = reloadable.spec.insert(spec);
@@ -260,24 +273,18 @@ impl Reloader {
 
     /// Shows when certificates expire, and says so when it is near.
     fn look_at_certificates(&mut self) {
-        let certificates = certificates(&self.reloadable);
-        let metric = &self.metrics.tls_certificate_not_after;
-        for certificate in &certificates {
-            let labels = ["server", &certificate.subject, &certificate.serial];
-            metric.with_label_values(&labels).set(certificate.not_after);
-        }
-        // Never all at once: whoever asks meanwhile would think that there is none.
-        let is_shown = |gone: &CertificateFacts| {
-            let same =
-                |it: &CertificateFacts| (&it.subject, &it.serial) == (&gone.subject, &gone.serial);
-            certificates.iter().any(same)
-        };
-        for gone in self.shown.iter().filter(|it| !is_shown(it)) {
-            let labels = ["server", &gone.subject, &gone.serial];
-            // Two of the same name and number are one there.
-            drop(metric.remove_label_values(&labels));
-        }
-        self.shown.clone_from(&certificates);
+        let mut certificates = certificates(&self.reloadable);
+        let acceptor = self.reloadable.acceptor.as_ref();
+        let authorities = acceptor.map_or_else(Vec::new, Acceptor::authorities);
+        self.shown.show(
+            &self.metrics.tls_certificate_not_after,
+            certificates
+                .iter()
+                .map(|it| ("server", it))
+                .chain(authorities.iter().map(|it| ("client_ca", it))),
+        );
+        certificates.extend(authorities);
+        self.show_revocation_lists();
         let now = now();
         for certificate in self.notices.gone_stale(&certificates, now) {
             let until = rfc3339(certificate.staple_until.unwrap_or_default());
@@ -312,6 +319,25 @@ impl Reloader {
         }
     }
 
+    /// Shows when revocation lists run out: nobody whose issuer wrote one is let in afterwards.
+    fn show_revocation_lists(&mut self) {
+        let acceptor = self.reloadable.acceptor.as_ref();
+        let metric = &self.metrics.tls_revocation_list_next_update;
+        let mut ends: BTreeMap<String, i64> = BTreeMap::new();
+        for list in acceptor.iter().flat_map(|it| it.revocation_lists()) {
+            // Of several of one issuer, the last counts.
+            let end = ends.entry(list.issuer).or_insert(i64::MIN);
+            *end = list.next_update.unwrap_or(i64::MAX).max(*end);
+        }
+        for (issuer, end) in &ends {
+            metric.with_label_values(&[issuer]).set(*end);
+        }
+        for gone in self.lists_shown.iter().filter(|it| !ends.contains_key(*it)) {
+            drop(metric.remove_label_values(&[gone]));
+        }
+        self.lists_shown = ends.into_keys().collect();
+    }
+
     fn change_ticket_keys(&mut self) {
         let Some(acceptor) = &self.reloadable.acceptor else {
             return;
@@ -328,18 +354,28 @@ fn certificates(reloadable: &Reloadable) -> Vec<CertificateFacts> {
     acceptor.map_or_else(Vec::new, Acceptor::certificates)
 }
 
+fn of_listeners(waiting: &[String]) -> bool {
+    waiting.iter().any(|section| section == "listeners")
+}
+
 /// The files that a reload reads.
 fn files(reloadable: &Reloadable) -> Vec<&Path> {
     let of_tls = reloadable.spec.iter().flat_map(TlsSpec::files);
     [&*reloadable.file].into_iter().chain(of_tls).collect()
 }
 
-/// A digest of what is in the files. One that cannot be read counts as empty: that it can be read
+/// A digest of what is in the files and folders. One that cannot be read counts as empty: that it can be read
 /// again is a change.
 fn digest<'p>(files: impl IntoIterator<Item = &'p Path>) -> [u8; 32] {
     let mut digest = Sha256::new();
+    // Of a folder, all that is in it; which of its files are used, and why one is not, is found out
+    // when they are loaded.
+    let files = files.into_iter().flat_map(|path| {
+        let inside = trust::files_at(path);
+        inside.unwrap_or_else(|_| vec![path.to_owned()])
+    });
     for file in files {
-        let bytes = read(file).unwrap_or_default();
+        let bytes = read(&file).unwrap_or_default();
         digest.update((bytes.len() as u64).to_be_bytes());
         digest.update(&*bytes);
     }
@@ -353,6 +389,31 @@ fn rfc3339(seconds: i64) -> String {
             .ok()
     });
     text.unwrap_or_default()
+}
+
+/// The certificates in the metrics: purpose, subject, serial number.
+#[derive(Default)]
+struct Shown(HashSet<[String; 3]>);
+
+impl Shown {
+    /// Shows these and no others. Never all gone at once: whoever asks meanwhile would think that
+    /// there is none.
+    fn show<'c>(
+        &mut self,
+        metric: &IntGaugeVec,
+        certificates: impl Iterator<Item = (&'c str, &'c CertificateFacts)>,
+    ) {
+        let mut shown = HashSet::new();
+        for (purpose, certificate) in certificates {
+            let labels = [purpose, &certificate.subject, &certificate.serial];
+            metric.with_label_values(&labels).set(certificate.not_after);
+            shown.insert(labels.map(str::to_owned));
+        }
+        for gone in self.0.difference(&shown) {
+            drop(metric.remove_label_values(&gone.each_ref().map(String::as_str)));
+        }
+        self.0 = shown;
+    }
 }
 
 /// What was said of certificates that are about to expire.

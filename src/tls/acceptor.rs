@@ -12,42 +12,53 @@
 //! Early data stays off: a replayed request would pass the gate twice.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use boring::error::ErrorStack;
+use boring::ex_data::Index;
 use boring::sha::sha256;
 use boring::ssl::{
-    AlpnError, ClientHello, ErrorCode, ExtensionType, NameType, SelectCertError, SslAcceptor,
+    AlpnError, ClientHello, ErrorCode, ExtensionType, NameType, SelectCertError, Ssl, SslAcceptor,
     SslAcceptorBuilder, SslCipherRef, SslContext, SslMethod, SslOptions, SslRef,
-    SslSessionCacheMode, SslVersion, select_next_proto,
+    SslSessionCacheMode, SslVerifyError, SslVerifyMode, SslVersion, select_next_proto,
 };
+use boring::x509::X509Ref;
 use pingora_core::protocols::IO;
 use pingora_core::protocols::tls::SslStream;
-use pingora_core::protocols::tls::server::prepare_tls_stream;
 
 use super::certs::{CertError, CertifiedKey, KeyKind, common_name, dns_names, now, unix_seconds};
+use super::client_auth::{ClientPolicy, Verified, alert};
 use super::names::Names;
 use super::ocsp::Staple;
+use super::peer::{PlainPeer, Presented, TlsPeer};
+use super::policies::{ClientAuth, TrustProblem};
 use super::secret::Answers;
 use super::self_signed;
 use super::spec::{
-    Alpn, CertificateSource, CertificateSpec, MinVersion, Policy, TicketSpec, TlsSpec,
+    Alpn, CertificateSource, CertificateSpec, ClientAuthMode, MinVersion, Policy, TicketSpec,
+    TlsSpec,
 };
 use super::tickets::{TicketError, TicketKeySet, Tickets};
+use super::trust::TrustError;
+use crate::identity::certificate::{InvalidCertificate, Peer};
 
 /// Ends TLS for the listeners. Cheap to clone: all clones change together.
 #[derive(Clone)]
 pub struct Acceptor(Arc<Inner>);
 
-struct Inner {
-    current: ArcSwap<Loaded>,
+pub(super) struct Inner {
+    pub(super) current: ArcSwap<Loaded>,
+    /// Counts the changes of what clients are asked for; raised after `current` was swapped.
+    pub(super) generation: AtomicU64,
     tickets: Tickets,
 }
 
 /// All that is built from a configuration and the files that it names.
-struct Loaded {
-    front: SslAcceptor,
+pub(super) struct Loaded {
+    front: SslContext,
+    pub(super) client_auth: Arc<ClientAuth>,
     served: Vec<Served>,
     certificates: Vec<CertificateFacts>,
     warnings: Vec<String>,
@@ -84,6 +95,8 @@ pub struct LoadError(Vec<LoadProblem>);
 enum LoadProblem {
     #[error("{place}: {error}")]
     Certificate { place: String, error: CertError },
+    #[error("{place}: {error}")]
+    Trust { place: String, error: TrustError },
     #[error("tls.tickets: {0}")]
     Tickets(#[from] TicketError),
     #[error("TLS: {0}")]
@@ -102,6 +115,12 @@ impl std::fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+impl From<TrustProblem> for LoadProblem {
+    fn from(TrustProblem { place, error }: TrustProblem) -> Self {
+        Self::Trust { place, error }
+    }
+}
+
 impl<E: Into<LoadProblem>> From<E> for LoadError {
     fn from(problem: E) -> Self {
         Self(vec![problem.into()])
@@ -109,7 +128,7 @@ impl<E: Into<LoadProblem>> From<E> for LoadError {
 }
 
 /// What a handshake settled, for routing and the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TlsFacts {
     /// `1.2` or `1.3`.
     pub version: &'static str,
@@ -117,10 +136,43 @@ pub struct TlsFacts {
     pub cipher: String,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
-    /// The name the client asked for.
-    pub server_name: Option<String>,
     /// Whether HTTP/2 was agreed on.
     pub http2: bool,
+    /// Whether the client showed a certificate, good or not.
+    pub client_certificate: bool,
+    /// The connection, asked at each request.
+    pub peer: Arc<dyn Peer>,
+}
+
+/// A handshake that failed.
+#[derive(Clone, Debug)]
+pub struct HandshakeError {
+    /// Why, in the words of the metrics.
+    pub failure: HandshakeFailure,
+    /// The client's certificate, where that was the reason.
+    pub refused: Option<RefusedCertificate>,
+}
+
+/// A client's certificate that ended a handshake.
+#[derive(Clone, Debug)]
+pub struct RefusedCertificate {
+    /// What was wrong with it.
+    pub why: InvalidCertificate,
+    /// Its subject, as RFC 4514 writes it.
+    pub subject: String,
+    /// SHA-256 of its DER.
+    pub sha256: [u8; 32],
+}
+
+/// A revocation list, for metrics and the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RevocationFacts {
+    /// Whose it is, as RFC 4514 writes it.
+    pub issuer: String,
+    /// Its last moment, in seconds since 1970, where it has one.
+    pub next_update: Option<i64>,
+    /// The file that it is in.
+    pub path: String,
 }
 
 /// Why a handshake failed, in the words of `tls_handshake_errors_total`.
@@ -136,6 +188,16 @@ pub enum HandshakeFailure {
     PlainHttp,
     /// The client did not accept our certificate.
     CertificateRefused,
+    /// The client has to show a certificate, and showed none.
+    ClientCertRequired,
+    /// The client's certificate has expired.
+    ClientCertExpired,
+    /// The client's certificate was revoked.
+    ClientCertRevoked,
+    /// Something else is wrong with the client's certificate.
+    ClientCertInvalid,
+    /// The client's certificate is of nobody who is trusted.
+    UnknownCa,
     /// Anything else.
     Other,
 }
@@ -150,6 +212,11 @@ impl HandshakeFailure {
             Self::ProtocolVersion => "protocol_version",
             Self::PlainHttp => "plain_http",
             Self::CertificateRefused => "certificate_refused",
+            Self::ClientCertRequired => "client_cert_required",
+            Self::ClientCertExpired => "client_cert_expired",
+            Self::ClientCertRevoked => "client_cert_revoked",
+            Self::ClientCertInvalid => "client_cert_invalid",
+            Self::UnknownCa => "unknown_ca",
             Self::Other => "other",
         }
     }
@@ -164,10 +231,7 @@ impl Acceptor {
         let keys = ticket_keys(&spec.tickets)?;
         let tickets = Tickets::new(keys);
         let (loaded, _) = Loaded::load(spec, answers, &tickets, None)?;
-        Ok(Self(Arc::new(Inner {
-            current: ArcSwap::from_pointee(loaded),
-            tickets,
-        })))
+        Ok(Self::new(loaded, tickets))
     }
 
     /// Shows one certificate to everybody.
@@ -176,18 +240,27 @@ impl Acceptor {
     /// Where BoringSSL does not take the pair.
     pub fn with(pair: CertifiedKey) -> Result<Self, LoadError> {
         let tickets = Tickets::new(TicketKeySet::random()?);
-        let policy = Policy::default();
-        let context = || context(&policy, &TicketSpec::Random, &tickets);
-        let served = vec![Served::new(None, Arc::new(pair), &policy, context()?)?];
-        let loaded = Loaded::build(served, context()?, &TicketSpec::Random, Vec::new())?;
-        Ok(Self(Arc::new(Inner {
-            current: ArcSwap::from_pointee(loaded),
-            tickets,
-        })))
+        let settings = Arc::new(Settings {
+            policy: Policy::default(),
+            resumption: TicketSpec::Random,
+            tickets: tickets.clone(),
+        });
+        let client_auth = Arc::new(ClientAuth::off()?);
+        let served = vec![Served::new(None, Arc::new(pair), &settings, &client_auth)?];
+        let loaded = Loaded::build(served, &settings, client_auth, Vec::new())?;
+        Ok(Self::new(loaded, tickets))
     }
 
-    /// Loads everything anew. A certificate that cannot be loaded keeps what was loaded for it
-    /// before, and is among the problems that are given back; the others change. Sessions can be
+    fn new(loaded: Loaded, tickets: Tickets) -> Self {
+        Self(Arc::new(Inner {
+            current: ArcSwap::from_pointee(loaded),
+            generation: AtomicU64::new(0),
+            tickets,
+        }))
+    }
+
+    /// Loads everything anew. A certificate or trust source that cannot be loaded keeps what was
+    /// loaded for it before, and is among the problems that are given back; the others change. Sessions can be
     /// resumed afterwards as far as the policy is the same and the ticket keys are.
     ///
     /// # Errors
@@ -208,7 +281,12 @@ impl Acceptor {
         if let Some(keys) = keys {
             self.0.tickets.replace(keys);
         }
+        let is_same = loaded.client_auth.is_same(&before.client_auth);
         self.0.current.store(Arc::new(loaded));
+        if !is_same {
+            // Connections that are there look at their next request.
+            self.0.generation.fetch_add(1, Ordering::Release);
+        }
         Ok((!kept.is_empty()).then_some(LoadError(kept)))
     }
 
@@ -237,29 +315,110 @@ impl Acceptor {
         made.is_some_and(|made| !self_signed::is_good_for_a_while(made))
     }
 
-    /// What is odd about the certificates and no error.
+    /// What is odd about the certificates and trust sources at this moment, and no error.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.0.current.load().warnings.clone()
+        let loaded = self.0.current.load();
+        let of_time = stale_lists(&loaded.client_auth);
+        loaded.warnings.iter().cloned().chain(of_time).collect()
     }
 
-    /// Performs the handshake on a new connection. The caller sets the deadline.
+    /// The certificates that clients' certificates are checked against, but for a system's whole
+    /// bundle, which others renew.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<CertificateFacts> {
+        const MOST: usize = 32;
+        let loaded = self.0.current.load();
+        let policies = loaded.client_auth.all();
+        let small = policies.filter(|policy| policy.anchors.len() <= MOST);
+        let facts = small.flat_map(|policy| {
+            let anchors = policy.anchors.iter();
+            anchors.filter_map(|anchor| {
+                let facts = CertificateFacts::of_certificate(anchor).ok()?;
+                let path = policy.place.clone();
+                Some(CertificateFacts { path, ..facts })
+            })
+        });
+        let unique: HashSet<_> = facts.collect();
+        unique.into_iter().collect()
+    }
+
+    /// The revocation lists that clients' certificates are looked up in.
+    #[must_use]
+    pub fn revocation_lists(&self) -> Vec<RevocationFacts> {
+        let loaded = self.0.current.load();
+        let policies = loaded.client_auth.all();
+        let lists = policies.flat_map(|policy| &policy.lists);
+        let facts = lists.map(|list| RevocationFacts {
+            issuer: list.issuer.clone(),
+            next_update: list.next_update,
+            path: list.path.display().to_string(),
+        });
+        facts.collect()
+    }
+
+    /// What a listener asks its clients for, and how many certificates it trusts for that; `None`
+    /// where it asks for nothing.
+    #[must_use]
+    pub fn asks_for(&self, listener: usize) -> Option<(ClientAuthMode, usize)> {
+        let loaded = self.0.current.load();
+        let policy = loaded.client_auth.of(listener, None);
+        (policy.mode != ClientAuthMode::Off).then_some((policy.mode, policy.anchors.len()))
+    }
+
+    /// How connections in the clear beside the ones over TLS are looked at.
+    #[must_use]
+    pub fn peer_in_the_clear(&self) -> Arc<dyn Peer> {
+        Arc::new(PlainPeer(Arc::clone(&self.0)))
+    }
+
+    /// Performs the handshake on a new connection to a listener. The caller sets the deadline.
     ///
     /// # Errors
-    /// [`HandshakeFailure`]; the connection is of no more use.
-    pub async fn accept<S: IO>(&self, io: S) -> Result<(SslStream<S>, TlsFacts), HandshakeFailure> {
+    /// [`HandshakeError`]; the connection is of no more use.
+    pub async fn accept<S: IO>(
+        &self,
+        io: S,
+        listener: usize,
+    ) -> Result<(SslStream<S>, TlsFacts), HandshakeError> {
         let mut stream = {
             let loaded: Guard<Arc<Loaded>> = self.0.current.load();
-            prepare_tls_stream(&loaded.front, io).map_err(|_| HandshakeFailure::Other)?
+            let stream = Ssl::new(&loaded.front).map_err(|_| HandshakeFailure::Other);
+            let mut ssl = stream?;
+            ssl.set_ex_data(*LISTENER, listener);
+            SslStream::new(ssl, io).map_err(|_| HandshakeFailure::Other)?
         };
         match stream.accept().await {
             Ok(()) => {
-                let facts = TlsFacts::of(stream.ssl());
+                let facts = self.facts(stream.ssl(), listener)?;
                 Ok((stream, facts))
             }
-            Err(error) => Err(classify(&error)),
+            Err(error) => Err(HandshakeError::of(&error, stream.ssl())),
         }
     }
+
+    fn facts(&self, ssl: &SslRef, listener: usize) -> Result<TlsFacts, HandshakeFailure> {
+        // It was put there when the certificate was chosen.
+        let policy = ssl.ex_data(*POLICY).ok_or(HandshakeFailure::Other)?;
+        let verified = ssl.ex_data(*VERIFIED).cloned();
+        let shared = Arc::clone(&self.0);
+        let peer = TlsPeer::new(shared, listener, ssl, Arc::clone(policy), verified, now());
+        Ok(TlsFacts::of(ssl, peer))
+    }
+}
+
+/// The listener that a connection came to, by its place among them.
+static LISTENER: LazyLock<Index<Ssl, usize>> = LazyLock::new(index);
+
+/// The policy that a connection is made under.
+static POLICY: LazyLock<Index<Ssl, Arc<ClientPolicy>>> = LazyLock::new(index);
+
+/// What the check of the client's certificate in the handshake came to.
+static VERIFIED: LazyLock<Index<Ssl, Result<Verified, InvalidCertificate>>> = LazyLock::new(index);
+
+/// A place for something of ours beside a connection. There are as many as there is memory for.
+fn index<T: Send + Sync + 'static>() -> Index<Ssl, T> {
+    Ssl::new_ex_index().expect("a number can be counted up")
 }
 
 /// Loads all that `spec` names, and keeps nothing. Gives back what is odd and no error. Where no
@@ -287,46 +446,49 @@ fn ticket_keys(spec: &TicketSpec) -> Result<TicketKeySet, TicketError> {
 // === Building ===
 
 impl Loaded {
-    /// Loads all that `spec` names. A certificate that cannot be loaded and is in `before` is taken
-    /// from there, with what is wrong beside.
+    /// Loads all that `spec` names. What cannot be loaded and is in `before` is taken from there,
+    /// with what is wrong beside.
     fn load(
         spec: &TlsSpec,
         answers: &Answers,
         tickets: &Tickets,
         before: Option<&Self>,
     ) -> Result<(Self, Vec<LoadProblem>), LoadError> {
-        let context = || context(&spec.policy, &spec.tickets, tickets);
-        if spec.certificates.is_empty() {
+        let settings = Arc::new(Settings {
+            policy: spec.policy.clone(),
+            resumption: spec.tickets.clone(),
+            tickets: tickets.clone(),
+        });
+        let of_clients = before.map(|before| &*before.client_auth);
+        let (client_auth, mut problems) =
+            match ClientAuth::load(&spec.client_auth, answers, of_clients) {
+                Ok((client_auth, problems)) => (Some(Arc::new(client_auth)), problems),
+                Err(problems) => (None, problems),
+            };
+        let mut problems: Vec<_> = problems.drain(..).map(LoadProblem::from).collect();
+        // What is wrong with certificates is said too, whatever becomes of it.
+        let for_certificates = match &client_auth {
+            Some(client_auth) => Arc::clone(client_auth),
+            None => Arc::new(ClientAuth::off()?),
+        };
+        let mut notes = Vec::new();
+        let certificates = if spec.certificates.is_empty() {
             let made = before.and_then(|before| before.known(None));
             let (pair, note) = self_signed::load(spec.state.as_deref(), made)?;
-            let served = vec![Served::new(None, pair, &spec.policy, context()?)?];
-            let loaded = Self::build(served, context()?, &spec.tickets, vec![note])?;
-            return Ok((loaded, Vec::new()));
-        }
-        let (mut all, mut problems, mut is_whole) = (Vec::new(), Vec::new(), true);
-        for certificate in &spec.certificates {
-            let source = Some(&certificate.source);
-            let error = match Served::load(certificate, answers, &spec.policy, context()?) {
-                Ok(served) => {
-                    all.push(served);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let place = certificate.place.clone();
-            problems.push(LoadProblem::Certificate { place, error });
-            match before.and_then(|before| before.known(source)) {
-                Some(kept) => {
-                    let pair = Arc::clone(kept);
-                    all.push(Served::new(source, pair, &spec.policy, context()?)?);
-                }
-                None => is_whole = false,
-            }
-        }
-        if !is_whole {
+            notes.push(note);
+            Some(vec![Served::new(None, pair, &settings, &for_certificates)?])
+        } else {
+            load_certificates(
+                spec,
+                (answers, &settings, &for_certificates),
+                before,
+                &mut problems,
+            )?
+        };
+        let (Some(certificates), Some(client_auth)) = (certificates, client_auth) else {
             return Err(LoadError(problems));
-        }
-        let loaded = Self::build(all, context()?, &spec.tickets, Vec::new())?;
+        };
+        let loaded = Self::build(certificates, &settings, client_auth, notes)?;
         Ok((loaded, problems))
     }
 
@@ -339,29 +501,85 @@ impl Loaded {
 
     fn build(
         served: Vec<Served>,
-        mut front: SslAcceptorBuilder,
-        resumption: &TicketSpec,
+        settings: &Settings,
+        client_auth: Arc<ClientAuth>,
         mut warnings: Vec<String>,
     ) -> Result<Self, LoadError> {
+        let mut front = settings.context()?;
         let suites: Vec<_> = front.ciphers().into_iter().flatten().collect();
         let ecdsa = suites
             .iter()
             .filter(|suite| suite.name().contains("-ECDSA-"));
-        let table = Table::new(&served, ecdsa.map(|suite| suite.protocol_id()).collect());
+        let ecdsa = ecdsa.map(|suite| suite.protocol_id()).collect();
+        let table = Table::new(&served, ecdsa, Arc::clone(&client_auth));
         warnings.extend(served.iter().filter_map(|it| it.without_suite(&suites)));
         // The note about one that was made here says it all.
         let found = served.iter().filter(|it| it.source.is_some());
         warnings.extend(found.flat_map(|it| it.pair.warnings.clone()));
+        warnings.extend(client_auth.all().flat_map(|it| it.warnings.clone()));
         front.set_select_certificate_callback(move |hello| table.choose(hello));
         let certificates = served.iter().map(CertificateFacts::of);
         Ok(Self {
             certificates: certificates.collect::<Result<_, _>>()?,
-            front: front.build(),
+            front: front.build().into_context(),
+            client_auth,
             served,
             warnings,
-            tickets: resumption.clone(),
+            tickets: settings.resumption.clone(),
         })
     }
+}
+
+/// The certificates that are configured; `None` where one cannot be had.
+fn load_certificates(
+    spec: &TlsSpec,
+    (answers, settings, client_auth): (&Answers, &Arc<Settings>, &ClientAuth),
+    before: Option<&Loaded>,
+    problems: &mut Vec<LoadProblem>,
+) -> Result<Option<Vec<Served>>, LoadError> {
+    let (mut all, mut is_whole) = (Vec::new(), true);
+    for certificate in &spec.certificates {
+        let source = Some(&certificate.source);
+        let error = match Served::load(certificate, answers, settings, client_auth) {
+            Ok(served) => {
+                all.push(served);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let place = certificate.place.clone();
+        problems.push(LoadProblem::Certificate { place, error });
+        match before.and_then(|before| before.known(source)) {
+            Some(kept) => {
+                let pair = Arc::clone(kept);
+                all.push(Served::new(source, pair, settings, client_auth)?);
+            }
+            None => is_whole = false,
+        }
+    }
+    Ok(is_whole.then_some(all))
+}
+
+/// The revocation lists that are out of date by now, in words.
+fn stale_lists(client_auth: &ClientAuth) -> Vec<String> {
+    let now = now();
+    let stale = client_auth.all().flat_map(|policy| policy.stale_lists(now));
+    let words = stale.map(|list| {
+        format!(
+            "{}: the revocation list of {} is out of date, so that no certificate of that issuer \
+             is accepted; fetch a new one",
+            list.path.display(),
+            list.issuer
+        )
+    });
+    words.collect()
+}
+
+/// What all contexts are made by.
+struct Settings {
+    policy: Policy,
+    resumption: TicketSpec,
+    tickets: Tickets,
 }
 
 /// A certificate with its context.
@@ -394,11 +612,11 @@ impl Served {
     fn load(
         spec: &CertificateSpec,
         answers: &Answers,
-        policy: &Policy,
-        context: SslAcceptorBuilder,
+        settings: &Arc<Settings>,
+        client_auth: &ClientAuth,
     ) -> Result<Self, CertError> {
         let pair = Arc::new(CertifiedKey::load(spec, answers)?);
-        let served = Self::new(Some(&spec.source), pair, policy, context);
+        let served = Self::new(Some(&spec.source), pair, settings, client_auth);
         served.map_err(|source| CertError::Unusable {
             path: spec.source.path().to_owned(),
             source,
@@ -408,22 +626,21 @@ impl Served {
     fn new(
         source: Option<&CertificateSource>,
         pair: Arc<CertifiedKey>,
-        policy: &Policy,
-        mut context: SslAcceptorBuilder,
+        settings: &Arc<Settings>,
+        client_auth: &ClientAuth,
     ) -> Result<Self, ErrorStack> {
-        context.set_certificate(&pair.leaf)?;
-        for intermediate in &pair.intermediates {
-            context.add_extra_chain_cert(intermediate.clone())?;
-        }
-        context.set_private_key(&pair.key)?;
-        let names = dns_names(&pair.leaf);
-        context.set_session_id_context(&resumable(policy, &names))?;
         let choice = Choice {
-            context: context.build().into_context(),
             kind: pair.kind,
             staple: pair.staple.clone(),
-            names,
+            names: dns_names(&pair.leaf),
+            contexts: client_auth.all().map(|_| OnceLock::new()).collect(),
+            settings: Arc::clone(settings),
+            pair: Arc::clone(&pair),
         };
+        // Whether it can be used at all is found out now.
+        for policy in client_auth.all().take(1) {
+            choice.context(0, policy)?;
+        }
         Ok(Self {
             source: source.cloned(),
             pair,
@@ -432,42 +649,43 @@ impl Served {
     }
 }
 
-/// A context with everything but a certificate.
-fn context(
-    policy: &Policy,
-    resumption: &TicketSpec,
-    tickets: &Tickets,
-) -> Result<SslAcceptorBuilder, ErrorStack> {
-    let mut context = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
-    context.set_min_proto_version(Some(match policy.min_version {
-        MinVersion::Tls12 => SslVersion::TLS1_2,
-        MinVersion::Tls13 => SslVersion::TLS1_3,
-    }))?;
-    context.set_strict_cipher_list(&policy.ciphers.join(":"))?;
-    let groups: Vec<_> = policy.groups.iter().map(|group| group.name()).collect();
-    context.set_curves_list(&groups.join(":"))?;
-    context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::CIPHER_SERVER_PREFERENCE);
-    // Tickets carry resumption; a cache of ids would be memory that a client can fill.
-    context.set_session_cache_mode(SslSessionCacheMode::OFF);
-    if *resumption == TicketSpec::Off {
-        context.set_options(SslOptions::NO_TICKET);
+impl Settings {
+    /// A context with everything but a certificate.
+    fn context(&self) -> Result<SslAcceptorBuilder, ErrorStack> {
+        let policy = &self.policy;
+        let mut context = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
+        context.set_min_proto_version(Some(match policy.min_version {
+            MinVersion::Tls12 => SslVersion::TLS1_2,
+            MinVersion::Tls13 => SslVersion::TLS1_3,
+        }))?;
+        context.set_strict_cipher_list(&policy.ciphers.join(":"))?;
+        let groups: Vec<_> = policy.groups.iter().map(|group| group.name()).collect();
+        context.set_curves_list(&groups.join(":"))?;
+        context.set_options(SslOptions::NO_RENEGOTIATION | SslOptions::CIPHER_SERVER_PREFERENCE);
+        // Tickets carry resumption; a cache of ids would be memory that a client can fill.
+        context.set_session_cache_mode(SslSessionCacheMode::OFF);
+        if self.resumption == TicketSpec::Off {
+            context.set_options(SslOptions::NO_TICKET);
+        }
+        self.tickets.install(&mut context);
+        context.set_session_id_context(&resumable(policy, &[0; 32], &[]))?;
+        let protocols = protocols(&policy.alpn);
+        context.set_alpn_select_callback(move |_ssl, offered| {
+            select_next_proto(protocols, offered).ok_or(AlpnError::ALERT_FATAL)
+        });
+        Ok(context)
     }
-    tickets.install(&mut context);
-    context.set_session_id_context(&resumable(policy, &[]))?;
-    let protocols = protocols(&policy.alpn);
-    context.set_alpn_select_callback(move |_ssl, offered| {
-        select_next_proto(protocols, offered).ok_or(AlpnError::ALERT_FATAL)
-    });
-    Ok(context)
 }
 
-/// A ticket says where it was given; BoringSSL resumes it only where this is the same: the policy, and
-/// the names of the certificate. Made from their contents, it is the same on every replica and for a
-/// renewed certificate, and another after a change. Without it, a session from a lax name could be
-/// resumed into a strict one, or that of one server by another that only has the same ticket keys.
-fn resumable(policy: &Policy, names: &[String]) -> [u8; 32] {
+/// A ticket says where it was given; BoringSSL resumes it only where this is the same: the policy,
+/// what the client was asked for, and the names of the certificate. Made from their contents, it is
+/// the same on every replica and for a renewed certificate, and another after a change. Without it, a
+/// session from a lax name could be resumed into a strict one, or that of one server by another that
+/// only has the same ticket keys: BoringSSL asks for no certificate when it resumes.
+fn resumable(policy: &Policy, client_auth: &[u8; 32], names: &[String]) -> [u8; 32] {
     let names: BTreeSet<_> = names.iter().map(|it| it.to_ascii_lowercase()).collect();
-    sha256(format!("portcullis {policy} {names:?}").as_bytes())
+    let client_auth = base16ct::lower::encode_string(client_auth);
+    sha256(format!("portcullis {policy} {client_auth} {names:?}").as_bytes())
 }
 
 /// ALPN names in order of preference, each after its length (RFC 7301 section 3.1).
@@ -482,20 +700,27 @@ const fn protocols(alpn: &[Alpn]) -> &'static [u8] {
 
 impl CertificateFacts {
     fn of(served: &Served) -> Result<Self, ErrorStack> {
-        let leaf = &served.pair.leaf;
+        let path = served.source.as_ref().map(|it| it.path().display());
+        Ok(Self {
+            staple_until: served.pair.staple.as_ref().and_then(Staple::until),
+            path: path.map_or_else(String::new, |path| path.to_string()),
+            ..Self::of_certificate(&served.pair.leaf)?
+        })
+    }
+
+    fn of_certificate(leaf: &X509Ref) -> Result<Self, ErrorStack> {
         let common = common_name(leaf.subject_name());
         let subject = match common.is_empty() {
             true => dns_names(leaf).into_iter().next().unwrap_or_default(),
             false => common,
         };
         let serial = leaf.serial_number().to_bn()?.to_hex_str()?.to_string();
-        let path = served.source.as_ref().map(|it| it.path().display());
         Ok(Self {
             subject,
             serial: serial.to_ascii_lowercase(),
             not_after: unix_seconds(leaf.not_after())?,
-            staple_until: served.pair.staple.as_ref().and_then(Staple::until),
-            path: path.map_or_else(String::new, |path| path.to_string()),
+            staple_until: None,
+            path: String::new(),
         })
     }
 }
@@ -509,6 +734,7 @@ struct Table {
     default: Choices,
     /// The suites of TLS 1.2 that need an ECDSA certificate.
     ecdsa_suites: HashSet<u16>,
+    client_auth: Arc<ClientAuth>,
 }
 
 /// The certificates for one name, at most one of each kind of key.
@@ -520,10 +746,43 @@ struct Choices {
 
 /// A certificate, ready to be moved to.
 struct Choice {
-    context: SslContext,
     kind: KeyKind,
     staple: Option<Staple>,
     names: Vec<String>,
+    /// By policy for client certificates. All but the first are made when somebody needs them: with
+    /// many certificates and many policies few of them ever meet.
+    contexts: Box<[OnceLock<SslContext>]>,
+    settings: Arc<Settings>,
+    pair: Arc<CertifiedKey>,
+}
+
+impl Choice {
+    /// The context for the policy in this place.
+    fn context(&self, at: usize, policy: &ClientPolicy) -> Result<&SslContext, ErrorStack> {
+        let place = self.contexts.get(at).ok_or_else(ErrorStack::get)?;
+        if let Some(made) = place.get() {
+            return Ok(made);
+        }
+        let made = self.make(policy)?;
+        Ok(place.get_or_init(|| made))
+    }
+
+    fn make(&self, policy: &ClientPolicy) -> Result<SslContext, ErrorStack> {
+        let mut context = self.settings.context()?;
+        context.set_certificate(&self.pair.leaf)?;
+        for intermediate in &self.pair.intermediates {
+            context.add_extra_chain_cert(intermediate.clone())?;
+        }
+        context.set_private_key(&self.pair.key)?;
+        if policy.sends_ca_names {
+            for anchor in &policy.anchors {
+                context.add_client_ca(anchor)?;
+            }
+        }
+        let id = resumable(&self.settings.policy, &policy.digest, &self.names);
+        context.set_session_id_context(&id)?;
+        Ok(context.build().into_context())
+    }
 }
 
 impl Choices {
@@ -546,11 +805,12 @@ impl Choices {
 }
 
 impl Table {
-    fn new(served: &[Served], ecdsa_suites: HashSet<u16>) -> Self {
+    fn new(served: &[Served], ecdsa_suites: HashSet<u16>, client_auth: Arc<ClientAuth>) -> Self {
         let mut table = Self {
             names: Names::new(),
             default: Choices::default(),
             ecdsa_suites,
+            client_auth,
         };
         for Served { choice, .. } in served {
             for name in &choice.names {
@@ -583,9 +843,16 @@ impl Table {
         let choice = self.best(&hello, named.flat_map(Choices::preferred));
         let choice = choice.or_else(|| self.best(&hello, self.default.preferred()));
         let choice = choice.ok_or(SelectCertError::ERROR)?;
+        let listener = hello.ssl().ex_data(*LISTENER).copied();
+        let listener = listener.ok_or(SelectCertError::ERROR)?;
+        let policy = Arc::clone(self.client_auth.of(listener, asked));
+        let position = self.client_auth.position(&policy);
+        let context = choice.context(position, &policy);
+        let context = context.map_err(|_| SelectCertError::ERROR)?;
         let ssl = hello.ssl_mut();
-        ssl.set_ssl_context(&choice.context)
+        ssl.set_ssl_context(context)
             .map_err(|_| SelectCertError::ERROR)?;
+        ask_for_certificate(ssl, policy);
         // A handshake without it is better than none.
         if let Some(staple) = choice.staple.as_ref().filter(|it| it.is_current(now())) {
             drop(ssl.set_ocsp_status(&staple.response));
@@ -629,6 +896,32 @@ impl Table {
     }
 }
 
+/// Makes BoringSSL ask the client for what the policy wants, and us whether it is good.
+///
+/// Set on the connection and not on its context: `boring` looks up what belongs to a context in the
+/// one that the connection was moved to, and aborts where it is not there.
+fn ask_for_certificate(ssl: &mut SslRef, policy: Arc<ClientPolicy>) {
+    ssl.set_ex_data(*POLICY, Arc::clone(&policy));
+    let mode = match policy.mode {
+        ClientAuthMode::Off => return ssl.set_verify(SslVerifyMode::NONE),
+        ClientAuthMode::Optional | ClientAuthMode::Pinned => SslVerifyMode::PEER,
+        ClientAuthMode::Required => SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
+    };
+    ssl.set_custom_verify_callback(mode, move |ssl| {
+        let presented = Presented::of(ssl).ok_or(InvalidCertificate::Damaged);
+        let verified = presented.and_then(|presented| presented.verify(&policy, now()));
+        let refused = verified.as_ref().err().copied();
+        ssl.set_ex_data(*VERIFIED, verified);
+        match refused {
+            Some(why) if policy.mode == ClientAuthMode::Required => {
+                Err(SslVerifyError::Invalid(alert(why)))
+            }
+            // Whoever is connected without a good one hears so in answer to a request.
+            _ => Ok(()),
+        }
+    });
+}
+
 /// The numbers of 16 bits in a list that has its length in front, in so many bytes.
 fn numbers(list: &[u8], length: usize) -> impl Iterator<Item = u16> {
     let list = list.get(length..).unwrap_or_default();
@@ -639,25 +932,80 @@ fn numbers(list: &[u8], length: usize) -> impl Iterator<Item = u16> {
 // === What comes of a handshake ===
 
 impl TlsFacts {
-    fn of(ssl: &SslRef) -> Self {
+    fn of(ssl: &SslRef, peer: TlsPeer) -> Self {
         Self {
             version: ssl.version_str().trim_start_matches("TLSv"),
             cipher: ssl
                 .current_cipher()
                 .map_or_else(String::new, |cipher| cipher.name().to_owned()),
             resumed: ssl.session_reused(),
-            server_name: ssl.servername(NameType::HOST_NAME).map(str::to_owned),
             http2: ssl.selected_alpn_protocol() == Some(b"h2"),
+            client_certificate: peer.has_certificate(),
+            peer: Arc::new(peer),
         }
     }
+}
+
+impl HandshakeError {
+    fn of(error: &boring::ssl::Error, ssl: &SslRef) -> Self {
+        let verified = ssl.ex_data(*VERIFIED);
+        let refused = verified.and_then(|it| it.as_ref().err()).map(|why| {
+            let presented = Presented::of(ssl).map(|presented| presented.name());
+            let (subject, sha256) = presented.unwrap_or_default();
+            RefusedCertificate {
+                why: *why,
+                subject,
+                sha256,
+            }
+        });
+        let failure = match &refused {
+            Some(refused) if is_refusal(error) => HandshakeFailure::of(refused.why),
+            _ => classify(error),
+        };
+        Self {
+            failure,
+            refused: refused.filter(|_| is_refusal(error)),
+        }
+    }
+}
+
+impl From<HandshakeFailure> for HandshakeError {
+    fn from(failure: HandshakeFailure) -> Self {
+        Self {
+            failure,
+            refused: None,
+        }
+    }
+}
+
+impl HandshakeFailure {
+    const fn of(why: InvalidCertificate) -> Self {
+        match why {
+            InvalidCertificate::Expired => Self::ClientCertExpired,
+            InvalidCertificate::Revoked => Self::ClientCertRevoked,
+            InvalidCertificate::UnknownAuthority | InvalidCertificate::SelfSigned => {
+                Self::UnknownCa
+            }
+            _ => Self::ClientCertInvalid,
+        }
+    }
+}
+
+fn reasons(error: &boring::ssl::Error) -> impl Iterator<Item = &str> {
+    let reasons = error.ssl_error().map(|stack| stack.errors());
+    reasons.into_iter().flatten().filter_map(|it| it.reason())
+}
+
+/// Whether we ended the handshake because of the client's certificate.
+fn is_refusal(error: &boring::ssl::Error) -> bool {
+    reasons(error).any(|reason| reason == "CERTIFICATE_VERIFY_FAILED")
 }
 
 fn classify(error: &boring::ssl::Error) -> HandshakeFailure {
     if error.io_error().is_some() || error.code() == ErrorCode::ZERO_RETURN {
         return HandshakeFailure::Eof;
     }
-    let reasons = error.ssl_error().map(|stack| stack.errors());
-    for reason in reasons.into_iter().flatten().filter_map(|e| e.reason()) {
+    for reason in reasons(error) {
         match reason {
             "NO_SHARED_CIPHER" | "NO_SHARED_GROUP" | "NO_COMMON_SIGNATURE_ALGORITHMS" => {
                 return HandshakeFailure::NoSharedCipher;
@@ -666,6 +1014,7 @@ fn classify(error: &boring::ssl::Error) -> HandshakeFailure {
                 return HandshakeFailure::ProtocolVersion;
             }
             "HTTP_REQUEST" | "HTTPS_PROXY_REQUEST" => return HandshakeFailure::PlainHttp,
+            "PEER_DID_NOT_RETURN_A_CERTIFICATE" => return HandshakeFailure::ClientCertRequired,
             "TLSV1_ALERT_UNKNOWN_CA"
             | "SSLV3_ALERT_BAD_CERTIFICATE"
             | "SSLV3_ALERT_CERTIFICATE_UNKNOWN"

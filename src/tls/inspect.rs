@@ -446,7 +446,7 @@ fn alt_name(name: &GeneralNameRef) -> String {
     }
 }
 
-fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
         .ok()

@@ -6,12 +6,11 @@
 use boring::bn::BigNum;
 use boring::hash::{MessageDigest, hash};
 use boring::x509::X509Ref;
-use time::PrimitiveDateTime;
-use time::macros::format_description;
 
 use super::ber::{
     ENUMERATED, EXPLICIT_0, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE,
 };
+use super::times;
 
 /// `[0] IMPLICIT NULL`: the status of a certificate that is good.
 const GOOD: u8 = 0x80;
@@ -82,7 +81,7 @@ impl Staple {
         }
         single.take(GENERALIZED_TIME)?;
         let next_update = match single.enter(EXPLICIT_0) {
-            Some(mut time) => Some(unix_seconds(time.take(GENERALIZED_TIME)?)?),
+            Some(mut time) => Some(times::generalized(time.take(GENERALIZED_TIME)?)?),
             None => None,
         };
         Some(Ok(Self {
@@ -130,13 +129,6 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     &number[zeros..]
 }
 
-fn unix_seconds(time: &[u8]) -> Option<i64> {
-    let format = format_description!("[year][month][day][hour][minute][second]Z");
-    let text = std::str::from_utf8(time).ok()?;
-    let time = PrimitiveDateTime::parse(text, format).ok()?;
-    Some(time.assume_utc().unix_timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,8 +163,7 @@ mod tests {
 
     #[test]
     fn a_response_is_current_until_its_next_update() {
-        let until = unix_seconds(b"20300102030405Z").unwrap();
-        assert_eq!(until, 1_893_553_445);
+        let until = 1_893_553_445;
         let staple = Staple {
             response: Vec::new(),
             serial: Vec::new(),

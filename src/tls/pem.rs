@@ -1,6 +1,8 @@
 //! Certificates and keys from the bytes of a file, PEM or DER, encrypted or not. Told apart by what
 //! is in them, never by a file's name. Keystores are elsewhere.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use boring::error::ErrorStack;
 use boring::pkey::{PKey, Private};
 use boring::x509::X509;
@@ -34,6 +36,41 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, Flaw> {
         Ok(certificate) => Ok(vec![certificate]),
         Err(_) => Err(Flaw::Other),
     }
+}
+
+/// How many certificates a file in PEM says that it has; none in DER.
+pub(super) fn count_certificates(bytes: &[u8]) -> usize {
+    let kinds = [
+        "CERTIFICATE-----",
+        "X509 CERTIFICATE-----",
+        "TRUSTED CERTIFICATE-----",
+    ];
+    let begins = |kind: &&str| {
+        let mark = format!("-----BEGIN {kind}");
+        memchr::memmem::find_iter(bytes, &mark).count()
+    };
+    kinds.iter().map(begins).sum()
+}
+
+/// All revocation lists, each in DER, in the order of the file; `None` where something else is
+/// there, or a part of it cannot be read.
+pub(super) fn revocation_lists(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
+    const BEGIN: &str = "-----BEGIN X509 CRL-----";
+    const END: &str = "-----END X509 CRL-----";
+    let bytes = without_mark(bytes);
+    if !contains(bytes, BEGIN) {
+        // Anything in DER is a sequence; the caller looks closer.
+        let is_der = Reader::new(bytes).enter(SEQUENCE).is_some() && X509::from_der(bytes).is_err();
+        return is_der.then(|| vec![bytes.to_vec()]);
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let blocks = text.split(BEGIN).skip(1);
+    let lists = blocks.map(|block| {
+        let (inside, _) = block.split_once(END)?;
+        let digits: String = inside.split_whitespace().collect();
+        STANDARD.decode(digits).ok()
+    });
+    lists.collect()
 }
 
 /// The private key: PKCS#8, PKCS#1 (RSA) or SEC1 (EC). A passphrase that is not needed is not used.
@@ -132,6 +169,7 @@ pub(super) fn what_is(bytes: &[u8]) -> &'static str {
             "-----BEGIN CERTIFICATE REQUEST-----",
             "a certificate request, which a CA has yet to sign",
         ),
+        ("-----BEGIN X509 CRL-----", "a revocation list"),
         ("PUBLIC KEY-----", "a public key"),
         (
             "-----BEGIN PKCS7-----",

@@ -1,5 +1,6 @@
 //! What TLS is configured to be.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub struct TlsSpec {
     pub tickets: TicketSpec,
     /// Where the self-signed certificate is kept, so that it stays the same.
     pub state: Option<PathBuf>,
+    /// What clients are asked for.
+    pub client_auth: ClientAuthSpecs,
 }
 
 impl TlsSpec {
@@ -27,7 +30,9 @@ impl TlsSpec {
             TicketSpec::Random | TicketSpec::Off => &[],
         };
         let of_certificates = self.certificates.iter().flat_map(CertificateSpec::files);
-        of_certificates.chain(tickets.iter().map(PathBuf::as_path))
+        of_certificates
+            .chain(tickets.iter().map(PathBuf::as_path))
+            .chain(self.client_auth.all().flat_map(ClientAuthSpec::files))
     }
 }
 
@@ -101,6 +106,104 @@ impl CertificateSource {
             Self::Keystore { path, .. } => path,
         }
     }
+}
+
+/// What clients are asked for, by listener and by the name that they ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientAuthSpecs {
+    /// Where nothing else is said.
+    pub default: ClientAuthSpec,
+    /// On a listener, by its place among them: in place of the default.
+    pub listeners: BTreeMap<usize, ClientAuthSpec>,
+    /// For names that clients ask for (SNI), on all listeners, in place of the two above.
+    pub names: Vec<(Vec<String>, ClientAuthSpec)>,
+}
+
+impl ClientAuthSpecs {
+    /// All that are written.
+    pub fn all(&self) -> impl Iterator<Item = &ClientAuthSpec> {
+        let by_name = self.names.iter().map(|(_, spec)| spec);
+        [&self.default]
+            .into_iter()
+            .chain(self.listeners.values())
+            .chain(by_name)
+    }
+}
+
+/// What a client is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientAuthSpec {
+    /// Where it is written, as `portcullis.yaml:3:5: tls.client_auth`, for messages.
+    pub place: String,
+    /// Whether a certificate is asked for, and what becomes of those without.
+    pub mode: ClientAuthMode,
+    /// Who may issue it.
+    pub trust: Vec<TrustSource>,
+    /// Files and folders with revocation lists. None: nothing is taken back.
+    pub crl: Vec<PathBuf>,
+    /// What is looked up in them.
+    pub revocation: RevocationScope,
+    /// The most intermediates between a client's certificate and a trusted one.
+    pub depth: u8,
+    /// Whether clients are told which CAs are trusted.
+    pub send_ca_names: bool,
+}
+
+impl ClientAuthSpec {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let trust = self.trust.iter().flat_map(|source| {
+            let secret = source.password.as_ref().and_then(Secret::file);
+            [Some(source.path.as_path()), secret].into_iter().flatten()
+        });
+        trust.chain(self.crl.iter().map(PathBuf::as_path))
+    }
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are; who has none, or one that is not good, is still connected, and routes decide.
+    Optional,
+    /// They are; without a good one there is no connection.
+    Required,
+    /// They are, and any will do for a connection: nobody vouches for it, and only its fingerprint
+    /// says whose it is.
+    Pinned,
+}
+
+impl ClientAuthMode {
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
+/// Certificates, or a folder of them, or a keystore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustSource {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What a keystore is sealed with.
+    pub password: Option<Secret>,
+}
+
+/// Which certificates of a chain are looked up in the revocation lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevocationScope {
+    /// All but the trusted end: each issuer needs a list.
+    #[default]
+    Chain,
+    /// That of the client: only its issuer needs a list.
+    Leaf,
 }
 
 /// How handshakes are done. Part of what a session ticket is bound to: one that was given under

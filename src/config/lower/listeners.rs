@@ -1,16 +1,19 @@
 //! The section `listeners`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::{ListenerFile, RedirectFile};
 use crate::config::scalar::{Flag, Items};
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::proxy::spec::Redirect;
+use crate::tls::spec::ClientAuthSpec;
 
 use super::redirect::{self, HttpsPort};
-use super::{address, choose, in_range};
+use super::{address, choose, client_auth, in_range};
 
 /// Open connections where nothing is written: each costs some 50 KiB with TLS, so these fit in the
 /// memory of a small device, and no browser population of one comes near.
@@ -33,19 +36,35 @@ enum Word {
     Http,
 }
 
-/// The listeners. One with a problem still says what it speaks.
-pub(super) fn lower(written: Option<Items<ListenerFile>>, at: &At<'_>) -> Vec<ListenerSpec> {
+/// The listeners, and what some of them ask their clients for. One with a problem still says what
+/// it speaks.
+pub(super) fn lower(
+    written: Option<Items<ListenerFile>>,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> (Vec<ListenerSpec>, BTreeMap<usize, ClientAuthSpec>) {
     let missing = "say where to listen, as \"- address: 0.0.0.0:8443\"";
     let Some(written) = at.required("listeners", written, missing) else {
-        return Vec::new();
+        return Default::default();
     };
     let at = at.key("listeners");
     if written.0.is_empty() {
         at.problem(format!("none; {missing}"));
     }
     let mut listeners: Vec<Placed<'_>> = Vec::new();
-    for (at, listener) in at.items(written) {
-        let placed = lower_one(listener, at);
+    let mut asking = BTreeMap::new();
+    for (at, mut listener) in at.items(written) {
+        let client_auth = listener.client_auth.take();
+        let mut placed = lower_one(listener, at);
+        placed.spec.number = listeners.len();
+        if let Some(client_auth) = client_auth {
+            let at = placed.at.key("client_auth");
+            if placed.spec.protocol != Protocol::Https {
+                at.key_problem("only for protocol: https; in the clear there are no certificates");
+            }
+            let client_auth = client_auth::lower_one(client_auth, source, &at);
+            asking.insert(placed.spec.number, client_auth);
+        }
         let address = placed.spec.address;
         let same = |other: &&Placed<'_>| other.spec.address == address;
         if address.port() != 0
@@ -59,7 +78,8 @@ pub(super) fn lower(written: Option<Items<ListenerFile>>, at: &At<'_>) -> Vec<Li
     }
     let https = https_port(&listeners);
     let specs = listeners.into_iter();
-    specs.map(|placed| placed.with_redirect(https)).collect()
+    let specs = specs.map(|placed| placed.with_redirect(https));
+    (specs.collect(), asking)
 }
 
 fn https_port(listeners: &[Placed<'_>]) -> HttpsPort {
@@ -93,6 +113,7 @@ fn lower_one(written: ListenerFile, at: At<'_>) -> Placed<'_> {
         unsafe_login_without_tls,
         plaintext,
         redirect,
+        client_auth: _, // Taken out before: it belongs to TLS.
     } = written;
     let protocol = lower_protocol(protocol, unsafe_login_without_tls, &at);
     let plaintext = lower_plaintext(plaintext.as_deref(), protocol, &at.key("plaintext"));
@@ -108,6 +129,7 @@ fn lower_one(written: ListenerFile, at: At<'_>) -> Placed<'_> {
         .and_then(|written| address::lower(written, &at.key("address")));
     let spec = ListenerSpec {
         name: written.unwrap_or_default().into(),
+        number: 0,
         address: address.unwrap_or(STAND_IN),
         protocol,
         max_connections,

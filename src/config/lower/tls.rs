@@ -1,5 +1,6 @@
 //! The section `tls`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::Source;
@@ -8,11 +9,11 @@ use crate::config::file::{CertificateFile, KeystoreFile, TicketsFile, TlsFile};
 use crate::config::scalar::{OneOrMany, Version};
 use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::tls::spec::{
-    Alpn, CIPHERS, CertificateSource, CertificateSpec, Group, MinVersion, Policy, TicketSpec,
-    TlsSpec, UnusableCipher, cipher,
+    Alpn, CIPHERS, CertificateSource, CertificateSpec, ClientAuthSpec, Group, MinVersion, Policy,
+    TicketSpec, TlsSpec, UnusableCipher, cipher,
 };
 
-use super::{choose, path, secret};
+use super::{choose, client_auth, path, secret};
 
 #[derive(Clone, Copy)]
 enum Profile {
@@ -21,11 +22,11 @@ enum Profile {
 }
 
 /// The TLS settings, where a listener speaks https. `state` is where a self-signed certificate is
-/// kept.
+/// kept; `asking` what some of the listeners ask their clients for.
 pub(super) fn lower(
     written: Option<TlsFile>,
     state: Option<PathBuf>,
-    listeners: &[ListenerSpec],
+    (listeners, asking): (&[ListenerSpec], BTreeMap<usize, ClientAuthSpec>),
     source: &Source<'_>,
     at: &At<'_>,
 ) -> Option<TlsSpec> {
@@ -48,6 +49,8 @@ pub(super) fn lower(
         tickets,
         certificates,
         hsts: _, // What answers say is for `hsts`.
+        client_auth,
+        names,
     } = written.unwrap_or_default();
     let default = Policy::default();
     let min_version = lower_versions(profile, min_version, &at);
@@ -78,6 +81,7 @@ pub(super) fn lower(
         policy,
         tickets: lower_tickets(tickets, source, &at.key("tickets")),
         state,
+        client_auth: client_auth::lower(client_auth, names, asking, source, &at),
     })
 }
 

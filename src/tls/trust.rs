@@ -1,0 +1,355 @@
+//! What client certificates are checked against, read from files and folders: the certificates that
+//! are trusted, and what their owners have taken back.
+//!
+//! A source is read whole or not at all. One that is empty, or of which a part cannot be read, is an
+//! error: to go on with the rest would refuse clients that should be let in, or let in some whose
+//! revocation stands in the part that was not read. How certificates are checked is for
+//! `client_auth`.
+
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use boring::error::ErrorStack;
+use boring::x509::{X509, X509Ref};
+use zeroize::Zeroizing;
+
+use super::ber::{GENERALIZED_TIME, INTEGER, Reader, SEQUENCE, UTC_TIME};
+use super::dn;
+use super::keystore::{self, KeystoreError};
+use super::pem::{self, Flaw};
+use super::secret::{Answers, SecretError};
+use super::spec::TrustSource;
+use super::times;
+use super::{files, store};
+
+/// The most files of one folder.
+const MOST_FILES: usize = 10_000;
+
+/// Why a source cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// A file or folder that cannot be read.
+    #[error("{}: cannot read the {what}: {source}{}", path.display(), hint(source))]
+    Unreadable {
+        /// What it should hold.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A folder without a file.
+    #[error("{}: there is no file in this folder; put the {what} there", path.display())]
+    EmptyFolder {
+        /// What it should hold.
+        what: &'static str,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something else.
+    #[error("{}: found {found}; expected {expected}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: &'static str,
+    },
+    /// A part that cannot be read.
+    #[error(
+        "{}: only {read} of the {all} certificates in it can be read, so none is used; \
+         repair the file, or take out what is damaged", path.display()
+    )]
+    Half {
+        /// The file.
+        path: PathBuf,
+        /// How many can be read.
+        read: usize,
+        /// How many there are.
+        all: usize,
+    },
+    /// Something that cannot be parsed.
+    #[error("{}: the {what} is damaged: {source}", path.display())]
+    Damaged {
+        /// What it should be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        source: ErrorStack,
+    },
+    /// A keystore that cannot be used.
+    #[error("{}: {source}", path.display())]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeystoreError,
+    },
+    /// A keystore that has a password.
+    #[error(
+        "{}: the keystore has a password; write it beside the path, as \
+         \"{{path: …, password: {{file: /run/secrets/store-pass}}}}\"", path.display()
+    )]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The password cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+const CERTIFICATES: &str = "CA certificates";
+const LISTS: &str = "revocation lists";
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "; correct the path, or put it there",
+        ErrorKind::PermissionDenied => "; make it readable for the user that this runs as",
+        _ => "",
+    }
+}
+
+/// The certificates of all sources, each once.
+///
+/// # Errors
+/// [`TrustError`], with the file and the fix.
+pub(super) fn certificates(
+    sources: &[TrustSource],
+    answers: &Answers,
+) -> Result<Vec<X509>, TrustError> {
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
+    for source in sources {
+        for path in some_files_at(&source.path, CERTIFICATES)? {
+            for certificate in certificates_of(&path, source, answers)? {
+                let der = certificate.to_der();
+                let der = der.map_err(|error| damaged("certificate", &path, error))?;
+                if seen.insert(der) {
+                    all.push(certificate);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn certificates_of(
+    path: &Path,
+    source: &TrustSource,
+    answers: &Answers,
+) -> Result<Vec<X509>, TrustError> {
+    let bytes = read(path, CERTIFICATES)?;
+    if keystore::Kind::of(&bytes).is_some() {
+        return of_keystore(path, &bytes, source, answers);
+    }
+    let all = pem::count_certificates(&bytes);
+    match pem::certificates(&bytes) {
+        // One of several may be all that is damaged; the reader stops at the first.
+        Ok(read) if all > read.len() => Err(TrustError::Half {
+            path: path.to_owned(),
+            read: read.len(),
+            all,
+        }),
+        Ok(read) => Ok(read),
+        Err(Flaw::Damaged(error)) => Err(damaged("certificate", path, error)),
+        Err(_) => Err(TrustError::Other {
+            path: path.to_owned(),
+            found: pem::what_is(&bytes).to_owned(),
+            expected: "CA certificates: PEM (-----BEGIN CERTIFICATE-----), DER, PKCS#12 or JKS",
+        }),
+    }
+}
+
+fn of_keystore(
+    path: &Path,
+    bytes: &[u8],
+    source: &TrustSource,
+    answers: &Answers,
+) -> Result<Vec<X509>, TrustError> {
+    let password: Option<Zeroizing<String>> = match &source.password {
+        Some(secret) => Some(secret.read()?),
+        None => answers.of(path),
+    };
+    let is_known = password.is_some();
+    let password = password.unwrap_or_default();
+    keystore::trusted(bytes, &password).map_err(|source| match source {
+        KeystoreError::WrongStorePassword if !is_known => TrustError::NoPassword {
+            path: path.to_owned(),
+        },
+        source => TrustError::Keystore {
+            path: path.to_owned(),
+            source,
+        },
+    })
+}
+
+// === Revocation lists ===
+
+/// A list of what a CA has taken back (RFC 5280 section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RevocationList {
+    pub(super) der: Vec<u8>,
+    /// Whose it is.
+    pub(super) issuer: String,
+    /// Its last moment, in seconds since 1970; without one it never ends.
+    pub(super) next_update: Option<i64>,
+    /// The file that it is in.
+    pub(super) path: PathBuf,
+}
+
+/// The lists of all sources.
+///
+/// # Errors
+/// [`TrustError`], with the file and the fix.
+pub(super) fn revocations(sources: &[PathBuf]) -> Result<Vec<RevocationList>, TrustError> {
+    let mut all = Vec::new();
+    for source in sources {
+        for path in some_files_at(source, LISTS)? {
+            let bytes = read(&path, LISTS)?;
+            let found = pem::revocation_lists(&bytes);
+            let lists = found.ok_or_else(|| TrustError::Other {
+                path: path.clone(),
+                found: pem::what_is(&bytes).to_owned(),
+                expected: "revocation lists, PEM (-----BEGIN X509 CRL-----) or DER",
+            })?;
+            for der in lists {
+                all.push(RevocationList::read(der, &path)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl RevocationList {
+    fn read(der: Vec<u8>, path: &Path) -> Result<Self, TrustError> {
+        store::is_crl(&der).map_err(|error| damaged("revocation list", path, error))?;
+        let (issuer, next_update) = issuer_and_end(&der).ok_or_else(|| TrustError::Other {
+            path: path.to_owned(),
+            found: "a revocation list with a time that cannot be read".into(),
+            expected: "UTCTime or GeneralizedTime with seconds and Z (RFC 5280 section 5.1.2.5)",
+        })?;
+        Ok(Self {
+            issuer,
+            next_update,
+            der,
+            path: path.to_owned(),
+        })
+    }
+}
+
+fn issuer_and_end(der: &[u8]) -> Option<(String, Option<i64>)> {
+    let mut list = Reader::new(der).enter(SEQUENCE)?.enter(SEQUENCE)?;
+    // The version, which is there only if it is not 1, and how it is signed.
+    list.take(INTEGER);
+    list.take(SEQUENCE)?;
+    let issuer = dn::read(list.enter(SEQUENCE)?)?;
+    // Since when.
+    list.any()?;
+    let next = match list.take(UTC_TIME) {
+        Some(time) => Some(times::utc(time)?),
+        None => match list.take(GENERALIZED_TIME) {
+            Some(time) => Some(times::generalized(time)?),
+            None => None,
+        },
+    };
+    Some((issuer.to_string(), next))
+}
+
+// === Files and folders ===
+
+/// The file, or those in the folder: not in folders below it, and none that is hidden, as
+/// Kubernetes and editors leave there.
+///
+/// # Errors
+/// Where there is neither, or the folder cannot be read or holds too much.
+pub fn files_at(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        // A link that leads nowhere is a file that cannot be read.
+        let is_folder = || std::fs::metadata(entry.path()).is_ok_and(|it| it.is_dir());
+        if is_hidden || is_folder() {
+            continue;
+        }
+        if files.len() >= MOST_FILES {
+            return Err(io::Error::other(format!(
+                "more than {MOST_FILES} files are in it"
+            )));
+        }
+        files.push(entry.path());
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The same, of which there has to be one.
+fn some_files_at(path: &Path, what: &'static str) -> Result<Vec<PathBuf>, TrustError> {
+    let files = files_at(path).map_err(|source| TrustError::Unreadable {
+        what,
+        path: path.to_owned(),
+        source,
+    })?;
+    match files.is_empty() {
+        true => Err(TrustError::EmptyFolder {
+            what,
+            path: path.to_owned(),
+        }),
+        false => Ok(files),
+    }
+}
+
+fn read(path: &Path, what: &'static str) -> Result<Zeroizing<Vec<u8>>, TrustError> {
+    files::read(path).map_err(|source| TrustError::Unreadable {
+        what,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn damaged(what: &'static str, path: &Path, source: ErrorStack) -> TrustError {
+    TrustError::Damaged {
+        what,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+// === Everybody's certificates ===
+
+/// Organisations that sign for the whole world. Whoever trusts them lets in everybody who asks them
+/// for a certificate.
+const PUBLIC: [&str; 14] = [
+    "Amazon",
+    "Baltimore",
+    "Comodo CA Limited",
+    "COMODO CA Limited",
+    "DigiCert Inc",
+    "Entrust, Inc.",
+    "GlobalSign",
+    "GlobalSign nv-sa",
+    "Google Trust Services LLC",
+    "Internet Security Research Group",
+    "QuoVadis Limited",
+    "Sectigo Limited",
+    "The USERTRUST Network",
+    "VeriSign, Inc.",
+];
+
+/// How many of these are roots of public CAs, and the first of those.
+pub(super) fn public_roots(certificates: &[X509]) -> (usize, Option<String>) {
+    let organisation = |certificate: &X509| {
+        let name = dn::subject(AsRef::<X509Ref>::as_ref(certificate))?;
+        let found = name.texts("O").find(|name| PUBLIC.contains(name));
+        found.map(str::to_owned)
+    };
+    let mut public = certificates.iter().filter_map(organisation);
+    let first = public.next();
+    (usize::from(first.is_some()) + public.count(), first)
+}

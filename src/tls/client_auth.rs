@@ -22,7 +22,7 @@ use crate::identity::certificate::InvalidCertificate;
 
 /// Names of CAs for clients to choose by take no more than this: some clients give up on hellos of
 /// many records, and in TLS 1.3 all of them have to fit 64 KiB.
-const MOST_CA_NAMES: usize = 16 << 10;
+const MOST_CA_NAMES: usize = 8 << 10;
 
 /// What a client is asked for, ready for use.
 pub(super) struct ClientPolicy {

@@ -14,6 +14,7 @@ mod runner;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::Criterion;
@@ -25,6 +26,7 @@ use portcullis::http1::head::{HeadLimits, RequestHead};
 use portcullis::http1::response::ResponseHead;
 use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport};
 use portcullis::proxy::headers::{UpstreamRequest, answer_fields};
+use portcullis::proxy::identity_headers::IdentityHeaders;
 use portcullis::proxy::request_id::RequestId;
 use portcullis::proxy::spec::{IdentityPreset, UpstreamSpec};
 
@@ -41,6 +43,8 @@ fn requests(criterion: &mut Criterion) {
     let client = client();
     let upstream = UpstreamSpec::new("device", "127.0.0.1", 8080);
     let request_id = RequestId::generate();
+    let identity = IdentityHeaders::new(vec![IdentityPreset::XForwardedUser], None);
+    let identity = Arc::new(identity);
     for (case, head) in [
         ("browser, 12 fields", heads::BROWSER.to_owned()),
         ("hostile, 60 fields", heads::hostile()),
@@ -52,8 +56,9 @@ fn requests(criterion: &mut Criterion) {
             permit: &permit,
             client: &client,
             upstream: &upstream,
-            identity: &[IdentityPreset::XForwardedUser],
+            identity: &identity,
             request_id: &request_id,
+            now: gate::NOW,
         };
         let mut out = Vec::new();
         group.bench_function(case, |bencher| {

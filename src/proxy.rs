@@ -2,6 +2,8 @@
 //!
 //! [`Request::serve`] is that line, for every version of HTTP; `h1` and `h2` bring requests to it.
 
+pub mod assertion;
+mod certificate;
 pub mod client;
 pub mod cookie;
 pub mod exchange;
@@ -9,7 +11,9 @@ pub mod forward;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+pub mod identity_headers;
 pub mod login;
+mod memo;
 pub mod pages;
 pub mod record;
 pub mod redirect;
@@ -47,12 +51,13 @@ use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
 use forward::{ForwardFailure, forward};
 use headers::UpstreamRequest;
+use identity_headers::IdentityHeaders;
 use login::OwnExchange;
 use pages::Pages;
 use record::Record;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
-use spec::{ClientTimeouts, Hsts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, UpstreamSpec};
 use upstream::{ConnectFailure, UpstreamPool};
 
 /// What a request is served by. A request sees one snapshot from start to end; a reload swaps it
@@ -65,8 +70,8 @@ pub struct Snapshot {
     pub credentials: Arc<Credentials>,
     /// The backends, in the order of their ids.
     pub upstreams: Vec<UpstreamSpec>,
-    /// The identity headers that backends get.
-    pub identity: Vec<IdentityPreset>,
+    /// How backends are told who asks.
+    pub identity: Arc<IdentityHeaders>,
     /// The login pages, where there is a login.
     pub login: Option<LoginSpec>,
     /// How pages look.
@@ -234,13 +239,23 @@ impl<'r> Request<'r> {
             Box::pin(self.send_elsewhere(elsewhere, body, answer, &mut record)).await;
             return record.end(self.worker, body.received());
         }
+        let certificate = match self.certificate() {
+            Ok(certificate) => certificate,
+            Err(unserved) => {
+                Box::pin(self.send_unserved(unserved, body, answer, &mut record)).await;
+                return record.end(self.worker, body.received());
+            }
+        };
+        let presented = certificate.as_ref().map(|it| it.presented.clone());
+        let presented = presented.map_err(|why| *why);
+        record.presented(certificate);
 
         let view = RequestView {
             method: self.head.method().as_str(),
             authority: self.head.authority(),
             path: self.head.path(),
             session: self.presented_session().await,
-            certificate: Err(NoIdentity::NotRequested),
+            certificate: presented,
         };
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
@@ -307,6 +322,7 @@ impl<'r> Request<'r> {
             upstream,
             identity: &self.snapshot.identity,
             request_id: &self.id,
+            now: self.now,
         };
         forward(
             &self.worker.pool,
@@ -358,15 +374,16 @@ impl<'r> Request<'r> {
         match refusal.reason {
             RefusalReason::Ambiguous(_) => record.reject("bad_request"),
             RefusalReason::NoRoute => record.reject("no_route"),
+            RefusalReason::CertificateNeeded(why) => self.write_certificate_refused(why, record),
             RefusalReason::MethodNotAllowed(_)
             | RefusalReason::LoginNeeded(_)
-            | RefusalReason::CertificateNeeded(_)
             | RefusalReason::Forbidden(_)
             | RefusalReason::NotOwner => {}
         }
         let refused = Refused {
             head: self.head,
             sessions: self.client.sessions,
+            certificate: record.invalid_certificate(),
             login: self.snapshot.login.as_ref(),
             pages: &self.snapshot.pages,
             id: &self.id,

@@ -3,6 +3,7 @@
 
 mod files;
 pub mod reload;
+pub mod signing;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -28,14 +29,17 @@ use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::observe::tally::Tally;
 use crate::password::pool::HashPool;
+use crate::proxy::assertion::Assertions;
+use crate::proxy::identity_headers::IdentityHeaders;
 use crate::proxy::pages::Pages;
-use crate::proxy::spec::LoginSpec;
+use crate::proxy::spec::{IdentitySpec, LoginSpec};
 use crate::proxy::upstream::UpstreamPool;
 use crate::proxy::{Shared, Snapshot, Worker, now};
 use crate::store::memory::MemoryStore;
 use crate::store::secret::{FormKey, NoRandomness};
 use crate::store::{SessionStore, Sessions};
 use crate::tls::acceptor::Acceptor;
+use crate::tls::signing::SigningKey;
 use files::Caller;
 use reload::{Reloadable, Reloader};
 
@@ -170,6 +174,11 @@ impl AdminSource for Status {
         self.is(Phase::Ready)
     }
 
+    fn jwks(&self) -> Option<String> {
+        let snapshot = self.shared.snapshot.load();
+        snapshot.identity.assertions().map(Assertions::jwks)
+    }
+
     fn metrics(&self) -> String {
         let metrics = &self.shared.metrics;
         let dropped = self.shared.log.dropped();
@@ -190,13 +199,15 @@ impl AdminSource for Status {
 }
 
 impl Server {
-    /// Binds every listener, starts the threads, and accepts.
+    /// Binds every listener, starts the threads, and accepts. `signing` is the key of the
+    /// assertions, where there are to be any.
     ///
     /// # Errors
     /// [`StartError`]; nothing stays bound then.
     pub fn start(
         settings: Settings,
         acceptor: Option<&Acceptor>,
+        signing: Option<SigningKey>,
         log: Logger,
     ) -> Result<Self, StartError> {
         let descriptors = descriptors_wanted(&settings);
@@ -209,7 +220,7 @@ impl Server {
         };
         let admin = bind_admin(settings.admin, &runtime)?;
         let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
-        let shared = Arc::new(shared(settings, log)?);
+        let shared = Arc::new(shared(settings, signing, log)?);
         raise_descriptor_limit(descriptors, &shared.log);
         for listener in &listeners {
             announce(&shared, listener);
@@ -446,7 +457,11 @@ fn bind_admin(
     })
 }
 
-fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
+fn shared(
+    settings: Settings,
+    signing: Option<SigningKey>,
+    log: Logger,
+) -> Result<Shared, StartError> {
     let metrics = Arc::new(Metrics::new()?);
     for listener in &settings.listeners {
         let limit = i64::try_from(listener.max_connections).unwrap_or(i64::MAX);
@@ -471,11 +486,14 @@ fn shared(settings: Settings, log: Logger) -> Result<Shared, StartError> {
             .collect(),
         metrics,
         log,
-        snapshot: ArcSwap::from_pointee(snapshot(settings)),
+        snapshot: ArcSwap::from_pointee(snapshot(settings, signing)),
     })
 }
 
-fn snapshot(settings: Settings) -> Snapshot {
+fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
+    let IdentitySpec { headers, assertion } = settings.identity;
+    let assertions = assertion.zip(signing);
+    let assertions = assertions.map(|(spec, key)| Assertions::new(&spec, Arc::new(key)));
     let title = settings
         .login
         .as_ref()
@@ -485,7 +503,7 @@ fn snapshot(settings: Settings) -> Snapshot {
         gate: settings.gate,
         credentials: settings.credentials,
         upstreams: settings.upstreams,
-        identity: settings.identity,
+        identity: Arc::new(IdentityHeaders::new(headers, assertions)),
         login: settings.login,
         limits: settings.limits,
         timeouts: settings.timeouts,

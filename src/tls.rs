@@ -31,6 +31,7 @@ mod extensions;
 
 pub mod development;
 pub mod issue;
+pub mod signing;
 
 pub mod inspect;
 pub mod probe;

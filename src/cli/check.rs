@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::complain_of_config;
 use super::run::ask;
 use crate::config;
+use crate::server::signing;
 use crate::tls::acceptor;
 use crate::tls::secret::Answers;
 
@@ -22,13 +23,14 @@ pub fn check(file: &Path) -> ExitCode {
     let mut warnings = settings.warnings.clone();
     // Without a certificate, one is made and kept when the server starts; not here.
     let tls = settings.tls.as_ref();
-    match tls.map(|spec| acceptor::check(spec, &Answers::from(ask))) {
-        Some(Ok(odd)) => warnings.extend(odd),
-        Some(Err(error)) => {
-            eprintln!("{error}");
+    let tls = tls.map(|spec| acceptor::check(spec, &Answers::from(ask)));
+    match (tls.transpose(), signing::load(&settings.identity)) {
+        (Ok(odd), Ok(_)) => warnings.extend(odd.into_iter().flatten()),
+        (tls, signing) => {
+            tls.err().inspect(|error| eprintln!("{error}"));
+            signing.err().inspect(|error| eprintln!("{error}"));
             return ExitCode::FAILURE;
         }
-        None => {}
     }
     for warning in &warnings {
         println!("warning: {warning}");

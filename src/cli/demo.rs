@@ -21,9 +21,7 @@ use crate::identity::UserName;
 use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
-use crate::proxy::spec::{
-    ClientTimeouts, IdentityPreset, Limits, LoginSpec, Redirect, UpstreamSpec,
-};
+use crate::proxy::spec::{ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamSpec};
 use crate::server::{Server, StartError};
 use crate::store::secret::random;
 use crate::tls::acceptor::Acceptor;
@@ -74,6 +72,7 @@ fn start(args: &DemoArgs) -> Result<(), Box<dyn Error>> {
     let server = Server::start(
         settings(args.port, backend, &password)?,
         Some(&acceptor),
+        None,
         log,
     )?;
     if let Some((_, address)) = server.addresses().next() {
@@ -164,7 +163,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
             Vec::new(),
         )),
         login: Some(login),
-        identity: vec![IdentityPreset::XForwardedUser],
+        identity: IdentitySpec::default(),
         limits: Limits::default(),
         timeouts: ClientTimeouts::default(),
         admin: None,

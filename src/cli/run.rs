@@ -12,8 +12,10 @@ use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
 use crate::server::Server;
 use crate::server::reload::{Reloadable, Seen};
+use crate::server::signing;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::secret::Answers;
+use crate::tls::signing::SigningKey;
 use crate::tls::spec::TlsSpec;
 
 /// Serves `file` until a signal ends it.
@@ -30,11 +32,13 @@ pub fn run(file: &Path) -> ExitCode {
     let seen = seen.with(settings.tls.as_ref());
     let answers = Answers::from(ask);
     let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
-    let acceptor = match settings.tls.as_ref().map(load).transpose() {
-        Ok(acceptor) => acceptor,
+    let acceptor = settings.tls.as_ref().map(load).transpose();
+    let (acceptor, signing) = match (acceptor, signing::load(&settings.identity)) {
+        (Ok(acceptor), Ok(signing)) => (acceptor, signing),
         // As the problems of the configuration itself, one on each line.
-        Err(error) => {
-            eprintln!("{error}");
+        (acceptor, signing) => {
+            acceptor.err().inspect(|error| eprintln!("{error}"));
+            signing.err().inspect(|error| eprintln!("{error}"));
             return EX_CONFIG.into();
         }
     };
@@ -46,7 +50,7 @@ pub fn run(file: &Path) -> ExitCode {
         acceptor,
         seen,
     };
-    match serve(settings, reloadable) {
+    match serve(settings, reloadable, signing) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
@@ -59,9 +63,13 @@ pub fn run(file: &Path) -> ExitCode {
 ///
 /// # Errors
 /// Whatever keeps the server from starting.
-fn serve(settings: Settings, reloadable: Reloadable) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(
+    settings: Settings,
+    reloadable: Reloadable,
+    signing: Option<SigningKey>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let log = start_log(settings.log_format)?;
-    let server = Server::start(settings, reloadable.acceptor.as_ref(), log)?;
+    let server = Server::start(settings, reloadable.acceptor.as_ref(), signing, log)?;
     server.reloading(reloadable)?.run();
     Ok(())
 }

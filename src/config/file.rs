@@ -468,10 +468,32 @@ pub struct SessionsFile {
 
 /// The section `identity`.
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a mapping with headers")]
+#[serde(deny_unknown_fields, expecting = "a mapping with headers and jwt")]
 pub struct IdentityFile {
-    /// Sets of header names; none when empty. Default: `x-forwarded-user`.
+    /// Sets of header names; none when empty. The user: `x-forwarded-user`, `x-auth-request`,
+    /// `remote-user`. The certificate: `xfcc`, `rfc9440`, `nginx-ssl`, `haproxy-ssl`, `wso2`,
+    /// `wso2-apim`. Both, signed: `jwt`. Default: `x-forwarded-user`.
     pub headers: Option<OneOrMany>,
+    /// What the signed assertions of `jwt` say.
+    pub jwt: Option<AssertionFile>,
+}
+
+/// The key `jwt` of the section `identity`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with issuer, audience, lifetime and key"
+)]
+pub struct AssertionFile {
+    /// Who says it (`iss`). Default: `portcullis`.
+    pub issuer: Option<String>,
+    /// For whom it is (`aud`). Default: the name of the upstream that gets it, so that no backend
+    /// can use at another what it was told.
+    pub audience: Option<String>,
+    /// How long an assertion is good, 10 s to 10 m. Default: `60s`.
+    pub lifetime: Option<Span>,
+    /// The Ed25519 key that signs, a PEM file. Default: a random key at each start.
+    pub key: Option<String>,
 }
 
 /// The section `limits`.

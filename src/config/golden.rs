@@ -147,7 +147,7 @@ fn what_is_written_is_what_runs() {
     assert_ne!(ralph.credential_epoch, 0);
     assert_eq!(settings.gate.own_pages.unwrap().logout, "/out");
     assert_eq!(settings.login.unwrap().home, "/start");
-    assert!(settings.identity.is_empty());
+    assert!(settings.identity.headers.is_empty());
     assert_eq!(settings.limits.head.bytes, 16 << 10);
     assert_eq!(settings.limits.body, 10 << 10);
     assert_eq!(settings.timeouts.head, Duration::from_millis(500));

@@ -117,7 +117,7 @@ pub fn lower(
         },
         credentials: Arc::new(Credentials::new(users.passwords, login.realms)),
         login: has_login.then_some(login.spec),
-        identity: identity::lower(identity.unwrap_or_default(), &top.key("identity")),
+        identity: identity::lower(identity.unwrap_or_default(), source, &top.key("identity")),
         limits: client::lower_limits(limits.unwrap_or_default(), &top.key("limits")),
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),

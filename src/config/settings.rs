@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
 use crate::password::credentials::Credentials;
-use crate::proxy::spec::{ClientTimeouts, Hsts, IdentityPreset, Limits, LoginSpec, UpstreamSpec};
+use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
 use crate::tls::spec::TlsSpec;
 
 /// A configuration without problems.
@@ -28,8 +28,8 @@ pub struct Settings {
     pub credentials: Arc<Credentials>,
     /// The login pages, where there is a login.
     pub login: Option<LoginSpec>,
-    /// The identity headers that backends get.
-    pub identity: Vec<IdentityPreset>,
+    /// How backends are told who asks.
+    pub identity: IdentitySpec,
     /// How much a client may send.
     pub limits: Limits,
     /// How long a client may take.

@@ -1,4 +1,4 @@
-//! The admin listener: probes and metrics, read-only, plain HTTP, loopback by default.
+//! The admin listener: probes, metrics and public keys, read-only, plain HTTP, loopback by default.
 //!
 //! It runs apart from the forwarding threads, so that a busy gate still answers its probes. What
 //! changes anything is not here.
@@ -33,6 +33,9 @@ pub trait AdminSource: Send + Sync + 'static {
 
     /// Whether requests should be sent here: started and not draining.
     fn is_ready(&self) -> bool;
+
+    /// The public keys of what is signed for backends, a JWK Set; none where nothing is signed.
+    fn jwks(&self) -> Option<String>;
 
     /// The metrics as Prometheus reads them.
     fn metrics(&self) -> String;
@@ -96,6 +99,8 @@ type Answer = (StatusCode, &'static str, String);
 fn answer(head: &RequestHead, source: &impl AdminSource) -> Answer {
     const TEXT: &str = "text/plain; charset=utf-8";
     const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+    // RFC 7517 section 8.5.2.
+    const JWKS: &str = "application/jwk-set+json";
     let state = |good: bool, words: &str| {
         let status = if good {
             StatusCode::OK
@@ -115,8 +120,16 @@ fn answer(head: &RequestHead, source: &impl AdminSource) -> Answer {
         "/readyz" | "/ready" if source.is_ready() => state(true, "ready"),
         "/readyz" | "/ready" => state(false, "not ready"),
         "/metrics" => (StatusCode::OK, METRICS, source.metrics()),
+        "/.well-known/jwks.json" => match source.jwks() {
+            Some(keys) => (StatusCode::OK, JWKS, keys),
+            None => (
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "nothing is signed here\n".into(),
+            ),
+        },
         _ => {
-            let words = "/livez /readyz /startupz /metrics\n".to_owned();
+            let words = "/livez /readyz /startupz /metrics /.well-known/jwks.json\n".to_owned();
             (StatusCode::NOT_FOUND, TEXT, words)
         }
     }

@@ -4,6 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 
+use super::assertion::Token;
+use super::certificate::Certified;
+use super::identity_headers::CertificateLines;
+use super::memo::Memo;
 use super::spec::{Hsts, Redirect};
 use crate::http1::write;
 use crate::identity::certificate::Peer;
@@ -35,6 +39,12 @@ pub struct ClientFacts {
     pub(super) forwarding: Box<[u8]>,
     /// The same as the beginning of a `Forwarded` element (RFC 7239).
     pub(super) forwarded: Box<str>,
+    /// Its certificate, and whose it is, since its first request.
+    pub(super) certified: Memo<Option<Arc<Certified>>>,
+    /// What backends are told of its certificate: field lines.
+    pub(super) certificate_lines: Memo<Option<CertificateLines>>,
+    /// The assertions that backends got.
+    pub(super) tokens: Memo<Vec<Token>>,
 }
 
 impl ClientFacts {
@@ -81,6 +91,9 @@ impl ClientFacts {
             logged: OnceLock::new(),
             forwarding: forwarding.into(),
             forwarded: forwarded.into(),
+            certified: Memo::default(),
+            certificate_lines: Memo::default(),
+            tokens: Memo::default(),
         }
     }
 }

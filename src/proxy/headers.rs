@@ -4,16 +4,17 @@
 //! the client sent is gone: in any case, with `_` for `-`, doubled, or named in `Connection`.
 //! Whatever a client says about where it comes from is replaced by what we saw.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::Method;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::client::{ClientFacts, StrictTransport};
 use super::cookie;
+use super::identity_headers::{IdentityHeaders, Told};
 use super::request_id::RequestId;
-use super::spec::{IdentityPreset, UpstreamSpec};
+use super::spec::UpstreamSpec;
 use crate::gate::authorize::Permit;
+use crate::gate::session::Timestamp;
 use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::head::RequestHead;
 use crate::http1::response::ResponseHead;
@@ -218,10 +219,12 @@ pub struct UpstreamRequest<'r> {
     pub client: &'r ClientFacts,
     /// Where to.
     pub upstream: &'r UpstreamSpec,
-    /// Under which names the backend wants to know who asks.
-    pub identity: &'r [IdentityPreset],
+    /// How the backend is told who asks.
+    pub identity: &'r Arc<IdentityHeaders>,
     /// The request's id.
     pub request_id: &'r RequestId,
+    /// When.
+    pub now: Timestamp,
 }
 
 impl UpstreamRequest<'_> {
@@ -239,7 +242,13 @@ impl UpstreamRequest<'_> {
         }
         self.write_framing(out);
         self.write_forwarding(out, traced);
-        self.write_identity(out);
+        let told = Told {
+            permit: self.permit,
+            client: self.client,
+            upstream: &self.upstream.name,
+            now: self.now,
+        };
+        self.identity.write(out, &told);
         write::end_of_head(out);
     }
 
@@ -295,41 +304,6 @@ impl UpstreamRequest<'_> {
             write::checked(out, "traceparent", ["00-", id, "-", &id[..16], "-00"]);
         }
     }
-
-    fn write_identity(&self, out: &mut Vec<u8>) {
-        let Ok(principal) = self.permit.identity() else {
-            return;
-        };
-        let user = principal.user();
-        for preset in self.identity {
-            match preset {
-                IdentityPreset::XForwardedUser => {
-                    write::checked(out, "X-Forwarded-User", [user.name.as_str()]);
-                    if let Some(email) = &user.email {
-                        write::parts(out, "X-Forwarded-Email", [visible(email)]);
-                    }
-                    if !user.roles.is_empty() {
-                        let comma = |at| Cow::Borrowed(if at == 0 { "" } else { "," });
-                        let roles = user.roles.iter().enumerate();
-                        let groups = roles.flat_map(|(at, role)| [comma(at), visible(role)]);
-                        write::parts(out, "X-Forwarded-Groups", groups);
-                    }
-                    let preferred = user.display_name.as_deref();
-                    let preferred = visible(preferred.unwrap_or(user.name.as_str()));
-                    write::parts(out, "X-Forwarded-Preferred-Username", [preferred]);
-                }
-            }
-        }
-    }
-}
-
-/// What may not stand in a value as it is, beside all that is not ASCII: controls, and `%`, so that
-/// it stays readable one way only.
-const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b'%');
-
-/// A value in visible ASCII, everything else percent-encoded.
-fn visible(value: &str) -> Cow<'_, str> {
-    utf8_percent_encode(value, NOT_VISIBLE).into()
 }
 
 /// The trace id of the one valid `traceparent` of a request, where there is one (W3C Trace Context
@@ -441,13 +415,6 @@ mod tests {
         ] {
             assert_eq!(fate(name.as_bytes()), Fate::Passed, "{name}");
         }
-    }
-
-    #[test]
-    fn a_value_outside_visible_ascii_is_percent_encoded() {
-        assert_eq!(visible("Ralph X"), "Ralph X");
-        assert_eq!(visible("Jürgen 100%"), "J%C3%BCrgen 100%25");
-        assert_eq!(visible("a\r\nb"), "a%0D%0Ab");
     }
 
     #[test]

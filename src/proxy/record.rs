@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::Worker;
+use super::certificate::Certified;
 use super::client::ClientFacts;
 use super::exchange::BodyFailure;
 use super::forward::{ForwardFailure, Forwarded};
@@ -14,11 +15,12 @@ use super::headers::trace_id;
 use super::request_id::RequestId;
 use crate::gate::OwnPage;
 use crate::gate::ability::Ability;
-use crate::gate::authenticate::Principal;
+use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
 use crate::gate::session::{SessionDigest, ShortDigest};
 use crate::http1::head::{HeadError, RequestHead, Version};
-use crate::identity::NoIdentity;
+use crate::identity::certificate::InvalidCertificate;
+use crate::identity::{InvalidIdentity, NoIdentity};
 use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::method_label;
 use crate::observe::tally::{Answered, Exchanged};
@@ -34,6 +36,7 @@ pub struct Record<'r> {
     started: Instant,
     route: Label,
     principal: Option<Principal>,
+    certificate: Result<Arc<Certified>, NoIdentity>,
     identity: &'static str,
     decision: &'static str,
     reason: Option<&'static str>,
@@ -73,6 +76,7 @@ impl<'r> Record<'r> {
             started: Instant::now(),
             route: Label::Ours(NO_ROUTE),
             principal: None,
+            certificate: Err(NoIdentity::NotRequested),
             identity: "none",
             decision: "deny",
             reason: None,
@@ -89,11 +93,47 @@ impl<'r> Record<'r> {
         match identity {
             Ok(principal) => {
                 self.principal = Some(principal.clone());
-                self.identity = "session";
+                self.identity = match principal.proof() {
+                    Proof::Session(_) => "session",
+                    Proof::Certificate => "client_cert",
+                };
             }
             Err(NoIdentity::NotPresented | NoIdentity::NotRequested) => {}
             Err(why) => self.reason = Some(why.as_str()),
         }
+    }
+
+    /// What is known of the certificate of its connection.
+    pub(super) fn presented(&mut self, certificate: Result<Arc<Certified>, NoIdentity>) {
+        self.certificate = certificate;
+    }
+
+    /// The certificate that was presented and checked.
+    pub(super) fn certificate(&self) -> Option<&Certified> {
+        self.certificate.as_deref().ok()
+    }
+
+    /// What is wrong with the certificate that was presented, where something is.
+    pub(super) fn invalid_certificate(&self) -> Option<InvalidCertificate> {
+        let why = match &self.certificate {
+            Ok(certified) => certified.presented.client.as_ref().err()?,
+            Err(why) => why,
+        };
+        match why {
+            NoIdentity::Invalid(InvalidIdentity::Certificate(why)) => Some(*why),
+            _ => None,
+        }
+    }
+
+    /// The label of its route.
+    pub(super) fn route(&self) -> &str {
+        self.route.as_str()
+    }
+
+    /// Who is asking, where that is known.
+    pub(super) fn user_name(&self) -> Option<&str> {
+        let user = self.principal.as_ref().map(Principal::user);
+        user.map(|user| user.name.as_str())
     }
 
     /// It may be forwarded.
@@ -125,7 +165,14 @@ impl<'r> Record<'r> {
             RefusalReason::MethodNotAllowed(_) => self.reason = Some("method_not_allowed"),
             RefusalReason::LoginNeeded(why) => {
                 self.decision = "login";
-                self.reason = Some(why.as_str());
+                // Of two proofs that could have been there, a bad one says more than a missing one.
+                let bad = match why {
+                    NoIdentity::NotRequested | NoIdentity::NotPresented => {
+                        self.invalid_certificate()
+                    }
+                    NoIdentity::Invalid(_) => None,
+                };
+                self.reason = Some(bad.map_or(why.as_str(), InvalidCertificate::as_str));
             }
             RefusalReason::CertificateNeeded(why) => self.reason = Some(why.as_str()),
             RefusalReason::NotOwner => self.reason = Some("not_owner"),
@@ -145,6 +192,22 @@ impl<'r> Record<'r> {
     pub fn not_redirected(&mut self, reason: &'static str) {
         self.reason = Some(reason);
         self.reject("bad_request");
+    }
+
+    /// It came on a connection that was made for another host.
+    pub(super) fn misdirected(&mut self) {
+        self.reason = Some("misdirected");
+        self.reject("bad_request");
+    }
+
+    /// Its connection needs a good certificate and has none.
+    pub(super) fn refused_for_certificate(&mut self, why: NoIdentity) {
+        self.reason = Some(why.as_str());
+    }
+
+    /// Who it is from cannot be put on record.
+    pub(super) fn not_on_record(&mut self) {
+        self.reason = Some("not_logged");
     }
 
     /// It goes to this backend.
@@ -217,10 +280,14 @@ impl<'r> Record<'r> {
         } else {
             Level::Info
         };
-        let user = self.principal.as_ref().map(Principal::user);
         let session = self.principal.as_ref().and_then(|it| it.session());
         let session = session.map(SessionDigest::short);
-        let line = connection(log.line(level, "access"), self.client)
+        let line = connection(log.line(level, "access"), self.client);
+        let line = match &self.certificate {
+            Ok(certified) => certified.describe(line),
+            Err(_) => line,
+        };
+        let line = line
             .text("network.protocol.version", version(self.head.version()))
             .maybe_text("server.address", self.head.authority())
             .text("http.request.method", self.head.method().as_str())
@@ -230,7 +297,7 @@ impl<'r> Record<'r> {
             .number("http.response.status_code", self.status())
             .number("http.response.body.size", self.forwarded.answer_bytes)
             .maybe_text("user_agent.original", agent.as_deref())
-            .maybe_text("user.name", user.map(|user| user.name.as_str()))
+            .maybe_text("user.name", self.user_name())
             .maybe_text("session.id", session.as_ref().map(ShortDigest::as_str))
             .text("auth.decision", self.decision)
             .maybe_text("auth.reason", self.reason)

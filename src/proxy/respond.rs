@@ -3,15 +3,20 @@
 //! A browser gets a page or a redirect to the login, everything else a small JSON problem
 //! (RFC 9457), gRPC a status in its own header. The client learns little; the log has the reason.
 
+use std::borrow::Cow;
+
 use http::{Method, StatusCode};
 
 use super::client::SessionsAccepted;
 use super::exchange::{AnswerLength, AnswerSink, ClientGone};
+use super::identity_headers::visible;
 use super::pages::{self, Pages};
 use super::request_id::RequestId;
 use super::spec::LoginSpec;
+use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Refusal, RefusalReason};
 use crate::http1::head::{RequestHead, Version};
+use crate::identity::certificate::InvalidCertificate;
 use crate::identity::{InvalidIdentity, NoIdentity};
 
 /// A whole answer of our own.
@@ -109,22 +114,36 @@ impl Answer {
         pages: &Pages,
         id: &RequestId,
     ) -> Self {
+        Self::problem_because(status, (detail, None), audience, pages, id)
+    }
+
+    /// The same with a word for programs that can do something about it.
+    fn problem_because(
+        status: StatusCode,
+        (detail, reason): (&str, Option<&'static str>),
+        audience: Audience,
+        pages: &Pages,
+        id: &RequestId,
+    ) -> Self {
         match audience {
             Audience::Browser => Self::page(status, pages, pages.problem(status, detail, id)),
             Audience::Grpc => Self::grpc(status, detail),
-            Audience::Other => Self {
-                status,
-                fields: Vec::new(),
-                content_type: "application/problem+json",
-                body: serde_json::json!({
+            Audience::Other => {
+                let mut body = serde_json::json!({
                     "type": "about:blank",
                     "title": pages::reason(status),
                     "status": status.as_u16(),
                     "detail": detail,
                     "request_id": id.as_str(),
-                })
-                .to_string(),
-            },
+                });
+                if let Some(reason) = reason {
+                    body["reason"] = reason.into();
+                }
+                Self {
+                    content_type: "application/problem+json",
+                    ..Self::json(status, &body)
+                }
+            }
         }
     }
 
@@ -143,7 +162,7 @@ impl Answer {
             status: StatusCode::OK,
             fields: vec![
                 ("grpc-status", code.to_string()),
-                ("grpc-message", detail.replace('%', "%25")),
+                ("grpc-message", visible(detail).into_owned()),
             ],
             content_type: "application/grpc",
             body: String::new(),
@@ -197,6 +216,37 @@ impl Answer {
     }
 }
 
+/// The answer to whom a certificate would let in: which one is missing, or what is wrong with it.
+#[must_use]
+pub(super) fn certificate_needed(
+    why: NoIdentity,
+    audience: Audience,
+    pages: &Pages,
+    id: &RequestId,
+) -> Answer {
+    let detail = match why {
+        NoIdentity::NotPresented => {
+            "This address needs a client certificate, and your browser or program sent none."
+        }
+        NoIdentity::NotRequested => {
+            "This address needs a client certificate, and none is asked for where you came in."
+        }
+        NoIdentity::Invalid(InvalidIdentity::Certificate(why)) => why.explanation(),
+        NoIdentity::Invalid(_) => "This address needs a client certificate.",
+    };
+    let because = (detail, Some(why.as_str()));
+    Answer::problem_because(StatusCode::FORBIDDEN, because, audience, pages, id)
+}
+
+/// How somebody is known who may still not do what they ask for.
+fn known_as(principal: Option<&Principal>) -> Cow<'static, str> {
+    match principal.map(|it| (it.proof(), &it.user().name)) {
+        Some((Proof::Session(_), name)) => format!("You are logged in as {name}").into(),
+        Some((Proof::Certificate, _)) => "Your certificate is known".into(),
+        None => "You are known".into(),
+    }
+}
+
 /// What the answer to a refusal is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused<'r> {
@@ -204,6 +254,8 @@ pub struct Refused<'r> {
     pub head: &'r RequestHead,
     /// Whether it may log in here.
     pub sessions: SessionsAccepted,
+    /// What is wrong with the certificate that it has presented, if it has.
+    pub certificate: Option<InvalidCertificate>,
     /// Where people log in.
     pub login: Option<&'r LoginSpec>,
     /// How pages look.
@@ -230,18 +282,20 @@ impl Refused<'_> {
                     "This address does not take that method.",
                 )
                 .with("Allow", allow),
-            RefusalReason::CertificateNeeded(_) => self.problem(
-                StatusCode::FORBIDDEN,
-                "You need a certificate to use this address.",
-            ),
-            RefusalReason::NotOwner => self.problem(
-                StatusCode::FORBIDDEN,
-                "This address belongs to somebody else.",
-            ),
-            RefusalReason::Forbidden(_) => self.problem(
-                StatusCode::FORBIDDEN,
-                "You are logged in, but not allowed to use this address.",
-            ),
+            RefusalReason::CertificateNeeded(why) => {
+                let audience = Audience::of(self.head);
+                certificate_needed(*why, audience, self.pages, self.id)
+            }
+            RefusalReason::NotOwner => {
+                let known = known_as(refusal.identity.as_ref().ok());
+                let detail = format!("{known}, but this address belongs to somebody else.");
+                self.problem(StatusCode::FORBIDDEN, &detail)
+            }
+            RefusalReason::Forbidden(_) => {
+                let known = known_as(refusal.identity.as_ref().ok());
+                let detail = format!("{known}, but you are not allowed to use this address.");
+                self.problem(StatusCode::FORBIDDEN, &detail)
+            }
             RefusalReason::LoginNeeded(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)) => {
                 self.problem(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -277,7 +331,18 @@ impl Refused<'_> {
                 "You have to log in to use this address, which is only possible over HTTPS."
             }
         };
-        let answer = self.problem(StatusCode::UNAUTHORIZED, detail);
+        // Its certificate would have been another way in.
+        let detail = match self.certificate {
+            Some(why) => Cow::from(format!("{detail} {}", why.explanation())),
+            None => Cow::from(detail),
+        };
+        let answer = Answer::problem_because(
+            StatusCode::UNAUTHORIZED,
+            (&detail, self.certificate.map(InvalidCertificate::as_str)),
+            audience,
+            self.pages,
+            self.id,
+        );
         match self.login {
             // RFC 9110 section 15.5.2 wants a challenge. `Basic` would make browsers ask for a
             // password that we do not take; this one says where the form is.

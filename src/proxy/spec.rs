@@ -1,6 +1,7 @@
 //! What the forwarding path is configured to be: upstreams, identity headers, limits, time limits,
 //! redirects to https, Strict-Transport-Security.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,11 +63,84 @@ impl UpstreamSpec {
     }
 }
 
-/// A set of header names under which the backend is told who asks.
+/// How backends are told who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentitySpec {
+    /// Under which names.
+    pub headers: Vec<IdentityPreset>,
+    /// What a signed assertion says, where [`IdentityPreset::Jwt`] is one of them.
+    pub assertion: Option<AssertionSpec>,
+}
+
+impl Default for IdentitySpec {
+    /// What most backends know.
+    fn default() -> Self {
+        Self {
+            headers: vec![IdentityPreset::XForwardedUser],
+            assertion: None,
+        }
+    }
+}
+
+/// A set of header names under which the backend is told who asks. The names themselves are in
+/// `identity_headers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IdentityPreset {
-    /// `X-Forwarded-User`, `-Email`, `-Groups`, `-Preferred-Username`.
+    /// The user, as many proxies say it.
     XForwardedUser,
+    /// The user, as oauth2-proxy says it to nginx.
+    XAuthRequest,
+    /// The user, as Authelia says it.
+    RemoteUser,
+    /// The certificate, as Envoy says it.
+    Xfcc,
+    /// The certificate and its chain (RFC 9440).
+    Rfc9440,
+    /// The certificate, as ingress-nginx says it.
+    NginxSsl,
+    /// The certificate, as HAProxy's documentation has it.
+    HaproxySsl,
+    /// The subject of the certificate, for WSO2 IoT Server.
+    Wso2,
+    /// The certificate, for WSO2 API Manager.
+    Wso2Apim,
+    /// A signed assertion of the user and the certificate.
+    Jwt,
+}
+
+/// What signed assertions say, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssertionSpec {
+    /// Who says it (`iss`).
+    pub issuer: String,
+    /// For whom it is (`aud`). Without one, the name of the upstream that gets it: a backend can
+    /// then not use what it was told at another.
+    pub audience: Option<String>,
+    /// How long one is good. It is used again for half of that.
+    pub lifetime: Duration,
+    /// The key that signs. Without one, a random key at each start.
+    pub key: Option<AssertionKey>,
+}
+
+impl Default for AssertionSpec {
+    /// 60 s: longer than a request waits and clocks differ, and too short to be worth stealing.
+    fn default() -> Self {
+        Self {
+            issuer: "portcullis".into(),
+            audience: None,
+            lifetime: Duration::from_secs(60),
+            key: None,
+        }
+    }
+}
+
+/// Where the key is that signs assertions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssertionKey {
+    /// PEM.
+    pub file: PathBuf,
+    /// Where it is configured, for messages.
+    pub place: String,
 }
 
 /// How much a client may send.

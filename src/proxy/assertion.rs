@@ -191,3 +191,214 @@ fn same(one: Option<&Arc<ClientIdentity>>, other: Option<&Arc<ClientIdentity>>) 
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Source, parse};
+    use crate::gate::authorize::Permit;
+    use crate::gate::request::{PresentedCertificate, PresentedSession, RequestView};
+    use crate::gate::session::{Session, SessionDigest};
+    use crate::gate::{Decision, Gate};
+    use crate::identity::{NoIdentity, UserName};
+    use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted};
+    use crate::proxy::identity_headers::tests::certificate;
+    use crate::proxy::spec::IdentityPreset;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_500);
+
+    /// The key of RFC 8037 appendix A; its signatures say how many there were.
+    #[derive(Debug, Default)]
+    struct TestKey(AtomicUsize);
+
+    impl Sign for TestKey {
+        fn sign(&self, _: &[u8]) -> Option<[u8; 64]> {
+            let count = self.0.fetch_add(1, Ordering::Relaxed);
+            Some([u8::try_from(count).unwrap(); 64])
+        }
+
+        fn public_key(&self) -> [u8; 32] {
+            let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+            URL_SAFE_NO_PAD.decode(x).unwrap().try_into().unwrap()
+        }
+    }
+
+    #[test]
+    fn the_key_is_shown_as_rfc_8037_shows_its_own() {
+        let assertions = Assertions::new(&AssertionSpec::default(), Arc::new(TestKey::default()));
+        let jwks: serde_json::Value = serde_json::from_str(&assertions.jwks()).unwrap();
+        assert_eq!(
+            jwks,
+            json!({"keys": [{
+                "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            }]})
+        );
+    }
+
+    fn gate() -> Gate {
+        let source = Source {
+            file: "test.yaml".into(),
+            variables: &|_| None,
+        };
+        let hash = "$2b$10$Hs6tND/2lfxXtul5y/Kz9e6ZxTKEgkrbWhlIIMjnZE8Jn3S8vEthy";
+        let text = format!(
+            "listeners: [{{address: '127.0.0.1:0'}}]\n\
+             upstreams: {{device: {{url: 'http://127.0.0.1:1'}}}}\n\
+             roles: {{user: [view], root: ['*']}}\n\
+             users:\n\
+             \x20 ralph: {{password: '{hash}', roles: [user], email: r@example.com}}\n\
+             \x20 ada: {{password: '{hash}', roles: [root]}}\n\
+             routes: [{{public: true}}]\n"
+        );
+        parse(&text, &source).unwrap().gate
+    }
+
+    fn permit(gate: &Gate, user: Option<&str>, with: Option<&Arc<ClientIdentity>>) -> Permit {
+        let session = user.map(|user| {
+            let name = UserName::parse(user).unwrap();
+            let epoch = gate.users.active(&name).unwrap().credential_epoch;
+            PresentedSession {
+                digest: SessionDigest([0; 32]),
+                session: Session::begin(name, epoch, NOW).into(),
+            }
+        });
+        let certificate = with.map(|identity| PresentedCertificate {
+            identity: Arc::clone(identity),
+            client: gate.clients.identify(identity),
+        });
+        let view = RequestView {
+            method: "GET",
+            authority: None,
+            path: "/",
+            session: session.ok_or(NoIdentity::NotPresented),
+            certificate: certificate.ok_or(NoIdentity::NotPresented),
+        };
+        match gate.decide(&view, NOW) {
+            Decision::Forward(permit) => permit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn client() -> ClientFacts {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        ClientFacts::new(
+            "https".into(),
+            (address, address),
+            Scheme::Https,
+            SessionsAccepted::Yes,
+            Arc::default(),
+        )
+    }
+
+    /// What a backend gets that is told by assertions of 60 s.
+    struct Backend {
+        headers: Arc<IdentityHeaders>,
+        client: ClientFacts,
+        upstream: Arc<str>,
+    }
+
+    impl Backend {
+        fn new(audience: Option<&str>) -> Self {
+            let spec = AssertionSpec {
+                audience: audience.map(str::to_owned),
+                ..AssertionSpec::default()
+            };
+            let assertions = Assertions::new(&spec, Arc::new(TestKey::default()));
+            let headers = IdentityHeaders::new(vec![IdentityPreset::Jwt], Some(assertions));
+            Self {
+                headers: headers.into(),
+                client: client(),
+                upstream: "device".into(),
+            }
+        }
+
+        fn told(&self, permit: &Permit, after: Duration) -> String {
+            let mut out = Vec::new();
+            let told = Told {
+                permit,
+                client: &self.client,
+                upstream: &self.upstream,
+                now: Timestamp(NOW.0 + u64::try_from(after.as_millis()).unwrap()),
+            };
+            self.headers.write(&mut out, &told);
+            String::from_utf8(out).unwrap()
+        }
+    }
+
+    fn claims(line: &str) -> serde_json::Value {
+        let token = line.strip_prefix("X-Portcullis-Assertion: ").unwrap();
+        let parts: Vec<_> = token.trim_end().split('.').collect();
+        let decoded = |part: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(part).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
+        };
+        let header = decoded(parts[0]);
+        assert_eq!(
+            (&header["alg"], &header["typ"]),
+            (&json!("EdDSA"), &json!("JWT"))
+        );
+        decoded(parts[1])
+    }
+
+    #[test]
+    fn an_assertion_says_who_asks_with_which_certificate_and_for_how_long() {
+        let gate = gate();
+        let backend = Backend::new(None);
+        let at_once = Duration::ZERO;
+        let told = backend.told(&permit(&gate, Some("ralph"), None), at_once);
+        assert_eq!(
+            claims(&told),
+            json!({
+                "iss": "portcullis", "aud": "device", "sub": "ralph", "email": "r@example.com",
+                "iat": 1_800_000_000, "exp": 1_800_000_060,
+                "roles": ["user"], "abilities": ["user", "view"],
+            })
+        );
+        let certificate = Arc::new(certificate());
+        let told = backend.told(&permit(&gate, Some("ada"), Some(&certificate)), at_once);
+        let claims = claims(&told);
+        assert_eq!(
+            (&claims["sub"], &claims["abilities"]),
+            (&json!("ada"), &json!(["*"]))
+        );
+        let thumbprint = URL_SAFE_NO_PAD.encode([0xab; 32]);
+        assert_eq!(claims["cnf"], json!({"x5t#S256": thumbprint}));
+        assert_eq!(claims.get("email"), None);
+    }
+
+    #[test]
+    fn nobody_is_asserted_where_nobody_is_known() {
+        let backend = Backend::new(None);
+        assert_eq!(
+            backend.told(&permit(&gate(), None, None), Duration::ZERO),
+            ""
+        );
+    }
+
+    #[test]
+    fn an_assertion_is_used_again_for_half_its_time_by_the_same_asker_only() {
+        let gate = gate();
+        let backend = Backend::new(Some("all"));
+        let seconds = Duration::from_secs;
+        let ralph = permit(&gate, Some("ralph"), None);
+        let first = backend.told(&ralph, seconds(0));
+        assert_eq!(claims(&first)["aud"], "all");
+        assert_eq!(backend.told(&ralph, seconds(29)), first);
+        let with_certificate = permit(&gate, Some("ralph"), Some(&Arc::new(certificate())));
+        let second = backend.told(&with_certificate, seconds(29));
+        assert_ne!(second, first);
+        let ada = backend.told(&permit(&gate, Some("ada"), None), seconds(29));
+        assert_eq!(claims(&ada)["sub"], "ada");
+        let later = backend.told(&ralph, seconds(30));
+        assert_eq!(claims(&later)["iat"], 1_800_000_030);
+        // Ada's is still there.
+        let again = backend.told(&permit(&gate, Some("ada"), None), seconds(40));
+        assert_eq!(again, ada);
+    }
+}

@@ -462,3 +462,254 @@ fn pem(der: &[u8]) -> String {
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::identity::certificate::CertificateProof;
+    use crate::identity::dn::{Attribute, AttributeValue};
+    use crate::proxy::headers::is_reserved;
+
+    pub(in crate::proxy) fn name(parts: &[(&str, &str)]) -> DistinguishedName {
+        let part = |(kind, value): &(&str, &str)| {
+            vec![Attribute {
+                kind: (*kind).to_owned(),
+                value: AttributeValue::Text((*value).to_owned()),
+            }]
+        };
+        DistinguishedName(parts.iter().map(part).collect())
+    }
+
+    pub(in crate::proxy) fn certificate() -> ClientIdentity {
+        ClientIdentity {
+            proof: CertificateProof::Chain,
+            subject: name(&[("O", "Plant"), ("CN", "cam-1")]),
+            issuer: name(&[("CN", "Plant CA")]),
+            serial: "2a".into(),
+            san_dns: vec!["cam-1.plant.example".into()],
+            san_uri: vec!["spiffe://plant/cam-1".into()],
+            san_email: Vec::new(),
+            san_ip: Vec::new(),
+            sha256: [0xab; 32],
+            spki_sha256: [0; 32],
+            thingsboard: [0; 32],
+            not_before: 1_700_000_000,
+            not_after: 1_900_000_000,
+            der: vec![0xff; 60],
+            chain: Vec::new(),
+            by: None,
+        }
+    }
+
+    fn lines(presets: &[IdentityPreset], certificate: &ClientIdentity) -> String {
+        String::from_utf8(certificate_lines(presets, certificate)).unwrap()
+    }
+
+    #[track_caller]
+    fn check(preset: IdentityPreset, certificate: &ClientIdentity, expected: &[&str]) {
+        let expected: String = expected.iter().map(|line| format!("{line}\r\n")).collect();
+        assert_eq!(lines(&[preset], certificate), expected);
+    }
+
+    #[test]
+    fn every_name_that_is_written_is_reserved_in_every_spelling() {
+        for name in IdentityPreset::ALL.iter().flat_map(|preset| preset.names()) {
+            for name in [
+                (*name).to_owned(),
+                name.to_uppercase(),
+                name.to_lowercase(),
+                name.replace('-', "_"),
+                name.replace('-', "."),
+                name.replace('-', "~"),
+                name.replacen('-', "_", 1).to_uppercase(),
+            ] {
+                assert!(is_reserved(name.as_bytes()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_preset_writes_a_name_that_it_does_not_name() {
+        let whole = ClientIdentity {
+            chain: vec![vec![1], vec![2]],
+            by: Some("spiffe://gate".into()),
+            ..certificate()
+        };
+        for preset in IdentityPreset::ALL {
+            let names: Vec<String> = lines(&[preset], &whole)
+                .lines()
+                .map(|line| line.split_once(": ").unwrap().0.to_owned())
+                .collect();
+            let all_named = names.iter().all(|name| preset.names().contains(&&**name));
+            assert!(all_named, "{preset:?}: {names:?}");
+            assert_eq!(!names.is_empty(), preset.is_of_certificate(), "{preset:?}");
+        }
+    }
+
+    #[test]
+    fn xfcc_is_what_envoy_writes() {
+        let hash = "ab".repeat(32);
+        check(
+            IdentityPreset::Xfcc,
+            &certificate(),
+            &[&format!(
+                "X-Forwarded-Client-Cert: Hash={hash};Subject=\"CN=cam-1,O=Plant\";\
+                 URI=spiffe://plant/cam-1;DNS=cam-1.plant.example"
+            )],
+        );
+        let several = ClientIdentity {
+            by: Some("spiffe://gate".into()),
+            subject: DistinguishedName::default(),
+            san_uri: vec!["urn:a".into(), "urn:b".into()],
+            san_dns: Vec::new(),
+            ..certificate()
+        };
+        assert_eq!(
+            xfcc(&several),
+            format!("By=spiffe://gate;Hash={hash};Subject=\"\";URI=urn:a;URI=urn:b")
+        );
+    }
+
+    #[test]
+    fn no_value_in_a_certificate_ends_its_place_in_xfcc() {
+        let hostile = ClientIdentity {
+            subject: name(&[("CN", "a\\\";URI=spiffe://plant/root,\"")]),
+            san_uri: vec!["urn:a;URI=spiffe://plant/root".into(), "urn:\"\\".into()],
+            san_dns: vec!["a,By=b".into(), "ä b\r\n".into()],
+            ..certificate()
+        };
+        let written = xfcc(&hostile);
+        let (_, written) = written.split_once(';').unwrap();
+        assert_eq!(
+            written,
+            "Subject=\"CN=a\\5C\\22\\;URI=spiffe://plant/root\\,\\22\";\
+             URI=\"urn:a;URI=spiffe://plant/root\";URI=urn:%22%5C;\
+             DNS=\"a,By=b\";DNS=%C3%A4%20b%0D%0A"
+        );
+    }
+
+    #[test]
+    fn rfc_9440_has_the_chain_only_where_there_is_one() {
+        let short = ClientIdentity {
+            der: b"leaf".to_vec(),
+            ..certificate()
+        };
+        check(
+            IdentityPreset::Rfc9440,
+            &short,
+            &["Client-Cert: :bGVhZg==:"],
+        );
+        let long = ClientIdentity {
+            chain: vec![b"one".to_vec(), b"two".to_vec()],
+            ..short
+        };
+        check(
+            IdentityPreset::Rfc9440,
+            &long,
+            &[
+                "Client-Cert: :bGVhZg==:",
+                "Client-Cert-Chain: :b25l:, :dHdv:",
+            ],
+        );
+    }
+
+    #[test]
+    fn nginx_gets_its_pem_escaped_and_wso2_encoded() {
+        let leaf = ClientIdentity {
+            der: b"\xff\xff\xfe leaf".to_vec(),
+            ..certificate()
+        };
+        check(
+            IdentityPreset::NginxSsl,
+            &leaf,
+            &[
+                "ssl-client-verify: SUCCESS",
+                "ssl-client-subject-dn: CN=cam-1,O=Plant",
+                "ssl-client-issuer-dn: CN=Plant CA",
+                "ssl-client-cert: -----BEGIN%20CERTIFICATE-----%0A%2F%2F%2F%2BIGxlYWY%3D%0A\
+                 -----END%20CERTIFICATE-----%0A",
+            ],
+        );
+        let pem = "-----BEGIN CERTIFICATE-----\n///+IGxlYWY=\n-----END CERTIFICATE-----\n";
+        let line = format!("X-WSO2-CLIENT-CERTIFICATE: {}", STANDARD.encode(pem));
+        check(IdentityPreset::Wso2Apim, &leaf, &[&line]);
+        assert_eq!(super::pem(&[0; 60]).lines().nth(1).unwrap().len(), 64);
+    }
+
+    #[test]
+    fn haproxy_is_told_the_last_common_name_and_dates_of_two_digits() {
+        let two = ClientIdentity {
+            subject: name(&[("CN", "group"), ("CN", "J\u{fc}rgen ")]),
+            not_before: 0,
+            not_after: 253_402_300_799,
+            ..certificate()
+        };
+        check(
+            IdentityPreset::HaproxySsl,
+            &two,
+            &[
+                "X-SSL-Client-Verify: 0",
+                "X-SSL-Client-DN: CN=J\\C3\\BCrgen\\ ,CN=group",
+                "X-SSL-Client-CN: J%C3%BCrgen%20",
+                "X-SSL-Issuer: CN=Plant CA",
+                // 9999-12-31, which two digits cannot say, is left out.
+                "X-SSL-Client-NotBefore: 700101000000Z",
+            ],
+        );
+        assert_eq!(haproxy_time(1_900_000_000), "300317174640Z");
+    }
+
+    #[test]
+    fn wso2_never_sees_a_slash_or_a_choice_of_common_names() {
+        let device = |parts: &[(&str, &str)]| ClientIdentity {
+            subject: name(parts),
+            ..certificate()
+        };
+        check(
+            IdentityPreset::Wso2,
+            &device(&[("O", "a/CN=root"), ("CN", "x/CN=victim")]),
+            &["proxy-mutual-auth-header: CN=x\\2FCN=victim,O=a\\2FCN=root"],
+        );
+        let two = device(&[("CN", "victim"), ("CN", "x")]);
+        check(IdentityPreset::Wso2, &two, &[]);
+        check(IdentityPreset::Wso2, &device(&[]), &[]);
+    }
+
+    #[test]
+    fn a_name_ends_where_its_field_ends() {
+        assert_eq!(dn_text(&name(&[("CN", "a ")])), "CN=a\\20");
+        assert_eq!(dn_text(&name(&[("CN", " ")])), "CN=\\20");
+        assert_eq!(plain_text(" a b"), "%20a%20b");
+        assert_eq!(plain_text("a b"), "a b");
+    }
+
+    #[test]
+    fn only_nginx_is_told_that_there_is_no_certificate_and_haproxy_what_is_wrong() {
+        let headers = IdentityHeaders::new(IdentityPreset::ALL.to_vec(), None);
+        let told = |why| {
+            let mut out = Vec::new();
+            headers.write_absence(&mut out, why);
+            String::from_utf8(out).unwrap()
+        };
+        let none = "ssl-client-verify: NONE\r\n";
+        assert_eq!(told(NoIdentity::NotPresented), none);
+        assert_eq!(told(NoIdentity::NotRequested), none);
+        let invalid = |why| NoIdentity::Invalid(InvalidIdentity::Certificate(why));
+        assert_eq!(
+            told(invalid(InvalidCertificate::Expired)),
+            "ssl-client-verify: FAILED:certificate has expired\r\nX-SSL-Client-Verify: 10\r\n"
+        );
+        assert_eq!(
+            told(invalid(InvalidCertificate::NoRule)),
+            "ssl-client-verify: FAILED:application verification failure\r\n\
+             X-SSL-Client-Verify: 50\r\n"
+        );
+    }
+
+    #[test]
+    fn a_value_outside_visible_ascii_is_percent_encoded() {
+        assert_eq!(visible("Ralph X"), "Ralph X");
+        assert_eq!(visible("Jürgen 100%"), "J%C3%BCrgen 100%25");
+        assert_eq!(visible("a\r\nb"), "a%0D%0Ab");
+    }
+}

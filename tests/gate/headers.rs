@@ -1,7 +1,11 @@
 //! The backend learns who is asking from the gate, and from nobody else.
 
+use portcullis::proxy::spec::IdentityPreset;
+
 use crate::harness::backend::{Backend, Recorded};
-use crate::harness::gate::{Gate, in_front_of};
+use crate::harness::client::Connection;
+use crate::harness::eventually;
+use crate::harness::gate::{self, Gate, in_front_of};
 
 /// Every name under which some backend somewhere believes it is told who asks.
 const RESERVED: &[&str] = &[
@@ -11,19 +15,30 @@ const RESERVED: &[&str] = &[
     "X-Forwarded-Preferred-Username",
     "X-Auth-Request-User",
     "X-Auth-Request-Email",
+    "X-Auth-Request-Groups",
+    "X-Auth-Request-Preferred-Username",
     "Remote-User",
     "Remote-Groups",
+    "Remote-Name",
+    "Remote-Email",
     "X-Forwarded-Client-Cert",
     "Client-Cert",
     "Client-Cert-Chain",
     "ssl-client-verify",
     "ssl-client-subject-dn",
+    "ssl-client-issuer-dn",
+    "ssl-client-cert",
     "X-SSL-Client-Verify",
+    "X-SSL-Client-DN",
+    "X-SSL-Client-CN",
     "X-SSL-Issuer",
+    "X-SSL-Client-NotBefore",
+    "X-SSL-Client-NotAfter",
     "proxy-mutual-auth-header",
     "mutual-auth-header",
     "encoded-pem",
     "X-WSO2-CLIENT-CERTIFICATE",
+    "X-Portcullis-Assertion",
     "X-Real-IP",
     "Forwarded",
     "X-Original-URL",
@@ -50,6 +65,185 @@ fn no_copy_of_a_reserved_name_arrives_in_any_spelling() {
         let arrived = send(&gate, &backend, &fields);
         assert!(!arrived.head.contains("root"), "{name}: {}", arrived.head);
         assert_eq!(arrived.field("x-other"), Some("kept"));
+    }
+}
+
+/// A gate that tells its backend in every way there is, and one that tells nothing.
+fn telling_all_and_nothing(backend: &Backend) -> [Gate; 2] {
+    let all = "identity: {headers: [x-forwarded-user, x-auth-request, remote-user, xfcc, rfc9440, \
+               nginx-ssl, haproxy-ssl, wso2, wso2-apim, jwt]}\n";
+    [all, "identity: {headers: []}\n"].map(|more| gate::with(backend.address, more))
+}
+
+/// What a client would like to say of itself, under these names.
+fn claims(names: &[String]) -> Vec<(String, &'static str)> {
+    let claim = |name: &String| {
+        let verify = name.to_lowercase().ends_with("verify");
+        let value = if verify { "SUCCESS" } else { "CN=root" };
+        (name.clone(), value)
+    };
+    names.iter().map(claim).collect()
+}
+
+/// Each reserved name as it is, in capitals, and with other signs for its dashes.
+fn spellings() -> Vec<Vec<String>> {
+    let spell: [fn(&str) -> String; 4] = [
+        str::to_owned,
+        str::to_uppercase,
+        |name| name.replace('-', "_"),
+        |name| name.replacen('-', ".", 1),
+    ];
+    let names = |spell: fn(&str) -> String| RESERVED.iter().map(|name| spell(name)).collect();
+    spell.map(names).to_vec()
+}
+
+/// Nothing that the client claimed has arrived, and nothing more than we say of somebody unknown.
+#[track_caller]
+fn assert_nothing_claimed(arrived: &Recorded, tells: bool) {
+    let head = &arrived.head;
+    assert!(
+        !head.contains("root") && !head.contains("SUCCESS"),
+        "{head}"
+    );
+    let body = String::from_utf8_lossy(&arrived.body);
+    assert!(
+        !body.contains("root") && !body.contains("SUCCESS"),
+        "{body}"
+    );
+    let expected: &[&str] = if tells { &["NONE"] } else { &[] };
+    assert_eq!(arrived.all("ssl-client-verify"), expected);
+    let names = IdentityPreset::ALL.iter().flat_map(|preset| preset.names());
+    for name in names.filter(|name| **name != "ssl-client-verify") {
+        assert_eq!(arrived.field(name), None, "{name}: {head}");
+    }
+}
+
+#[test]
+fn every_name_that_we_write_is_among_those_that_are_tried() {
+    for name in IdentityPreset::ALL.iter().flat_map(|preset| preset.names()) {
+        assert!(RESERVED.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn whatever_the_backend_is_told_by_us_it_is_told_nothing_by_clients() {
+    let backend = Backend::start();
+    for (gate, tells) in telling_all_and_nothing(&backend).iter().zip([true, false]) {
+        for names in spellings() {
+            for (version, times) in [("--http1.1", 1), ("--http2", 1), ("--http2", 2)] {
+                let mut curl = gate.curl().args([version, "-H", "X-Other: kept"]);
+                for (name, value) in claims(&names).iter().cycle().take(times * names.len()) {
+                    curl = curl.header(&format!("{name}: {value}"));
+                }
+                backend.forget();
+                assert_eq!(curl.get("/public/").status, 200, "{version} {names:?}");
+                let arrived = backend.only();
+                assert_nothing_claimed(&arrived, tells);
+                assert_eq!(arrived.field("x-other"), Some("kept"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_says_nothing_of_itself_in_connection_or_behind_its_body() {
+    let backend = Backend::start();
+    for (gate, tells) in telling_all_and_nothing(&backend).iter().zip([true, false]) {
+        // No more than 32 names may be nominated.
+        for names in spellings().iter().flat_map(|names| names.chunks(16)) {
+            let lines: String = claims(names)
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}\r\n"))
+                .collect();
+            let named = names.join(", ");
+            backend.forget();
+            let mut connection = gate.connect();
+            let request = format!(
+                "POST /public/ HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close, {named}\r\n\
+                 Trailer: {named}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{lines}\r\n"
+            );
+            connection.send(request.as_bytes());
+            let answer = connection.read_to_end();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let arrived = backend.only();
+            assert_eq!(arrived.body, b"ok");
+            assert_eq!(arrived.field("trailer"), None);
+            assert_nothing_claimed(&arrived, tells);
+
+            backend.forget();
+            let connection = post_with_trailers(gate, &claims(names));
+            let arrived = eventually("it arrives", || backend.seen().pop());
+            assert_eq!(arrived.body, b"ok");
+            assert_nothing_claimed(&arrived, tells);
+            drop(connection);
+        }
+    }
+}
+
+/// Sends `ok` over HTTP/2 with these fields in front of it and behind it.
+fn post_with_trailers(gate: &Gate, claims: &[(String, &str)]) -> Connection {
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+    /// Literals that nobody is to remember (RFC 7541 section 6.2.3); none is longer than 126.
+    fn literals<'f>(fields: impl IntoIterator<Item = (&'f str, &'f str)>) -> Vec<u8> {
+        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        let field = |(name, value): (&str, &str)| {
+            [vec![0x10], text(&name.to_lowercase()), text(value)].concat()
+        };
+        fields.into_iter().flat_map(field).collect()
+    }
+    const HEADERS: u8 = 1;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let claims = || claims.iter().map(|(name, value)| (name.as_str(), *value));
+    let pseudo = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/public/"),
+    ];
+    let head = literals(pseudo.into_iter().chain(claims()));
+    let mut connection = Connection::http2(gate.address);
+    connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    connection.send(&frame(4, 0, 0, &[]));
+    connection.send(&frame(HEADERS, END_HEADERS, 1, &head));
+    connection.send(&frame(0, 0, 1, b"ok"));
+    let behind = literals(claims());
+    connection.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &behind));
+    connection
+}
+
+#[test]
+fn a_user_is_told_of_in_every_convention_at_once() {
+    let backend = Backend::start();
+    let [gate, _] = telling_all_and_nothing(&backend);
+    let session = gate.log_in("ralph");
+    backend.forget();
+    assert_eq!(gate.curl().session(&session).get("/page").status, 200);
+    let arrived = backend.only();
+    for (name, expected) in [
+        ("x-forwarded-user", "ralph"),
+        ("x-auth-request-user", "ralph"),
+        ("x-auth-request-email", "ralph@example.com"),
+        ("x-auth-request-groups", "user"),
+        ("x-auth-request-preferred-username", "ralph"),
+        ("remote-user", "ralph"),
+        ("remote-groups", "user"),
+        ("remote-name", "ralph"),
+        ("remote-email", "ralph@example.com"),
+        ("ssl-client-verify", "NONE"),
+    ] {
+        assert_eq!(arrived.field(name), Some(expected), "{name}");
+    }
+    assert!(arrived.field("x-portcullis-assertion").is_some());
+    for absent in [
+        "x-forwarded-client-cert",
+        "client-cert",
+        "x-ssl-client-verify",
+    ] {
+        assert_eq!(arrived.field(absent), None, "{absent}");
     }
 }
 

@@ -12,6 +12,7 @@
 mod harness;
 
 mod abuse;
+mod assertions;
 mod certs;
 mod command_line;
 mod examples;

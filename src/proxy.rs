@@ -292,10 +292,12 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// A request that its session proved the identity for keeps it from idling out. On a public
-    /// route it may have proved nothing: a session that has ended must not begin again by that.
+    /// A request that its session proved the identity for keeps it from idling out. It may have
+    /// proved nothing, on a public route or beside a certificate: a session that has ended must not
+    /// begin again by that.
     fn note_use(&self, permit: &Permit, view: &RequestView<'_>) {
-        if let (Ok(_), Ok(presented)) = (permit.identity(), &view.session) {
+        let proved = permit.identity().is_ok_and(|it| it.session().is_some());
+        if let (true, Ok(presented)) = (proved, &view.session) {
             presented.session.touch(self.now);
         }
     }

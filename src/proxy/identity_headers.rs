@@ -59,7 +59,8 @@ impl IdentityPreset {
     }
 
     /// Whether it says something of the certificate in a form of its own.
-    const fn is_of_certificate(self) -> bool {
+    #[must_use]
+    pub const fn is_of_certificate(self) -> bool {
         match self {
             Self::XForwardedUser | Self::XAuthRequest | Self::RemoteUser | Self::Jwt => false,
             Self::Xfcc

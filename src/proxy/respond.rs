@@ -359,3 +359,62 @@ impl Refused<'_> {
         Answer::problem(status, detail, audience, self.pages, self.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needed(why: NoIdentity, audience: Audience) -> Answer {
+        certificate_needed(why, audience, &Pages::new("Test"), &RequestId::generate())
+    }
+
+    #[test]
+    fn who_needs_a_certificate_is_told_what_is_wrong_in_their_own_form() {
+        let bad = |why| NoIdentity::Invalid(InvalidIdentity::Certificate(why));
+        for (why, word, words) in [
+            (NoIdentity::NotPresented, "not_presented", "sent none"),
+            (
+                NoIdentity::NotRequested,
+                "not_requested",
+                "none is asked for",
+            ),
+            (
+                bad(InvalidCertificate::Expired),
+                "client_cert_expired",
+                "has expired",
+            ),
+            (
+                bad(InvalidCertificate::SelfSigned),
+                "client_cert_self_signed",
+                "is self-signed",
+            ),
+            (
+                bad(InvalidCertificate::NoRule),
+                "client_cert_unknown",
+                "not known here",
+            ),
+        ] {
+            let problem = needed(why, Audience::Other);
+            assert_eq!(problem.status, StatusCode::FORBIDDEN);
+            assert_eq!(problem.content_type, "application/problem+json");
+            let body: serde_json::Value = serde_json::from_str(&problem.body).unwrap();
+            assert_eq!(body["reason"], word);
+            assert!(body["detail"].as_str().unwrap().contains(words), "{body}");
+            let page = needed(why, Audience::Browser);
+            assert_eq!(page.status, StatusCode::FORBIDDEN);
+            assert!(page.body.contains(words), "{}", page.body);
+            let grpc = needed(why, Audience::Grpc);
+            assert_eq!(grpc.status, StatusCode::OK);
+            assert_eq!(grpc.fields[0], ("grpc-status", "7".to_owned()));
+            assert!(grpc.fields[1].1.contains(words), "{grpc:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_for_programs_is_only_there_where_there_is_one() {
+        let pages = Pages::new("Test");
+        let id = RequestId::generate();
+        let problem = Answer::problem(StatusCode::NOT_FOUND, "x", Audience::Other, &pages, &id);
+        assert!(!problem.body.contains("reason"), "{}", problem.body);
+    }
+}

@@ -31,7 +31,58 @@ pub enum AttributeValue {
     Der(Vec<u8>),
 }
 
+/// The short names of attributes and their numbers: those of RFC 4514 section 3, which are written,
+/// and others that people know.
+const KINDS: [(&str, &str); 17] = [
+    ("CN", "2.5.4.3"),
+    ("L", "2.5.4.7"),
+    ("ST", "2.5.4.8"),
+    ("O", "2.5.4.10"),
+    ("OU", "2.5.4.11"),
+    ("C", "2.5.4.6"),
+    ("STREET", "2.5.4.9"),
+    ("DC", "0.9.2342.19200300.100.1.25"),
+    ("UID", "0.9.2342.19200300.100.1.1"),
+    ("emailAddress", "1.2.840.113549.1.9.1"),
+    ("E", "1.2.840.113549.1.9.1"),
+    ("serialNumber", "2.5.4.5"),
+    ("SN", "2.5.4.4"),
+    ("GN", "2.5.4.42"),
+    ("givenName", "2.5.4.42"),
+    ("title", "2.5.4.12"),
+    ("dnQualifier", "2.5.4.46"),
+];
+
+/// The number of a kind of attribute, by its short name in any case or by the number itself; none
+/// for a name that nobody knows.
+#[must_use]
+pub fn kind_number(kind: &str) -> Option<&str> {
+    let named = KINDS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(kind));
+    let number = |kind: &str| {
+        let part = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+        kind.contains('.') && kind.split('.').all(part)
+    };
+    match named {
+        Some((_, number)) => Some(number),
+        None => number(kind).then_some(kind),
+    }
+}
+
+/// The short names that [`kind_number`] knows.
+pub fn kind_names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(name, _)| *name)
+}
+
 impl DistinguishedName {
+    /// How many attributes of this kind there are, with and without a text.
+    #[must_use]
+    pub fn count(&self, kind: &str) -> usize {
+        let attributes = self.0.iter().flatten();
+        attributes.filter(|it| it.kind == kind).count()
+    }
+
     /// The texts of all attributes of this kind, in the order of the certificate.
     pub fn texts<'n>(&'n self, kind: &'n str) -> impl Iterator<Item = &'n str> {
         let attributes = self.0.iter().flatten();
@@ -101,6 +152,17 @@ mod tests {
                 .map(|part| part.iter().map(attribute).collect())
                 .collect(),
         )
+    }
+
+    #[test]
+    fn a_kind_of_attribute_is_known_by_name_and_by_number() {
+        for kind in ["CN", "cn", "2.5.4.3"] {
+            assert_eq!(kind_number(kind), Some("2.5.4.3"), "{kind}");
+        }
+        assert_eq!(kind_number("1.3.6.1"), Some("1.3.6.1"));
+        for kind in ["", "XY", "1", "1..2", "1.x", ".1"] {
+            assert_eq!(kind_number(kind), None, "{kind}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub mod users;
 use std::sync::Arc;
 
 use crate::identity::host::HostName;
-use authenticate::authenticate;
+use authenticate::Proved;
 use authorize::{Permit, Refusal, RefusalReason, authorize};
 use clients::Clients;
 use path::DecodedPath;
@@ -33,7 +33,7 @@ pub struct Gate {
     pub routes: RouteTable,
     /// The people.
     pub users: Users,
-    /// Whose certificates are.
+    /// Whose the certificates are.
     pub clients: Arc<Clients>,
     /// How long a login lasts.
     pub sessions: SessionPolicy,
@@ -55,7 +55,7 @@ pub struct OwnPaths {
 pub enum Decision {
     /// Forward it, and the permit to do so.
     Forward(Permit),
-    /// Answer it with a page of our own.
+    /// Answer it with a page of our own, for whoever has logged in.
     Own(
         OwnPage,
         Result<authenticate::Principal, crate::identity::NoIdentity>,
@@ -77,28 +77,27 @@ impl Gate {
     /// Decides about one request at one time.
     #[must_use]
     pub fn decide(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
-        let identity = authenticate(&request.session, &self.users, &self.sessions, now);
-        let certificate = request.certificate.as_ref();
-        let certificate = certificate.map(|it| Arc::clone(&it.identity));
-        let certificate = certificate.map_err(|why| *why);
+        let proved = Proved::by(request, &self.users, &self.sessions, now);
         let path = match DecodedPath::parse(request.path) {
             Ok(path) => path,
             Err(why) => {
                 return Decision::Refuse(Refusal {
                     reason: RefusalReason::Ambiguous(why),
                     route: None,
-                    identity,
+                    identity: proved.best(),
                 });
             }
         };
         if let Some(page) = self.own_page(&path) {
-            return Decision::Own(page, identity);
+            // A certificate is no login: nobody can log out of one.
+            return Decision::Own(page, proved.session);
         }
         let authority = request.authority.filter(|_| self.routes.names_hosts());
         let host = authority.map(HostName::from_authority);
         let (reason, route) = match self.routes.find(host.as_ref(), &path, request.method) {
             Found::Route { route, also } => {
-                return match authorize(route, also, identity, certificate) {
+                let has_login = self.own_pages.is_some();
+                return match authorize(route, also, proved, &path, has_login) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };
@@ -112,7 +111,7 @@ impl Gate {
         Decision::Refuse(Refusal {
             reason,
             route,
-            identity,
+            identity: proved.best(),
         })
     }
 
@@ -160,7 +159,7 @@ mod tests {
     }
 
     fn gate() -> Gate {
-        let can = |ability| Access::Can(vec![Ability::new(ability)]);
+        let can = |ability| Access::can(vec![Ability::new(ability)]);
         Gate {
             routes: RouteTable::new(vec![
                 route("/public/", &[], Access::Public),

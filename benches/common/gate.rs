@@ -40,7 +40,7 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         hosts,
         pattern: PathPattern::parse(pattern).unwrap(),
         methods: Methods::Any,
-        access: Access::Can(vec![Ability::new(ABILITY)]),
+        access: Access::can(vec![Ability::new(ABILITY)]),
         upstream: UpstreamId(0),
         body_limit: None,
         redirect: None,

@@ -178,7 +178,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
 }
 
 fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
-    let can = |ability| Access::Can(vec![Ability::new(ability)]);
+    let can = |ability| Access::can(vec![Ability::new(ability)]);
     let route = |pattern: &str, access| -> Result<Route, Box<dyn Error>> {
         Ok(Route {
             label: if pattern.is_empty() {

@@ -135,7 +135,7 @@ fn what_is_written_is_what_runs() {
     assert_eq!(routes[1].upstream, UpstreamId(1));
     assert_eq!(
         routes[2].access,
-        Access::Can(["view", "edit"].map(Ability::new).into())
+        Access::can(["view", "edit"].map(Ability::new).into())
     );
     assert_eq!(routes[2].body_limit, Some(u64::MAX));
     assert_eq!(routes[3].redirect.as_deref(), Some("/auth/login"));

@@ -9,6 +9,9 @@
 //! follows an encoded `?`. So a path is also looked up folded that way, and where an earlier and
 //! narrower protected route covers it then, that route has to be satisfied too.
 //!
+//! A path may have captures, `/files/{name}/`: whole segments that can be anything. What stands in
+//! them can decide whose the path is ([`Owner`]).
+//!
 //! Look-up costs a hash per path segment, not a comparison per route.
 
 use std::borrow::Cow;
@@ -19,6 +22,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _};
 
 use super::ability::Ability;
+use super::clients::pattern::is_placeholder_name;
+use super::clients::template::{self, Piece};
 use super::path::DecodedPath;
 use crate::identity::host::HostName;
 
@@ -32,6 +37,8 @@ pub enum PathPattern {
     /// The folder and all below it. Held without the trailing slash: `/admin/` also covers
     /// `/admin`, which a backend would answer as the same thing.
     Folder(String),
+    /// As one of these, with captures.
+    Template(PathTemplate),
 }
 
 impl PathPattern {
@@ -55,6 +62,9 @@ impl PathPattern {
                 decoded.as_str()
             ));
         }
+        if text.contains(['{', '}']) {
+            return PathTemplate::parse(text).map(Self::Template);
+        }
         Ok(match text.strip_suffix('/') {
             Some("") => Self::Exact("/".into()),
             Some(folder) => Self::Folder(folder.into()),
@@ -69,6 +79,7 @@ impl PathPattern {
             Self::Any => true,
             Self::Exact(exact) => exact == path.as_str(),
             Self::Folder(folder) => below(folder, path.as_str()),
+            Self::Template(template) => template.matches(path.as_str()),
         }
     }
 
@@ -81,8 +92,193 @@ impl PathPattern {
             (Self::Exact(a), Self::Exact(b)) => a == b,
             (Self::Exact(_), Self::Folder(_)) => false,
             (Self::Folder(folder), Self::Exact(path) | Self::Folder(path)) => below(folder, path),
+            (_, Self::Template(_)) | (Self::Template(_), _) => self.covers_segments(other),
         }
     }
+
+    fn covers_segments(&self, other: &Self) -> bool {
+        let (mut own, mut theirs) = (self.segments(), other.segments());
+        loop {
+            match (own.next(), theirs.next()) {
+                (None, None) => return self.is_folder() || !other.is_folder(),
+                (None, Some(_)) => return self.is_folder(),
+                (Some(_), None) => return false,
+                (Some(own), Some(their)) if !own.covers(their) => return false,
+                (Some(_), Some(_)) => {}
+            }
+        }
+    }
+
+    fn is_folder(&self) -> bool {
+        match self {
+            Self::Any | Self::Folder(_) => true,
+            Self::Exact(_) => false,
+            Self::Template(template) => template.reach == Reach::Folder,
+        }
+    }
+
+    /// Its segments; none for `/`.
+    fn segments(&self) -> Box<dyn Iterator<Item = Segment<&str>> + '_> {
+        match self {
+            Self::Any => Box::new(std::iter::empty()),
+            Self::Exact(path) | Self::Folder(path) => {
+                let inner = path.trim_start_matches('/').split('/');
+                Box::new(inner.filter(|it| !it.is_empty()).map(Segment::Literal))
+            }
+            Self::Template(template) => Box::new(template.segments.iter().map(Segment::as_ref)),
+        }
+    }
+
+    /// How narrow it is: how deep, and where that is the same, how much of it is fixed. Nothing is
+    /// as broad as all paths.
+    fn narrowness(&self) -> (usize, usize) {
+        match self {
+            Self::Any => (0, 0),
+            Self::Exact(path) | Self::Folder(path) => {
+                let depth = 1 + fold(path).matches('/').count();
+                (depth, depth)
+            }
+            Self::Template(template) => {
+                let literals = template.segments.iter().filter(|it| it.literal().is_some());
+                (1 + template.segments.len(), 1 + literals.count())
+            }
+        }
+    }
+
+    /// Whether it is another pattern when it is folded.
+    fn folds(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Exact(path) | Self::Folder(path) => fold(path) != *path,
+            Self::Template(template) => {
+                let mut literals = template.segments.iter().filter_map(Segment::literal);
+                literals.any(|it| fold(it) != *it)
+            }
+        }
+    }
+}
+
+/// A path with captures, by segments.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathTemplate {
+    segments: Vec<Segment<String>>,
+    reach: Reach,
+}
+
+/// A segment of a path with captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Segment<T> {
+    /// This one.
+    Literal(T),
+    /// Any that is not empty, by this name.
+    Capture(T),
+}
+
+/// How far a path with captures reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reach {
+    /// No further.
+    Exact,
+    /// To all below.
+    Folder,
+}
+
+impl Segment<String> {
+    fn as_ref(&self) -> Segment<&str> {
+        match self {
+            Self::Literal(text) => Segment::Literal(text),
+            Self::Capture(name) => Segment::Capture(name),
+        }
+    }
+
+    fn literal(&self) -> Option<&String> {
+        match self {
+            Self::Literal(text) => Some(text),
+            Self::Capture(_) => None,
+        }
+    }
+}
+
+impl Segment<&str> {
+    fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Capture(_), _) => true,
+            (Self::Literal(_), Self::Capture(_)) => false,
+            (Self::Literal(a), Self::Literal(b)) => a == b,
+        }
+    }
+}
+
+impl PathTemplate {
+    /// The most segments. The look-up goes down one by one.
+    const MOST_SEGMENTS: usize = 64;
+
+    /// Reads a path that could be that of a request, but for its braces.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (inner, reach) = match text[1..].strip_suffix('/') {
+            Some(inner) => (inner, Reach::Folder),
+            None => (&text[1..], Reach::Exact),
+        };
+        let segments: Vec<_> = inner
+            .split('/')
+            .map(read_segment)
+            .collect::<Result<_, _>>()?;
+        if segments.len() > Self::MOST_SEGMENTS {
+            let most = Self::MOST_SEGMENTS;
+            return Err(format!("more than {most} segments in a path with {{…}}"));
+        }
+        let template = Self { segments, reach };
+        let mut names = BTreeSet::new();
+        if let Some(name) = template.captures().find(|name| !names.insert(*name)) {
+            return Err(format!("{{{name}}} is there twice; give each its own name"));
+        }
+        Ok(template)
+    }
+
+    /// The names of its captures.
+    pub fn captures(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|it| match it {
+            Segment::Literal(_) => None,
+            Segment::Capture(name) => Some(name.as_str()),
+        })
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let mut rest = path;
+        for segment in &self.segments {
+            let Some((found, below)) = first_segment(rest) else {
+                return false;
+            };
+            let fits = match segment {
+                Segment::Literal(text) => text == found,
+                Segment::Capture(_) => !found.is_empty(),
+            };
+            if !fits {
+                return false;
+            }
+            rest = below;
+        }
+        rest.is_empty() || self.reach == Reach::Folder
+    }
+}
+
+fn read_segment(text: &str) -> Result<Segment<String>, String> {
+    if !text.contains(['{', '}']) {
+        return Ok(Segment::Literal(text.into()));
+    }
+    let name = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
+    match name {
+        Some(name) if is_placeholder_name(name) => Ok(Segment::Capture(name.into())),
+        _ => Err(format!(
+            "{text:?}: braces stand for a whole segment, like {{name}}, with a name of a-z, 0-9 and _"
+        )),
+    }
+}
+
+/// The first segment of a path that begins with a slash, and what follows it.
+fn first_segment(path: &str) -> Option<(&str, &str)> {
+    let inner = path.strip_prefix('/')?;
+    Some(inner.split_at(inner.find('/').unwrap_or(inner.len())))
 }
 
 /// A path as the most forgiving backend reads it: without what follows an encoded `?` or `#`,
@@ -119,6 +315,22 @@ impl fmt::Display for PathPattern {
             Self::Any => f.write_str("*"),
             Self::Exact(path) => f.write_str(path),
             Self::Folder(folder) => write!(f, "{folder}/"),
+            Self::Template(template) => template.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => write!(f, "/{text}")?,
+                Segment::Capture(name) => write!(f, "/{{{name}}}")?,
+            }
+        }
+        match self.reach {
+            Reach::Exact => Ok(()),
+            Reach::Folder => f.write_str("/"),
         }
     }
 }
@@ -233,8 +445,158 @@ impl Methods {
 pub enum Access {
     /// Anybody. Somebody has to write `public: true` for this.
     Public,
-    /// Whoever holds all of these.
-    Can(Vec<Ability>),
+    /// Whoever has a good certificate.
+    Certificate,
+    /// Whoever is granted it.
+    Can(Grant),
+    /// Whoever is granted it and has a good certificate, perhaps without being known by that.
+    CertificateAndCan(Grant),
+}
+
+impl Access {
+    /// For whoever holds all of these, whatever proves who they are.
+    #[must_use]
+    pub const fn can(abilities: Vec<Ability>) -> Self {
+        Self::Can(Grant {
+            abilities,
+            credentials: Credentials::Any,
+            owner: None,
+        })
+    }
+
+    /// Whether anybody may.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(self, Self::Public)
+    }
+
+    /// Whether it takes a certificate, whoever is asking.
+    #[must_use]
+    pub const fn needs_certificate(&self) -> bool {
+        matches!(self, Self::Certificate | Self::CertificateAndCan(_))
+    }
+
+    /// What whoever is asking needs.
+    #[must_use]
+    pub const fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Public | Self::Certificate => None,
+            Self::Can(grant) | Self::CertificateAndCan(grant) => Some(grant),
+        }
+    }
+}
+
+/// What somebody needs to be and to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// All of these.
+    pub abilities: Vec<Ability>,
+    /// What may prove who they are.
+    pub credentials: Credentials,
+    /// Whose it is, where it is somebody's.
+    pub owner: Option<Owner>,
+}
+
+/// What may prove who somebody is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// A session or a certificate, whichever is enough by itself.
+    #[default]
+    Any,
+    /// Both, each of which has to be enough but for the owner, who may be known by either.
+    All,
+    /// A session.
+    Session,
+    /// A certificate that a rule of `clients` knows.
+    Certificate,
+}
+
+/// Whose what is behind a path is, by what stands in the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    parts: Vec<OwnerPart>,
+    /// Whoever holds all of these need not be the owner; nobody, where there are none.
+    pub or: Vec<Ability>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum OwnerPart {
+    /// This text.
+    Literal(String),
+    /// The segment of the path with this number.
+    Segment(usize),
+}
+
+/// Why a template names no owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidOwner {
+    /// A sentence that says what is right.
+    Unreadable(String),
+    /// The path has no capture of this name.
+    Unknown(String),
+}
+
+impl Owner {
+    /// Reads a template over the captures of `pattern`.
+    ///
+    /// # Errors
+    /// [`InvalidOwner`].
+    pub fn parse(
+        text: &str,
+        pattern: &PathPattern,
+        or: Vec<Ability>,
+    ) -> Result<Self, InvalidOwner> {
+        let pieces = template::pieces(text).map_err(InvalidOwner::Unreadable)?;
+        if pieces.is_empty() {
+            let message = "expected a name in braces that is in match, like {name}";
+            return Err(InvalidOwner::Unreadable(message.into()));
+        }
+        let part = |piece| match piece {
+            Piece::Literal(text) => Ok(OwnerPart::Literal(text.to_owned())),
+            Piece::Name(name) => {
+                let is_it = |it| it == Segment::Capture(name);
+                let at = pattern.segments().position(is_it);
+                let unknown = || InvalidOwner::Unknown(name.to_owned());
+                at.map(OwnerPart::Segment).ok_or_else(unknown)
+            }
+        };
+        let parts = pieces.into_iter().map(part).collect::<Result<_, _>>()?;
+        Ok(Self { parts, or })
+    }
+
+    /// Whether what is at `path` belongs to `name`, byte by byte.
+    pub(super) fn is(&self, name: &str, path: &DecodedPath<'_>, reading: Reading) -> bool {
+        let named = |read: fn(&str) -> Cow<'_, str>| {
+            let mut rest = name;
+            for part in &self.parts {
+                let after = match part {
+                    OwnerPart::Literal(text) => rest.strip_prefix(text.as_str()),
+                    OwnerPart::Segment(at) => {
+                        let segment = path.as_str().split('/').nth(at + 1);
+                        segment.and_then(|it| rest.strip_prefix(&*read(it)))
+                    }
+                };
+                let Some(after) = after else { return false };
+                rest = after;
+            }
+            rest.is_empty()
+        };
+        // A backend that folds may fold some of the path only, so both readings have to agree.
+        match reading {
+            Reading::AsWritten => named(|it| it.into()),
+            Reading::Folded => named(|it| it.into()) && named(fold),
+        }
+    }
+}
+
+/// How a path is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// As it is, decoded.
+    #[default]
+    AsWritten,
+    /// As the most forgiving backend does.
+    Folded,
 }
 
 /// Which upstream a route forwards to: its place in the list of upstreams.
@@ -291,8 +653,8 @@ pub struct RouteTable {
     folded: PathIndex,
     /// Of each route, all routes with the same host and path, in order, itself included.
     same_place: Vec<Arc<[usize]>>,
-    /// Of each route, how narrow it is: the length of its folded path, 0 for all paths.
-    narrowness: Vec<usize>,
+    /// Of each route, [`PathPattern::narrowness`].
+    narrowness: Vec<(usize, usize)>,
     /// Whether some pattern differs from its folded form.
     folds_patterns: bool,
     /// Whether some route is only for some hosts.
@@ -305,14 +667,20 @@ struct PathIndex {
     exact: HashMap<String, ByHost>,
     folders: HashMap<String, ByHost>,
     any: ByHost,
+    templates: Node,
+    reading: Reading,
     /// The length of the longest folder. Nothing longer is looked up: a path of thousands of
     /// segments would cost the square of its length.
     longest_folder: usize,
 }
 
 impl PathIndex {
-    fn build(routes: &[Arc<Route>], key: impl Fn(&str) -> String) -> Self {
-        let mut index = Self::default();
+    fn build(routes: &[Arc<Route>], reading: Reading) -> Self {
+        let mut index = Self {
+            reading,
+            ..Self::default()
+        };
+        let key = |path: &str| reading.of(path).into_owned();
         for (at, route) in routes.iter().enumerate() {
             let place = match &route.pattern {
                 PathPattern::Any => &mut index.any,
@@ -322,35 +690,113 @@ impl PathIndex {
                     index.longest_folder = index.longest_folder.max(folder.len());
                     index.folders.entry(folder).or_default()
                 }
+                PathPattern::Template(template) => index.templates.place_of(template, reading),
             };
             place.add(at, &route.hosts);
         }
         index
     }
 
-    /// The first route that covers `path` on `host` and satisfies `accept`.
+    /// The first route that covers `path` on `host` and satisfies `accept`. `key` is the path in
+    /// this index's reading.
     fn first(
         &self,
         host: Option<&HostName>,
         path: &str,
+        key: &str,
         accept: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let exact = self.exact.get(path);
+        let exact = self.exact.get(key);
         let mut best = exact.and_then(|routes| routes.first(host, &accept));
         let mut consider = |routes: &ByHost| {
             best = best.into_iter().chain(routes.first(host, &accept)).min();
         };
         consider(&self.any);
         if !self.folders.is_empty() {
-            let cuts = path.match_indices('/').map(|(at, _)| at);
-            let ends = cuts.chain([path.len()]);
+            let cuts = key.match_indices('/').map(|(at, _)| at);
+            let ends = cuts.chain([key.len()]);
             for end in ends.take_while(|end| *end <= self.longest_folder) {
-                if let Some(routes) = self.folders.get(&path[..end]) {
+                if let Some(routes) = self.folders.get(&key[..end]) {
                     consider(routes);
                 }
             }
         }
+        if !self.templates.is_empty() {
+            self.templates.visit(path, self.reading, &mut consider);
+        }
         best
+    }
+}
+
+impl Reading {
+    /// The path, or a segment of it, as it is read.
+    fn of(self, path: &str) -> Cow<'_, str> {
+        match self {
+            Self::AsWritten => path.into(),
+            Self::Folded => fold(path),
+        }
+    }
+
+    /// Whether the path can end before `rest`.
+    fn ends_before(self, rest: &str) -> bool {
+        rest.is_empty() || self == Self::Folded && fold(rest).is_empty()
+    }
+}
+
+/// Paths with captures, segment by segment.
+#[derive(Debug, Default)]
+struct Node {
+    literals: HashMap<String, Node>,
+    capture: Option<Box<Node>>,
+    /// The routes whose path ends here.
+    exact: ByHost,
+    /// The routes for all from here on.
+    folder: ByHost,
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.literals.is_empty() && self.capture.is_none()
+    }
+
+    fn place_of(&mut self, template: &PathTemplate, reading: Reading) -> &mut ByHost {
+        let mut node = self;
+        for segment in &template.segments {
+            node = match segment {
+                Segment::Literal(text) => {
+                    let text = reading.of(text).into_owned();
+                    node.literals.entry(text).or_default()
+                }
+                Segment::Capture(_) => node.capture.get_or_insert_default(),
+            };
+        }
+        match template.reach {
+            Reach::Exact => &mut node.exact,
+            Reach::Folder => &mut node.folder,
+        }
+    }
+
+    /// Calls `consider` for all routes that cover a path of which `rest` is left, as sent. It is
+    /// never deeper than [`PathTemplate::MOST_SEGMENTS`].
+    fn visit(&self, rest: &str, reading: Reading, consider: &mut impl FnMut(&ByHost)) {
+        consider(&self.folder);
+        if reading.ends_before(rest) {
+            consider(&self.exact);
+        }
+        let Some((segment, below)) = first_segment(rest) else {
+            return;
+        };
+        // Some backends end the path here, others go on.
+        let cut = reading == Reading::Folded && segment.contains(['?', '#']);
+        if let Some(node) = self.capture.as_ref().filter(|_| !segment.is_empty()) {
+            node.visit(below, reading, consider);
+            if cut {
+                node.visit("", reading, consider);
+            }
+        }
+        if let Some(node) = self.literals.get(&*reading.of(segment)) {
+            node.visit(if cut { "" } else { below }, reading, consider);
+        }
     }
 }
 
@@ -405,19 +851,12 @@ impl RouteTable {
             .map(|route| Arc::clone(&places[&(&route.hosts, &route.pattern)]))
             .collect();
         drop(places);
-        let folded = |route: &Arc<Route>| match &route.pattern {
-            PathPattern::Any => (0, false),
-            PathPattern::Exact(path) | PathPattern::Folder(path) => {
-                let folded = fold(path);
-                (1 + folded.len(), folded != *path)
-            }
-        };
         Self {
-            as_written: PathIndex::build(&routes, str::to_owned),
-            folded: PathIndex::build(&routes, |path| fold(path).into_owned()),
+            as_written: PathIndex::build(&routes, Reading::AsWritten),
+            folded: PathIndex::build(&routes, Reading::Folded),
             same_place,
-            narrowness: routes.iter().map(|route| folded(route).0).collect(),
-            folds_patterns: routes.iter().any(|route| folded(route).1),
+            narrowness: routes.iter().map(|it| it.pattern.narrowness()).collect(),
+            folds_patterns: routes.iter().any(|it| it.pattern.folds()),
             names_hosts: routes.iter().any(|route| route.hosts != HostPattern::Any),
             routes,
         }
@@ -439,7 +878,7 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, host: Option<&HostName>, path: &DecodedPath<'_>, method: &str) -> Found<'_> {
         let path = path.as_str();
-        let Some(first) = self.as_written.first(host, path, |_| true) else {
+        let Some(first) = self.as_written.first(host, path, path, |_| true) else {
             // A path that is only known in another case stays unknown: nothing is forwarded.
             return Found::Nothing;
         };
@@ -486,14 +925,13 @@ impl RouteTable {
                 .map(|at| &self.routes[at])
                 .next()
         };
-        if let Some(first) = self.folded.first(host, &folded, narrower)
+        if let Some(first) = self.folded.first(host, path, &folded, narrower)
             && takes(first).is_none()
         {
             return Err(first);
         }
-        let protected =
-            |at: usize| narrower(at) && matches!(self.routes[at].access, Access::Can(_));
-        match self.folded.first(host, &folded, protected) {
+        let protected = |at: usize| narrower(at) && !self.routes[at].access.is_public();
+        match self.folded.first(host, path, &folded, protected) {
             None => Ok(None),
             Some(at) => takes(at).map(Some).ok_or(at),
         }
@@ -532,7 +970,7 @@ mod tests {
     use super::*;
 
     fn can(ability: &str) -> Access {
-        Access::Can(vec![Ability::new(ability)])
+        Access::can(vec![Ability::new(ability)])
     }
 
     /// `expected` is the label of the route, `"404"`, or `"405 <allow>"`; with `+ <label>` for a
@@ -618,6 +1056,124 @@ mod tests {
             let expected = expected.map(|at: usize| &table.routes()[at]);
             assert_eq!(found, expected, "{host:?}");
         }
+    }
+
+    #[test]
+    fn a_capture_stands_for_one_whole_segment() {
+        let table = RouteTable::new(vec![
+            route("/files/{name}/", &[], can("view")),
+            route("/files/{name}", &[], can("view")),
+            route("/t/{a}/x/{b}", &[], can("view")),
+            route("/t/one/x/{b}/", &[], can("view")),
+            route("/{tenant}/admin", &[], can("view")),
+        ]);
+        for (path, expected) in [
+            ("/files/a", "/files/{name}/"),
+            ("/files/a/", "/files/{name}/"),
+            ("/files/a/b/c", "/files/{name}/"),
+            ("/files/b%C3%BCro%20a", "/files/{name}/"),
+            ("/files/", "404"),
+            ("/files", "404"),
+            ("/filesx/a", "404"),
+            ("/x/files/a", "404"),
+            ("/t/a/x/b", "/t/{a}/x/{b}"),
+            ("/t/a/x/b/", "404"),
+            ("/t/a/x/", "404"),
+            ("/t/a/y/b", "404"),
+            ("/t/a/b/x/c", "404"),
+            ("/t/one/x/b", "/t/{a}/x/{b}"),
+            ("/t/one/x/b/c", "/t/one/x/{b}/"),
+            ("/x/admin", "/{tenant}/admin"),
+            ("/x/y/admin", "404"),
+            ("/admin", "404"),
+            ("/", "404"),
+        ] {
+            check(&table, None, "GET", path, expected);
+            let path = DecodedPath::parse(path).unwrap();
+            let covering = |it: &&Arc<Route>| it.pattern.matches(&path);
+            let by_pattern = table.routes().iter().find(covering);
+            let by_pattern = by_pattern.map_or("404", |it| &*it.label);
+            assert_eq!(by_pattern, expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn paths_with_captures_and_without_are_in_configured_order() {
+        let table = RouteTable::new(vec![
+            route("/files/public/", &[], Access::Public),
+            route("/files/{name}/", &["GET"], can("view")),
+            Route {
+                label: "write".into(),
+                ..route("/files/{name}/", &["PUT"], can("edit"))
+            },
+            route("/files/", &[], can("view")),
+            route("", &[], can("view")),
+        ]);
+        check(&table, None, "GET", "/files/public/a", "/files/public/");
+        check(&table, None, "GET", "/files/a", "/files/{name}/");
+        check(&table, None, "PUT", "/files/a", "write");
+        check(&table, None, "DELETE", "/files/a", "405 GET, HEAD, PUT");
+        check(&table, None, "GET", "/files/", "/files/");
+        check(&table, None, "GET", "/x", "");
+    }
+
+    #[test]
+    fn a_path_with_captures_is_protected_in_every_spelling() {
+        let table = RouteTable::new(vec![
+            route("/files/{name}/Secret", &["GET"], can("edit")),
+            route("/files/bob/", &[], can("edit")),
+            route("/files/{name}/", &[], can("view")),
+            route("/files/", &[], can("view")),
+            route("", &[], can("view")),
+        ]);
+        for (path, expected) in [
+            ("/files/a/Secret", "/files/{name}/Secret"),
+            ("/files/a/secret", "/files/{name}/ + /files/{name}/Secret"),
+            ("/FILES/a/secret", " + /files/{name}/Secret"),
+            ("/FILES/A./SECRET./", " + /files/{name}/Secret"),
+            (
+                "/files/a/secret%3Fx",
+                "/files/{name}/ + /files/{name}/Secret",
+            ),
+            (
+                "/files/a%3F/secret",
+                "/files/{name}/ + /files/{name}/Secret",
+            ),
+            ("/files/.../secret", "/files/{name}/ + /files/{name}/Secret"),
+            ("/files/a/secret/x", "/files/{name}/"),
+            // Narrower because nothing in it is free.
+            ("/files/BOB/x", "/files/{name}/ + /files/bob/"),
+            ("/files/bob/x", "/files/bob/"),
+            ("/Files/x/y", " + /files/{name}/"),
+            ("/Files/", " + /files/"),
+            ("/Files/%3Fx", " + /files/{name}/"),
+        ] {
+            check(&table, None, "GET", path, expected);
+        }
+        let refused = "405 GET, HEAD";
+        check(&table, None, "PUT", "/FILES/a/SECRET", refused);
+        check(&table, None, "PUT", "/FILES/a/x", " + /files/{name}/");
+    }
+
+    #[test]
+    fn how_narrow_a_path_is_does_not_depend_on_how_long_its_names_are() {
+        let table = RouteTable::new(vec![
+            route("/t/{x}/admin/", &[], can("edit")),
+            route("/t/a-tenant-with-a-very-long-name/", &[], can("view")),
+        ]);
+        let long = "/t/a-tenant-with-a-very-long-name/";
+        check(&table, None, "GET", &format!("{long}x"), long);
+        let both = format!("{long} + /t/{{x}}/admin/");
+        check(&table, None, "GET", &format!("{long}ADMIN/x"), &both);
+    }
+
+    #[test]
+    fn a_path_of_thousands_of_segments_is_looked_up_as_far_as_routes_go() {
+        let deep = "/{a}/{b}".to_owned() + &"/x".repeat(62);
+        let table = RouteTable::new(vec![route(&deep, &[], can("view"))]);
+        check(&table, None, "GET", &"/x".repeat(10_000), "404");
+        check(&table, None, "GET", &"/x".repeat(64), &deep);
+        assert!(PathPattern::parse(&(deep + "/x")).is_err());
     }
 
     #[test]
@@ -767,11 +1323,23 @@ mod tests {
 
     #[test]
     fn patterns_that_no_request_could_match_are_refused() {
-        for good in ["", "/", "/a", "/a/", "/a b", "/büro/"] {
-            assert!(PathPattern::parse(good).is_ok(), "{good}");
+        for good in [
+            "",
+            "/",
+            "/a",
+            "/a/",
+            "/a b",
+            "/büro/",
+            "/{x}",
+            "/a/{x_1}/b/{_}/",
+        ] {
+            let written = PathPattern::parse(good).map(|it| it.to_string());
+            let expected = if good.is_empty() { "*" } else { good };
+            assert_eq!(written.as_deref(), Ok(expected));
         }
         for bad in [
-            "admin", "/a//b", "/a/../b", "/a?x=1", "/a%20b", "/a;b", "/%zz",
+            "admin", "/a//b", "/a/../b", "/a?x=1", "/a%20b", "/a;b", "/%zz", "/a{x}", "/{x}b",
+            "/{x}{y}", "/{x}/{x}", "/{", "/}", "/{}", "/{X}", "/{x y}", "/{*}", "/{{x}}", "/{x}//",
         ] {
             assert!(PathPattern::parse(bad).is_err(), "{bad}");
         }
@@ -786,5 +1354,33 @@ mod tests {
         };
         assert!(covers("", "/a/") && covers("/a/", "/a/b/") && covers("/a/", "/a"));
         assert!(!covers("/a/", "/ab") && !covers("/a", "/a/") && !covers("/a/", ""));
+        for (a, b) in [
+            ("", "/{n}"),
+            ("/files/", "/files/{n}/"),
+            ("/files/", "/files/{n}"),
+            ("/files/{n}/", "/files/a/"),
+            ("/files/{n}/", "/files/a"),
+            ("/files/{n}/", "/files/a/b/c"),
+            ("/files/{n}/", "/files/{m}/x"),
+            ("/files/{n}", "/files/a"),
+            ("/files/{n}", "/files/{m}"),
+            ("/{a}/x", "/b/x"),
+        ] {
+            assert!(covers(a, b), "{a} {b}");
+        }
+        for (a, b) in [
+            ("/files/{n}/", "/files/"),
+            ("/files/{n}/", "/files"),
+            ("/files/{n}", "/files/a/"),
+            ("/files/{n}", "/files/{n}/"),
+            ("/{a}/x", "/{a}/y"),
+            ("/{a}/x", "/b/{c}"),
+            ("/{a}", "/"),
+            ("/", "/{a}"),
+            ("/{a}/", ""),
+            ("/a", "/{n}"),
+        ] {
+            assert!(!covers(a, b), "{a} {b}");
+        }
     }
 }

@@ -40,6 +40,12 @@ impl Users {
         self.0.get(name).filter(|user| !user.disabled)
     }
 
+    /// Whether there is a user of this name who is disabled.
+    #[must_use]
+    pub fn is_disabled(&self, name: &UserName) -> bool {
+        self.0.get(name).is_some_and(|user| user.disabled)
+    }
+
     /// How many are configured.
     #[must_use]
     pub fn len(&self) -> usize {

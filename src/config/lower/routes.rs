@@ -121,7 +121,7 @@ fn lower_access(
         }
         (None, Some(Flag(true))) if can_at.is_refused() => None,
         (None, Some(Flag(true))) => Some(Access::Public),
-        (Some(can), _) => lower_abilities(can, roles, &can_at).map(Access::Can),
+        (Some(can), _) => lower_abilities(can, roles, &can_at).map(Access::can),
         (None, _) => {
             if !can_at.is_refused() && !public_at.is_refused() {
                 at.problem(
@@ -300,7 +300,7 @@ impl PlacedRoute<'_> {
 
     /// Whether somebody has to log in for it.
     pub(super) fn is_protected(&self) -> bool {
-        matches!(self.route.access, Access::Can(_))
+        !self.route.access.is_public()
     }
 
     /// Notes a route that only names a page which the gate answers itself.

@@ -417,6 +417,8 @@ fn write_nginx(out: &mut Vec<u8>, certificate: &ClientIdentity) {
     write::parts(out, cert, utf8_percent_encode(&pem, ESCAPED));
 }
 
+/// The names of HAProxy's documented sample, without the quotes that it puts around texts: these
+/// cannot end a line, and a backend would have to take them off again.
 fn write_haproxy(out: &mut Vec<u8>, certificate: &ClientIdentity) {
     let [verify, subject, common_name, issuer, not_before, not_after] = HAPROXY;
     write::field(out, verify, b"0");

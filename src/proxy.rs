@@ -3,7 +3,7 @@
 //! [`Request::serve`] is that line, for every version of HTTP; `h1` and `h2` bring requests to it.
 
 pub mod assertion;
-mod certificate;
+pub mod certificate;
 pub mod client;
 pub mod cookie;
 pub mod exchange;

@@ -163,8 +163,20 @@ pub enum Standing {
     Misdirected,
 }
 
+/// A certificate that a client showed, good or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Its subject as RFC 4514 writes it; empty where it cannot be read.
+    pub subject: String,
+    /// SHA-256 of its DER.
+    pub sha256: [u8; 32],
+}
+
 /// A connection, asked at each request: certificates expire, and what is trusted changes.
 pub trait Peer: fmt::Debug + Send + Sync {
     /// How it stands at this time (in seconds since 1970) for a request with this `Host`.
     fn standing(&self, authority: Option<&str>, now: i64) -> Standing;
+
+    /// The certificate that the client showed, good or not: what was refused is on record by name.
+    fn shown(&self) -> Option<ShownCertificate>;
 }

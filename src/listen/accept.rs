@@ -17,6 +17,7 @@ use super::spec::{ListenerSpec, PlainLogin, Protocol};
 use super::stream::TlsClient;
 use crate::observe::log::Level;
 use crate::observe::metrics::{InFlight, observe};
+use crate::proxy::certificate::about_certificate;
 use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport, TlsSummary};
 use crate::proxy::spec::Redirect;
 use crate::proxy::{Worker, drained, h1, h2};
@@ -348,11 +349,10 @@ impl Connection {
         match &failed.certificate {
             None => log.access(line),
             // That somebody was turned away for their certificate stays on record.
-            Some(refused) => log.note(
-                line.text("auth.reason", refused.why.as_str())
-                    .text("tls.client.subject", &refused.subject)
-                    .text("tls.client.hash.sha256", &hexadecimal(&refused.sha256)),
-            ),
+            Some(refused) => {
+                let line = line.text("auth.reason", refused.why.as_str());
+                log.note(about_certificate(line, refused.shown.as_ref()));
+            }
         }
     }
 }
@@ -394,10 +394,6 @@ impl Failed {
             certificate: None,
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    base16ct::lower::encode_string(bytes)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::record::Record;
 use super::respond::{self, Answer, Audience};
 use crate::gate::clients::Clients;
 use crate::gate::request::PresentedCertificate;
-use crate::identity::certificate::{ClientIdentity, Standing};
+use crate::identity::certificate::{ClientIdentity, ShownCertificate, Standing};
 use crate::identity::{NoIdentity, UserName};
 use crate::observe::log::{Level, Line};
 
@@ -67,6 +67,17 @@ impl Certified {
             line.text("tls.client.subject", &self.subject)
                 .text("tls.client.hash.sha256", &self.sha256)
         })
+    }
+}
+
+/// Adds what a log line says of a certificate that proved nothing.
+pub fn about_certificate(line: Line, shown: Option<&ShownCertificate>) -> Line {
+    match shown {
+        None => line,
+        Some(shown) => line.text("tls.client.subject", &shown.subject).text(
+            "tls.client.hash.sha256",
+            &base16ct::lower::encode_string(&shown.sha256),
+        ),
     }
 }
 
@@ -141,11 +152,7 @@ impl Request<'_> {
             .maybe_text("user.name", record.user_name())
             .text("auth.reason", why.as_str())
             .text("http.route", record.route());
-        let line = match record.certificate() {
-            Some(certified) => certified.describe(line),
-            None => line,
-        };
-        self.worker.log.note(line);
+        self.worker.log.note(record.describe_certificate(line));
     }
 
     fn about_certificate(&self, level: Level, event: &str) -> Line {
@@ -243,6 +250,10 @@ mod tests {
     impl Peer for TestPeer {
         fn standing(&self, _: Option<&str>, _: i64) -> Standing {
             self.0.lock().clone()
+        }
+
+        fn shown(&self) -> Option<ShownCertificate> {
+            None
         }
     }
 

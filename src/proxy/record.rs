@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::Worker;
-use super::certificate::Certified;
+use super::certificate::{Certified, about_certificate};
 use super::client::ClientFacts;
 use super::exchange::BodyFailure;
 use super::forward::{ForwardFailure, Forwarded};
@@ -108,9 +108,16 @@ impl<'r> Record<'r> {
         self.certificate = certificate;
     }
 
-    /// The certificate that was presented and checked.
-    pub(super) fn certificate(&self) -> Option<&Certified> {
-        self.certificate.as_deref().ok()
+    /// Adds what a log line says of the certificate, good or not.
+    pub(super) fn describe_certificate(&self, line: Line) -> Line {
+        match &self.certificate {
+            Ok(certified) => certified.describe(line),
+            Err(NoIdentity::Invalid(_)) => {
+                let peer = self.client.peer.as_ref();
+                about_certificate(line, peer.and_then(|peer| peer.shown()).as_ref())
+            }
+            Err(NoIdentity::NotRequested | NoIdentity::NotPresented) => line,
+        }
     }
 
     /// What is wrong with the certificate that was presented, where something is.
@@ -202,6 +209,7 @@ impl<'r> Record<'r> {
 
     /// Its connection needs a good certificate and has none.
     pub(super) fn refused_for_certificate(&mut self, why: NoIdentity) {
+        self.certificate = Err(why);
         self.reason = Some(why.as_str());
     }
 
@@ -283,11 +291,8 @@ impl<'r> Record<'r> {
         let session = self.principal.as_ref().and_then(|it| it.session());
         let session = session.map(SessionDigest::short);
         let line = connection(log.line(level, "access"), self.client);
-        let line = match &self.certificate {
-            Ok(certified) => certified.describe(line),
-            Err(_) => line,
-        };
-        let line = line
+        let line = self
+            .describe_certificate(line)
             .text("network.protocol.version", version(self.head.version()))
             .maybe_text("server.address", self.head.authority())
             .text("http.request.method", self.head.method().as_str())

@@ -42,7 +42,7 @@ use super::spec::{
 };
 use super::tickets::{TicketError, TicketKeySet, Tickets};
 use super::trust::TrustError;
-use crate::identity::certificate::{InvalidCertificate, Peer};
+use crate::identity::certificate::{InvalidCertificate, Peer, ShownCertificate};
 
 /// Ends TLS for the listeners. Cheap to clone: all clones change together.
 #[derive(Clone)]
@@ -158,10 +158,8 @@ pub struct HandshakeError {
 pub struct RefusedCertificate {
     /// What was wrong with it.
     pub why: InvalidCertificate,
-    /// Its subject, as RFC 4514 writes it.
-    pub subject: String,
-    /// SHA-256 of its DER.
-    pub sha256: [u8; 32],
+    /// What it was.
+    pub shown: Option<ShownCertificate>,
 }
 
 /// A revocation list, for metrics and the log.
@@ -950,12 +948,10 @@ impl HandshakeError {
     fn of(error: &boring::ssl::Error, ssl: &SslRef) -> Self {
         let verified = ssl.ex_data(*VERIFIED);
         let refused = verified.and_then(|it| it.as_ref().err()).map(|why| {
-            let presented = Presented::of(ssl).map(|presented| presented.name());
-            let (subject, sha256) = presented.unwrap_or_default();
+            let presented = Presented::of(ssl);
             RefusedCertificate {
                 why: *why,
-                subject,
-                sha256,
+                shown: presented.map(|presented| presented.shown()),
             }
         });
         let failure = match &refused {

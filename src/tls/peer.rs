@@ -26,7 +26,7 @@ use super::dn;
 use super::inspect::ip_address;
 use super::spec::ClientAuthMode;
 use crate::identity::certificate::{
-    CertificateProof, ClientIdentity, InvalidCertificate, Peer, Standing,
+    CertificateProof, ClientIdentity, InvalidCertificate, Peer, ShownCertificate, Standing,
 };
 use crate::identity::host::HostName;
 use crate::identity::{InvalidIdentity, NoIdentity};
@@ -64,11 +64,14 @@ impl Presented {
         policy.verify(&self.leaf, &self.others, now)
     }
 
-    /// Its subject and fingerprint, for the log.
-    pub(super) fn name(&self) -> (String, [u8; 32]) {
+    /// What the log calls it.
+    pub(super) fn shown(&self) -> ShownCertificate {
         let subject = dn::subject(&self.leaf).map(|name| name.to_string());
         let der = self.leaf.to_der().unwrap_or_default();
-        (subject.unwrap_or_default(), sha256(&der))
+        ShownCertificate {
+            subject: subject.unwrap_or_default(),
+            sha256: sha256(&der),
+        }
     }
 
     fn identity(
@@ -293,6 +296,10 @@ impl Peer for TlsPeer {
             outcome => Standing::Certificate(outcome.clone()),
         }
     }
+
+    fn shown(&self) -> Option<ShownCertificate> {
+        self.presented.as_ref().map(Presented::shown)
+    }
 }
 
 // === A connection in the clear ===
@@ -320,5 +327,9 @@ impl Peer for PlainPeer {
             Some(policy) if policy.mode == ClientAuthMode::Required => Standing::Misdirected,
             _ => Standing::Certificate(Err(NoIdentity::NotRequested)),
         }
+    }
+
+    fn shown(&self) -> Option<ShownCertificate> {
+        None
     }
 }

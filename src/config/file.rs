@@ -29,6 +29,8 @@ pub struct ConfigFile {
     pub roles: Option<RolesFile>,
     /// The people who can log in: written here, or the path of a file that holds them.
     pub users: Option<UsersSection>,
+    /// Whose the certificates of clients are, in order; the first rule that fits decides.
+    pub clients: Option<Items<ClientRuleFile>>,
     /// Who may ask for what, in order; the first that matches decides. At least one is required.
     pub routes: Option<Items<RouteFile>>,
     /// The login and logout pages. Without this section they exist when a route needs them.
@@ -403,6 +405,64 @@ pub struct UserFile {
     pub email: Option<String>,
 }
 
+/// An item of `clients`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a rule, like {match: {issuer: CN=Plant CA}, name: \"{cn}\", roles: [user]}"
+)]
+pub struct ClientRuleFile {
+    /// Which certificates it is about: all that is written has to fit. Required.
+    #[serde(rename = "match")]
+    pub conditions: Option<ClientMatchFile>,
+    /// What the client is called, with captures of `match` or fields of the certificate in braces:
+    /// `cn`, `o`, `ou`, `san_dns`, `san_uri`, `san_email`, `san_ip`, `serial`, `sha256`, `subject`.
+    /// Required.
+    pub name: Option<String>,
+    /// Names from the section `roles`; may be an empty list. Required.
+    pub roles: Option<OneOrMany>,
+    /// Takes certificates with several common names: any of them may fit, and the last of those
+    /// counts. Default: `false`, they are refused.
+    pub any_cn: Option<Flag>,
+}
+
+/// A key `match` of `clients`. Each value is one text or a list, any of which will do. In texts,
+/// `*` stands for one or more characters within a part (between the `/` of a URI, the `.` of a DNS
+/// name, the `@` of a mail address), `**` for any, and `{name}` is as `*`, and kept for `name`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with what the certificate has, like {issuer: CN=Plant CA}"
+)]
+pub struct ClientMatchFile {
+    /// The common name of the subject.
+    pub cn: Option<OneOrMany>,
+    /// An organisation of the subject.
+    pub o: Option<OneOrMany>,
+    /// A unit of the subject.
+    pub ou: Option<OneOrMany>,
+    /// The whole subject, as `CN=cam-*,O=Plant` (RFC 4514); patterns in the values.
+    pub subject: Option<OneOrMany>,
+    /// A DNS name.
+    pub san_dns: Option<OneOrMany>,
+    /// A URI.
+    pub san_uri: Option<OneOrMany>,
+    /// A mail address.
+    pub san_email: Option<OneOrMany>,
+    /// An IP address, or a block of them as `10.0.0.0/8`.
+    pub san_ip: Option<OneOrMany>,
+    /// The whole name of the issuer, as `subject`.
+    pub issuer: Option<OneOrMany>,
+    /// The serial number in hexadecimal.
+    pub serial: Option<OneOrMany>,
+    /// The SHA-256 of the certificate in hexadecimal.
+    pub sha256: Option<OneOrMany>,
+    /// The SHA-256 of its public key, in base64 or hexadecimal, as curl's `--pinnedpubkey`.
+    pub spki: Option<OneOrMany>,
+    /// The SHA3-256 that ThingsBoard knows it by, in hexadecimal.
+    pub thingsboard: Option<OneOrMany>,
+}
+
 /// An item of `routes`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
@@ -410,15 +470,27 @@ pub struct UserFile {
     expecting = "a route, like {match: /admin/, can: edit}"
 )]
 pub struct RouteFile {
-    /// A path; with `/` at its end, that folder and all below it. Left out: every path.
+    /// A path; with `/` at its end, that folder and all below it. `{name}` stands for one whole
+    /// segment. Left out: every path.
     #[serde(rename = "match")]
     pub pattern: Option<String>,
     /// Host names; `*.` stands for one label. Left out: every host.
     pub host: Option<OneOrMany>,
     /// Methods in upper case. Left out: all but CONNECT and TRACE.
     pub methods: Option<OneOrMany>,
-    /// The abilities that are needed, all of them. Either this or `public: true` is required.
+    /// The abilities that are needed, all of them. Either this, `client_cert: required` or
+    /// `public: true` is required.
     pub can: Option<OneOrMany>,
+    /// `required` takes only requests that come with a good certificate, whoever else is asking.
+    /// Default: `optional`.
+    pub client_cert: Option<String>,
+    /// What may prove who is asking: `session`, `certificate`, `any` of them, or `all`. Default:
+    /// `any`.
+    pub credentials: Option<String>,
+    /// Whose it is, with captures of `match` in braces: only for whoever is called that.
+    pub owner: Option<String>,
+    /// Abilities; whoever holds all of them need not be the owner. Default: nobody.
+    pub owner_or: Option<OneOrMany>,
     /// `true` opens the route to everybody.
     pub public: Option<Flag>,
     /// The name of an upstream. May be left out when there is only one.

@@ -218,6 +218,77 @@ fn without_protected_routes_there_is_no_login_until_it_is_written() {
 }
 
 #[test]
+fn where_clients_are_known_and_no_users_there_is_no_login_until_it_is_written() {
+    let text = |clients: &str, users: &str, route: &str| {
+        format!(
+            "listeners: [{{address: ':0', protocol: http}}]\n\
+             upstreams: {{a: {{url: 'http://127.0.0.1'}}}}\n\
+             roles: {{user: [view]}}\n{clients}{users}routes: [{route}]\n"
+        )
+    };
+    let clients = "clients: [{match: {cn: '*'}, name: '{cn}', roles: []}]\n";
+    let hash = "$2b$10$Hs6tND/2lfxXtul5y/Kz9e6ZxTKEgkrbWhlIIMjnZE8Jn3S8vEthy";
+    let users = format!("users: {{a: {{password: {hash}}}}}\n");
+    for (text, expected) in [
+        (text("", "", "{can: view}"), true),
+        (text("", "", "{client_cert: required}"), false),
+        (text("", &users, "{client_cert: required}"), false),
+        (text("", "", "{client_cert: required, can: view}"), true),
+        (text(clients, "", "{can: view}"), false),
+        (
+            text(clients, "", "{can: view, credentials: session}"),
+            false,
+        ),
+        (text(clients, "login:\n", "{can: view}"), true),
+        (text(clients, &users, "{can: view}"), true),
+        (
+            text(clients, &users, "{can: view, credentials: certificate}"),
+            false,
+        ),
+    ] {
+        let settings = parse_text(&text).unwrap();
+        assert_eq!(settings.login.is_some(), expected, "{text}");
+        assert_eq!(settings.gate.own_pages.is_some(), expected, "{text}");
+    }
+}
+
+#[test]
+fn who_may_ask_with_which_certificate_is_what_is_written() {
+    use crate::gate::ability::Ability;
+    use crate::gate::route::{Access, Credentials, Grant, Owner};
+
+    let settings = load(&folder("tests/config/ok-clients.yaml")).unwrap();
+    let clients = &settings.gate.clients;
+    assert!(!clients.is_empty() && clients.some_know_fingerprints());
+    assert!(!clients.all_know_fingerprints());
+    let routes = settings.gate.routes.routes();
+    let abilities = |names: &[&str]| names.iter().map(|it| Ability::new(it)).collect();
+    let grant = |can: &[&str], credentials, owner| Grant {
+        abilities: abilities(can),
+        credentials,
+        owner,
+    };
+    let owner = |at: usize, text, or: &[&str]| {
+        Some(Owner::parse(text, &routes[at].pattern, abilities(or)).unwrap())
+    };
+    let any = Credentials::Any;
+    let expected = [
+        Access::Can(grant(&["view"], any, owner(0, "{name}", &["edit"]))),
+        Access::Can(grant(
+            &["view"],
+            Credentials::Certificate,
+            owner(1, "spiffe://{site}/{id}", &[]),
+        )),
+        Access::Certificate,
+        Access::CertificateAndCan(grant(&["edit"], any, None)),
+        Access::CertificateAndCan(grant(&[], any, owner(4, "{name}", &["view", "edit"]))),
+        Access::can(abilities(&["view"])),
+    ];
+    let found: Vec<_> = routes.iter().map(|route| route.access.clone()).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn every_file_under_conf_loads() {
     for file in yaml_files(&folder("conf")) {
         let settings = load(&file).unwrap_or_else(|problems| panic!("{problems}"));
@@ -335,6 +406,8 @@ fn what_would_take_too_long_is_refused() {
     assert!(said(format!("roles:\n{roles}")).contains("roles: more than 1000 roles"));
     let routes = "  - {public: true}\n".repeat(10_001);
     assert!(said(format!("routes:\n{routes}")).contains("routes: more than 10000 routes"));
+    let rules = "  - {match: {cn: '*'}, name: x, roles: []}\n".repeat(10_001);
+    assert!(said(format!("clients:\n{rules}")).contains("clients: more than 10000 rules"));
 }
 
 #[test]

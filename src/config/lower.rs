@@ -15,6 +15,7 @@ mod tls;
 
 mod upstreams;
 
+mod clients;
 mod roles;
 mod users;
 
@@ -41,6 +42,7 @@ use crate::gate::Gate;
 use crate::gate::route::RouteTable;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::password::credentials::Credentials;
+use clients::KnownClients;
 use routes::PlacedRoute;
 use upstreams::Upstreams;
 use users::KnownUsers;
@@ -71,6 +73,7 @@ pub fn lower(
         upstreams,
         roles,
         users: _, // These come as `written_users`.
+        clients,
         routes,
         login,
         sessions,
@@ -91,10 +94,14 @@ pub fn lower(
     let upstreams = upstreams::lower(upstreams, top);
     let roles = roles::lower(roles, top);
     let users = users::lower(written_users, &roles);
-    let routes = routes::lower(routes, &upstreams, &roles, top);
-    let has_login = login.is_some() || routes.iter().any(PlacedRoute::is_protected);
+    let clients = clients::lower(clients, &roles, top);
+    let routes = routes::lower(routes, &upstreams, &roles, &clients, top);
+    // Where all are known by their certificates, a login page would be one more thing to attack.
+    let could_log_in = !users.users.is_empty() || clients.none_written;
+    let has_login =
+        login.is_some() || could_log_in && routes.iter().any(PlacedRoute::takes_session);
     let login = login::lower(login.unwrap_or_default(), &top.key("login"));
-    warn_across_sections(&listeners, &upstreams, &users, &routes, top);
+    warn_across_sections(&listeners, &upstreams, &users, &clients, &routes, top);
     for route in &routes {
         route.warn_of_own_page(has_login.then_some(&login));
     }
@@ -111,7 +118,7 @@ pub fn lower(
         gate: Gate {
             routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()),
             users: users.users,
-            clients: Arc::default(),
+            clients: Arc::new(clients.clients),
             sessions,
             own_pages: has_login.then(|| login.own_paths()),
         },
@@ -135,6 +142,7 @@ fn warn_across_sections(
     listeners: &[ListenerSpec],
     upstreams: &Upstreams,
     users: &KnownUsers,
+    clients: &KnownClients,
     routes: &[PlacedRoute<'_>],
     top: &At<'_>,
 ) {
@@ -145,9 +153,14 @@ fn warn_across_sections(
     if !routes.iter().any(PlacedRoute::is_protected) {
         return;
     }
-    if users.users.is_empty() {
-        top.key("users")
-            .warn("there are none, so nobody can use the routes with can");
+    if users.users.is_empty() && routes.iter().any(|it| it.needs_user(clients)) {
+        let which = if clients.none_written {
+            "the routes with can"
+        } else {
+            "the routes with credentials: session or all"
+        };
+        let message = format!("there are none, so nobody can use {which}");
+        top.key("users").warn(message);
     }
     let no_login =
         |listener: &ListenerSpec| listener.protocol == Protocol::Http(PlainLogin::Refuse);
@@ -190,6 +203,15 @@ fn choose_word<T: Copy>(word: &str, choices: &Choices<'_, T>, at: &At<'_>) -> Op
         }
     }
     None
+}
+
+/// Records what is wrong with `written`, unless that could repeat the value of a variable.
+fn problem_with(written: &str, why: impl Into<String>, at: &At<'_>) {
+    if at.is_private(written) {
+        at.problem(format!("{} cannot be used here", at.quoted(written)));
+    } else {
+        at.problem(why);
+    }
 }
 
 /// Reads a number within bounds.

@@ -118,15 +118,15 @@ impl PathPattern {
     }
 
     /// Its segments; none for `/`.
-    fn segments(&self) -> Box<dyn Iterator<Item = Segment<&str>> + '_> {
-        match self {
-            Self::Any => Box::new(std::iter::empty()),
-            Self::Exact(path) | Self::Folder(path) => {
-                let inner = path.trim_start_matches('/').split('/');
-                Box::new(inner.filter(|it| !it.is_empty()).map(Segment::Literal))
-            }
-            Self::Template(template) => Box::new(template.segments.iter().map(Segment::as_ref)),
-        }
+    fn segments(&self) -> impl Iterator<Item = Segment<&str>> {
+        let (path, template): (_, &[_]) = match self {
+            Self::Any => ("", &[]),
+            Self::Exact(path) | Self::Folder(path) => (path.as_str(), &[]),
+            Self::Template(template) => ("", &template.segments),
+        };
+        let literals = path.split('/').filter(|it| !it.is_empty());
+        let literals = literals.map(Segment::Literal);
+        literals.chain(template.iter().map(Segment::as_ref))
     }
 
     /// How narrow it is: how deep, and where that is the same, how much of it is fixed. Nothing is
@@ -476,6 +476,13 @@ impl Access {
         matches!(self, Self::Certificate | Self::CertificateAndCan(_))
     }
 
+    /// Whether somebody who has logged in may be the one it is for.
+    #[must_use]
+    pub fn takes_session(&self) -> bool {
+        let grant = self.grant();
+        grant.is_some_and(|it| it.credentials != Credentials::Certificate)
+    }
+
     /// What whoever is asking needs.
     #[must_use]
     pub const fn grant(&self) -> Option<&Grant> {
@@ -746,8 +753,8 @@ impl Reading {
 /// Paths with captures, segment by segment.
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<String, Node>,
-    capture: Option<Box<Node>>,
+    literals: HashMap<String, Self>,
+    capture: Option<Box<Self>>,
     /// The routes whose path ends here.
     exact: ByHost,
     /// The routes for all from here on.
@@ -1165,6 +1172,78 @@ mod tests {
         check(&table, None, "GET", &format!("{long}x"), long);
         let both = format!("{long} + /t/{{x}}/admin/");
         check(&table, None, "GET", &format!("{long}ADMIN/x"), &both);
+    }
+
+    /// Numbers below a limit, the same in each run.
+    fn numbers() -> impl FnMut(usize) -> usize {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        move |limit| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % limit as u64).unwrap()
+        }
+    }
+
+    /// Whatever the order of routes, and in every spelling.
+    #[test]
+    fn the_index_finds_what_the_patterns_say() {
+        let mut below = numbers();
+        for _ in 0..500 {
+            let mut patterns: Vec<String> = (0..4)
+                .map(|_| {
+                    let segment = |at| match below(3) {
+                        0 => format!("/{{c{at}}}"),
+                        1 => "/a".to_owned(),
+                        _ => "/b".to_owned(),
+                    };
+                    let path: String = (0..3).map(segment).collect();
+                    let depth = 1 + below(3);
+                    let cut = path
+                        .match_indices('/')
+                        .nth(depth)
+                        .map_or(path.len(), |it| it.0);
+                    path[..cut].to_owned() + if below(2) == 0 { "" } else { "/" }
+                })
+                .collect();
+            patterns.push(String::new());
+            let routes = patterns.iter().map(|it| route(it, &[], can("view")));
+            let table = RouteTable::new(routes.collect());
+            let segments = ["/a", "/b", "/x"];
+            let path: String = (0..=below(3)).map(|_| segments[below(3)]).collect();
+            let find = |path: &str| {
+                let decoded = DecodedPath::parse(path).unwrap();
+                let first = table
+                    .routes()
+                    .iter()
+                    .position(|it| it.pattern.matches(&decoded));
+                let Found::Route { route, also } = table.find(None, &decoded, "GET") else {
+                    panic!("the last route covers all");
+                };
+                assert_eq!(
+                    Some(route),
+                    first.map(|at| &table.routes()[at]),
+                    "{patterns:?} {path}"
+                );
+                (Arc::clone(route), also.cloned())
+            };
+            let (meant, also) = find(&path);
+            assert_eq!(also, None, "{patterns:?} {path}");
+            for spelling in [
+                path.to_uppercase(),
+                format!("{path}/"),
+                format!("{path}%3Fx"),
+                format!("{path}."),
+                path.replacen("/a", "/a%20", 1),
+            ] {
+                let (route, also) = find(&spelling);
+                let narrower = meant.pattern.narrowness() > route.pattern.narrowness();
+                let before = |it: &Arc<Route>| table.routes().iter().position(|other| other == it);
+                if route != meant && narrower && before(&meant) < before(&route) {
+                    assert_eq!(also, Some(Arc::clone(&meant)), "{patterns:?} {spelling}");
+                }
+            }
+        }
     }
 
     #[test]

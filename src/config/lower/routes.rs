@@ -7,11 +7,16 @@ use crate::config::document::At;
 use crate::config::file::RouteFile;
 use crate::config::scalar::{Flag, Items, OneOrMany};
 use crate::gate::ability::Ability;
-use crate::gate::route::{Access, HostPattern, Methods, PathPattern, Route, UpstreamId};
+use crate::gate::route::{
+    Access, Credentials, Grant, HostPattern, InvalidOwner, Methods, Owner, PathPattern, Route,
+    UpstreamId,
+};
 
+use super::clients::KnownClients;
 use super::login::{Login, lower_site_path};
 use super::roles::KnownRoles;
 use super::upstreams::Upstreams;
+use super::{choose_word, problem_with};
 
 /// The most routes accepted: each is compared with those before it.
 const MAX_ROUTES: usize = 10_000;
@@ -28,6 +33,7 @@ pub(super) fn lower<'d>(
     written: Option<Items<RouteFile>>,
     upstreams: &Upstreams,
     roles: &KnownRoles,
+    clients: &KnownClients,
     at: &At<'d>,
 ) -> Vec<PlacedRoute<'d>> {
     let hint = "without a route nothing is forwarded; begin with \"- {can: view}\"";
@@ -45,7 +51,7 @@ pub(super) fn lower<'d>(
     }
     let mut routes: Vec<PlacedRoute<'d>> = Vec::new();
     for (at, route) in at.items(written) {
-        let Some(route) = lower_one(route, upstreams, roles, &at) else {
+        let Some(route) = lower_one(route, upstreams, roles, clients, &at) else {
             continue;
         };
         refuse_unreachable(&route, &at, &routes);
@@ -58,6 +64,7 @@ fn lower_one(
     written: RouteFile,
     upstreams: &Upstreams,
     roles: &KnownRoles,
+    clients: &KnownClients,
     at: &At<'_>,
 ) -> Option<Route> {
     let RouteFile {
@@ -66,18 +73,35 @@ fn lower_one(
         methods,
         can,
         public,
+        client_cert,
+        credentials,
+        owner,
+        owner_or,
         upstream,
         body_limit,
         redirect,
     } = written;
-    let access = lower_access(can, public, roles, at);
     let pattern = lower_pattern(written_pattern.as_deref(), &at.key("match"));
+    let access = WrittenAccess {
+        can,
+        public: public == Some(Flag(true)),
+        client_cert,
+        credentials,
+        owner,
+        owner_or,
+    };
+    let access = access.lower(pattern.as_ref(), roles, clients, at);
     let hosts = lower_hosts(written_host.clone(), &at.key("host"));
     let methods = lower_methods(methods, &at.key("methods"));
     let upstream = upstreams.find(upstream.as_deref(), &at.key("upstream"));
     let redirect = redirect.and_then(|path| lower_site_path(&path, &at.key("redirect")));
-    if redirect.is_some() && access == Some(Access::Public) {
-        let message = "a public route sends nobody to a login; take redirect out";
+    let no_login = match &access {
+        Some(Access::Public) => Some("a public route"),
+        Some(access) if !access.takes_session() => Some("a route for certificates"),
+        Some(_) | None => None,
+    };
+    if let (Some(_), Some(which)) = (&redirect, no_login) {
+        let message = format!("{which} sends nobody to a login; take redirect out");
         at.key("redirect").key_problem(message);
     }
     Some(Route {
@@ -106,36 +130,190 @@ fn label(pattern: Option<&str>, hosts: Option<OneOrMany>) -> Arc<str> {
     }
 }
 
-/// Who may use the route. Nothing is open, or closed, without being said.
-fn lower_access(
+/// Whether a route takes only requests with a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientCert {
+    Optional,
+    Required,
+}
+
+const CLIENT_CERT: [(&str, Option<ClientCert>); 2] = [
+    ("required", Some(ClientCert::Required)),
+    ("optional", Some(ClientCert::Optional)),
+];
+
+const CREDENTIALS: [(&str, Option<Credentials>); 4] = [
+    ("any", Some(Credentials::Any)),
+    ("all", Some(Credentials::All)),
+    ("session", Some(Credentials::Session)),
+    ("certificate", Some(Credentials::Certificate)),
+];
+
+/// The keys of a route that say who may use it.
+struct WrittenAccess {
     can: Option<OneOrMany>,
-    public: Option<Flag>,
-    roles: &KnownRoles,
-    at: &At<'_>,
-) -> Option<Access> {
-    let (can_at, public_at) = (at.key("can"), at.key("public"));
-    match (can, public) {
-        (Some(_), Some(Flag(true))) => {
-            public_at.key_problem("can is there too; keep the one that is meant");
-            None
+    public: bool,
+    client_cert: Option<String>,
+    credentials: Option<String>,
+    owner: Option<String>,
+    owner_or: Option<OneOrMany>,
+}
+
+impl WrittenAccess {
+    /// Who may use the route. Nothing is open, or closed, without being said.
+    fn lower(
+        self,
+        pattern: Option<&PathPattern>,
+        roles: &KnownRoles,
+        clients: &KnownClients,
+        at: &At<'_>,
+    ) -> Option<Access> {
+        let certificate_at = at.key("client_cert");
+        let client_cert = self.client_cert.as_deref();
+        // Whoever writes something else means something by it.
+        let client_cert = client_cert.map_or(ClientCert::Optional, |word| {
+            choose_word(word, &CLIENT_CERT, &certificate_at).unwrap_or(ClientCert::Required)
+        });
+        if self.public {
+            return self.lower_public(client_cert, at);
         }
-        (None, Some(Flag(true))) if can_at.is_refused() => None,
-        (None, Some(Flag(true))) => Some(Access::Public),
-        (Some(can), _) => lower_abilities(can, roles, &can_at).map(Access::can),
-        (None, _) => {
-            if !can_at.is_refused() && !public_at.is_refused() {
+        let refused = ["can", "public", "client_cert"];
+        let refused = refused.iter().any(|key| at.key(key).is_refused());
+        if self.can.is_none() && client_cert == ClientCert::Optional {
+            if !refused {
                 at.problem(
                     "say who may use it: `can: …`, or `public: true` to open it to everybody",
                 );
             }
-            None
+            return None;
         }
+        let asks = [&self.credentials, &self.owner]
+            .iter()
+            .any(|it| it.is_some());
+        let grant = if self.can.is_some() || asks {
+            Some(self.lower_grant(client_cert, pattern, roles, clients, at)?)
+        } else {
+            self.refuse_owner_or(at);
+            None
+        };
+        Some(match (client_cert, grant) {
+            (ClientCert::Optional, Some(grant)) => Access::Can(grant),
+            (ClientCert::Required, Some(grant)) => Access::CertificateAndCan(grant),
+            (ClientCert::Required, None) => Access::Certificate,
+            (ClientCert::Optional, None) => return None,
+        })
+    }
+
+    fn lower_public(&self, client_cert: ClientCert, at: &At<'_>) -> Option<Access> {
+        let public_at = at.key("public");
+        let certificate = client_cert == ClientCert::Required;
+        let mut contradicted = at.key("can").is_refused();
+        for (written, which) in [
+            (self.can.is_some(), "can"),
+            (certificate, "client_cert: required"),
+        ] {
+            if written {
+                public_at.key_problem(format!("{which} is there too; keep the one that is meant"));
+                contradicted = true;
+            }
+        }
+        for (written, key) in [
+            (self.credentials.is_some(), "credentials"),
+            (self.owner.is_some(), "owner"),
+            (self.owner_or.is_some(), "owner_or"),
+        ] {
+            if written && !contradicted {
+                let message = format!("a public route is for everybody; take {key} out");
+                at.key(key).key_problem(message);
+            }
+        }
+        (!contradicted).then_some(Access::Public)
+    }
+
+    fn refuse_owner_or(&self, at: &At<'_>) {
+        if self.owner_or.is_some() && self.owner.is_none() && !at.key("owner").is_refused() {
+            let message = "there is no owner that somebody could stand above; add owner";
+            at.key("owner_or").key_problem(message);
+        }
+    }
+
+    fn lower_grant(
+        self,
+        client_cert: ClientCert,
+        pattern: Option<&PathPattern>,
+        roles: &KnownRoles,
+        clients: &KnownClients,
+        at: &At<'_>,
+    ) -> Option<Grant> {
+        self.refuse_owner_or(at);
+        let Self {
+            can,
+            public: _,
+            client_cert: _,
+            credentials,
+            owner,
+            owner_or,
+        } = self;
+        let hint = match client_cert {
+            ClientCert::Optional => "write `public: true` instead of can",
+            ClientCert::Required => "leave can out to take whoever has a certificate",
+        };
+        let can = can.map(|can| lower_abilities(can, hint, roles, &at.key("can")));
+        let hint = "leave owner_or out";
+        let or = owner_or.map(|or| lower_abilities(or, hint, roles, &at.key("owner_or")));
+        let credentials_at = at.key("credentials");
+        let credentials = credentials
+            .and_then(|word| choose_word(&word, &CREDENTIALS, &credentials_at))
+            .unwrap_or_default();
+        let certificates = matches!(credentials, Credentials::Certificate | Credentials::All);
+        if certificates && clients.none_written {
+            let message = "no certificate can satisfy it: the section clients is empty";
+            credentials_at.problem(message);
+        }
+        let or = or.unwrap_or_else(|| Some(Vec::new()));
+        let owner = owner.map(|owner| lower_owner(&owner, pattern?, or?, &at.key("owner")));
+        Some(Grant {
+            abilities: can.unwrap_or_else(|| Some(Vec::new()))?,
+            credentials,
+            owner: owner.map_or(Some(None), |owner| owner.map(Some))?,
+        })
     }
 }
 
-fn lower_abilities(written: OneOrMany, roles: &KnownRoles, at: &At<'_>) -> Option<Vec<Ability>> {
+fn lower_owner(
+    written: &str,
+    pattern: &PathPattern,
+    or: Vec<Ability>,
+    at: &At<'_>,
+) -> Option<Owner> {
+    let why = match Owner::parse(written, pattern, or) {
+        Ok(owner) => return Some(owner),
+        Err(InvalidOwner::Unreadable(why)) => why,
+        Err(InvalidOwner::Unknown(name)) => {
+            let captures: Vec<&str> = match pattern {
+                PathPattern::Template(template) => template.captures().collect(),
+                PathPattern::Any | PathPattern::Exact(_) | PathPattern::Folder(_) => Vec::new(),
+            };
+            let meant = if captures.is_empty() {
+                "; write it there as a segment, like /files/{name}/".into()
+            } else {
+                at.suggestion(&name, captures)
+            };
+            format!("match has no {{{name}}}{meant}")
+        }
+    };
+    problem_with(written, why, at);
+    None
+}
+
+fn lower_abilities(
+    written: OneOrMany,
+    otherwise: &str,
+    roles: &KnownRoles,
+    at: &At<'_>,
+) -> Option<Vec<Ability>> {
     if written.is_empty() {
-        at.problem("an empty list; name an ability, or write `public: true` instead of can");
+        at.problem(format!("an empty list; name an ability, or {otherwise}"));
         return None;
     }
     let mut abilities = Vec::new();
@@ -298,9 +476,24 @@ impl PlacedRoute<'_> {
         format!("{} ({label})", self.at.path())
     }
 
-    /// Whether somebody has to log in for it.
+    /// Whether not everybody may use it.
     pub(super) fn is_protected(&self) -> bool {
         !self.route.access.is_public()
+    }
+
+    /// Whether it may help to log in for it.
+    pub(super) fn takes_session(&self) -> bool {
+        self.route.access.takes_session()
+    }
+
+    /// Whether nobody can use it without having logged in.
+    pub(super) fn needs_user(&self, clients: &KnownClients) -> bool {
+        let grant = self.route.access.grant();
+        grant.is_some_and(|grant| match grant.credentials {
+            Credentials::Session | Credentials::All => true,
+            Credentials::Any => clients.none_written,
+            Credentials::Certificate => false,
+        })
     }
 
     /// Notes a route that only names a page which the gate answers itself.

@@ -74,7 +74,8 @@ fn lower_one(
     Some((user, password))
 }
 
-fn lower_roles(
+/// The names of roles, each once.
+pub(super) fn lower_roles(
     roles: Option<OneOrMany>,
     role: Option<String>,
     known: &KnownRoles,

@@ -61,7 +61,7 @@ impl Field {
     }
 
     /// The names of all.
-    pub fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names<'n>() -> impl Iterator<Item = &'n str> {
         Self::ALL.iter().map(|(name, _)| *name)
     }
 

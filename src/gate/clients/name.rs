@@ -105,7 +105,6 @@ fn read_attribute(text: &str) -> Result<(AttributePattern, Option<char>, &str), 
 }
 
 /// The value up to an unescaped `,` or `+`, what ended it, and what follows.
-#[expect(clippy::type_complexity, reason = "three things, used once")]
 fn read_value(text: &str) -> Result<(Vec<PatternChar>, Option<char>, &str), String> {
     use PatternChar::{Escaped, Plain};
 

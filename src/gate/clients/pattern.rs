@@ -252,7 +252,9 @@ fn read_pieces(chars: &[PatternChar]) -> Result<Vec<Piece>, String> {
                 rest = after;
                 Wild::Capture(name.into())
             }
-            (Plain('}'), _) => return Err("a } without {; expected a name in braces".into()),
+            (Plain('}'), _) => {
+                return Err("} without {; expected a name in braces, like {site}".into());
+            }
             (other, after) => {
                 literal.push(other.char());
                 rest = after;
@@ -275,7 +277,7 @@ fn read_placeholder(inside: &[PatternChar]) -> Result<(String, &[PatternChar]), 
     let end = inside
         .iter()
         .position(|it| *it == PatternChar::Plain('}'))
-        .ok_or("a { without }; expected a name in braces")?;
+        .ok_or("{ without }; expected a name in braces, like {site}")?;
     let name: String = inside[..end].iter().map(|it| it.char()).collect();
     if !is_placeholder_name(&name) {
         return Err(format!(
@@ -400,6 +402,78 @@ mod tests {
         check("*a*a*a*b", None, &format!("{long}c"), "-");
         check("*a*a*a*b", None, &format!("{long}b"), "");
         check("a**b", None, &format!("{long}b"), "");
+    }
+
+    /// All ways to cut `text` into `pieces`: where each capture begins and ends.
+    fn ways(
+        pieces: &[Piece],
+        separator: Option<u8>,
+        text: &str,
+        at: usize,
+    ) -> Vec<Vec<(usize, usize)>> {
+        let Some((first, rest)) = pieces.split_first() else {
+            return if at == text.len() {
+                vec![Vec::new()]
+            } else {
+                Vec::new()
+            };
+        };
+        let ends = at..=text.len();
+        let fits = |end: &usize| {
+            let taken = &text[at..*end];
+            match first {
+                Piece::Literal(literal) => taken == literal,
+                Piece::Wild(Wild::Across) => !taken.is_empty(),
+                Piece::Wild(_) => {
+                    !taken.is_empty() && !taken.bytes().any(|it| Some(it) == separator)
+                }
+            }
+        };
+        let mut all = Vec::new();
+        for end in ends.filter(fits) {
+            for mut way in ways(rest, separator, text, end) {
+                if matches!(first, Piece::Wild(Wild::Capture(_))) {
+                    way.insert(0, (at, end));
+                }
+                all.push(way);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn what_fits_and_what_is_clear_is_what_trying_all_ways_says() {
+        const PIECES: [&str; 8] = ["a", "/", "ab", "*", "**", "{x}", "{y}", "a/"];
+        const LETTERS: [&str; 3] = ["a", "b", "/"];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % limit as u64).unwrap()
+        };
+        let mut fitting = 0;
+        for _ in 0..100_000 {
+            let pattern: String = (0..=below(5)).map(|_| PIECES[below(8)]).collect();
+            let text: String = (0..below(8)).map(|_| LETTERS[below(3)]).collect();
+            let Ok(parsed) = TextPattern::parse(&pattern, URI) else {
+                continue;
+            };
+            let ways = ways(&parsed.pieces, URI, &text, 0);
+            let Some(mut captured) = parsed.fit(&text) else {
+                assert!(ways.is_empty(), "{pattern} on {text}");
+                continue;
+            };
+            fitting += 1;
+            captured.reverse();
+            for (at, captured) in captured.iter().enumerate() {
+                let (start, end) = ways[0][at];
+                let clear = ways.iter().all(|way| way[at] == (start, end));
+                let expected = clear.then(|| text[start..end].to_owned());
+                assert_eq!(captured.text, expected, "{pattern} on {text}");
+            }
+        }
+        assert!(fitting > 1000, "{fitting}");
     }
 
     #[test]

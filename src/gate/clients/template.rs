@@ -25,7 +25,7 @@ pub fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
         let (name, after) = rest[brace..]
             .strip_prefix('{')
             .and_then(|inside| inside.split_once('}'))
-            .ok_or("a brace without the other; expected a name in braces, like {cn}")?;
+            .ok_or("one brace without the other; expected a name in braces, like {cn}")?;
         if !is_placeholder_name(name) {
             return Err(format!(
                 "{name:?} cannot stand in braces; expected a name of a-z, 0-9 and _"

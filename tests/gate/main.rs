@@ -14,6 +14,7 @@ mod harness;
 mod abuse;
 mod assertions;
 mod certs;
+mod client_auth;
 mod command_line;
 mod examples;
 mod forwarding;

@@ -2,9 +2,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 
-use boring::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use boring::ssl::{SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode};
 
 use super::PATIENCE;
 
@@ -189,6 +190,22 @@ impl Connection {
     #[track_caller]
     pub fn tls(address: SocketAddr) -> Self {
         Self::tls_over(tcp(address), "http/1.1")
+    }
+
+    /// The same with a client certificate, its chain and key from one file.
+    #[track_caller]
+    pub fn with_certificate(address: SocketAddr, file: &Path) -> Self {
+        let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        connector.set_certificate_chain_file(file).unwrap();
+        connector
+            .set_private_key_file(file, SslFiletype::PEM)
+            .unwrap();
+        connector.set_alpn_protos(b"\x08http/1.1").unwrap();
+        let mut settings = connector.build().configure().unwrap();
+        settings.set_verify_hostname(false);
+        let stream = settings.connect("localhost", tcp(address)).unwrap();
+        Self(Transport::Tls(Box::new(stream)))
     }
 
     /// The same for somebody who will speak HTTP/2.

@@ -12,6 +12,37 @@ pub enum Key {
     Rsa,
 }
 
+/// What a client's certificate says.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'c> {
+    /// As openssl's `-subj` takes it.
+    pub subject: &'c str,
+    /// `root`, `int`, or empty for one that is self-signed.
+    pub issuer: &'c str,
+    /// As in `subjectAltName`.
+    pub names: &'c str,
+    /// As in `extendedKeyUsage`.
+    pub usage: &'c str,
+    /// The first and the last moment.
+    pub dates: (&'c str, &'c str),
+}
+
+/// A time that is over, and one that has not come.
+pub const PAST: &str = "20210101000000Z";
+pub const FUTURE: &str = "20480101000000Z";
+
+impl Default for Client<'_> {
+    fn default() -> Self {
+        Self {
+            subject: "/CN=client",
+            issuer: "int",
+            names: "",
+            usage: "clientAuth",
+            dates: ("20200101000000Z", FUTURE),
+        }
+    }
+}
+
 /// A root, an intermediate, and what the latter issues, in a folder of the test's own.
 pub struct Pki {
     folder: TempDir,
@@ -30,13 +61,24 @@ impl Pki {
         pki.openssl(
             "x509 -req -in root.csr -key root.key -days 30 -extfile root.ext -out root.crt",
         );
-        pki.key("int", Key::Ecdsa);
-        pki.write("int.ext", &format!("authorityKeyIdentifier=keyid\n{ca}"));
-        pki.request("int", "Test Intermediate");
-        pki.openssl(
-            "x509 -req -in int.csr -CA root.crt -CAkey root.key -days 30 -extfile int.ext -out int.crt",
-        );
+        pki.sub_ca("int", "Test Intermediate");
         pki
+    }
+
+    /// Makes `FILE.key` and `FILE.crt`, an intermediate that the root has issued.
+    #[track_caller]
+    pub fn sub_ca(&self, file: &str, common_name: &str) {
+        self.key(file, Key::Ecdsa);
+        let ca = "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign,cRLSign\n";
+        self.write(
+            &format!("{file}.ext"),
+            &format!("authorityKeyIdentifier=keyid\n{ca}"),
+        );
+        self.request(file, common_name);
+        self.openssl(&format!(
+            "x509 -req -in {file}.csr -CA root.crt -CAkey root.key -days 30 -extfile {file}.ext \
+             -out {file}.crt"
+        ));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -118,6 +160,90 @@ impl Pki {
         self.openssl(&format!(
             "ca -batch -notext -config ca.cnf -cert int.crt -keyfile int.key -in {file}.csr \
              -startdate 20200101000000Z -enddate 20200201000000Z -extfile {file}.ext -out {file}.crt"
+        ));
+    }
+
+    // === Clients ===
+
+    /// Makes `FILE.key` and `FILE.crt` as `client` says, and `FILE.pem` with both and the
+    /// intermediate, as curl wants them.
+    #[track_caller]
+    pub fn client(&self, file: &str, client: &Client<'_>) {
+        self.key(file, Key::Ecdsa);
+        let mut request = Command::new("openssl");
+        request.args(["req", "-new", "-utf8", "-multivalue-rdn"]);
+        request.args(["-key", &format!("{file}.key"), "-subj", client.subject]);
+        self.run(request.args(["-out", &format!("{file}.csr")]));
+        let mut extensions = format!("extendedKeyUsage={}\n", client.usage);
+        if !client.names.is_empty() {
+            extensions += &format!("subjectAltName={}\n", client.names);
+        }
+        self.write(&format!("{file}.ext"), &extensions);
+        if client.issuer.is_empty() {
+            self.openssl(&format!(
+                "x509 -req -in {file}.csr -signkey {file}.key -days 2 -extfile {file}.ext \
+                 -out {file}.crt"
+            ));
+            return self.join(
+                &[&format!("{file}.crt"), &format!("{file}.key")],
+                &format!("{file}.pem"),
+            );
+        }
+        let (from, until) = client.dates;
+        self.ca(
+            client.issuer,
+            &format!(
+                "-in {file}.csr -startdate {from} -enddate {until} -extfile {file}.ext -out {file}.crt"
+            ),
+        );
+        let chain = match client.issuer {
+            "int" => vec![
+                format!("{file}.crt"),
+                format!("{file}.key"),
+                "int.crt".into(),
+            ],
+            _ => vec![format!("{file}.crt"), format!("{file}.key")],
+        };
+        let chain: Vec<_> = chain.iter().map(String::as_str).collect();
+        self.join(&chain, &format!("{file}.pem"));
+    }
+
+    /// Notes that `issuer` takes the certificate `FILE.crt` back. The next list will have it.
+    #[track_caller]
+    pub fn revoke(&self, issuer: &str, file: &str) {
+        self.ca(issuer, &format!("-revoke {file}.crt"));
+    }
+
+    /// Makes `FILE`, the revocation list of `issuer`, good until that time.
+    #[track_caller]
+    pub fn crl(&self, issuer: &str, until: &str, file: &str) {
+        self.ca(
+            issuer,
+            &format!("-gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate {until} -out {file}"),
+        );
+    }
+
+    /// `openssl ca` with a database for each issuer; it alone takes dates of all kinds.
+    #[track_caller]
+    fn ca(&self, issuer: &str, arguments: &str) {
+        let config = format!("{issuer}.cnf");
+        if !self.path(&config).exists() {
+            for (file, text) in [("index", ""), ("serial", "10\n"), ("number", "10\n")] {
+                self.write(&format!("{issuer}.{file}"), text);
+            }
+            let any = ["C", "O", "OU", "CN", "L", "ST", "UID", "DC", "serialNumber"];
+            let any: String = any.iter().map(|it| format!("{it}=optional\n")).collect();
+            self.write(
+                &config,
+                &format!(
+                    "[ca]\ndefault_ca=d\n[d]\ndatabase={issuer}.index\nserial={issuer}.serial\n\
+                     crlnumber={issuer}.number\nnew_certs_dir=.\ndefault_md=sha256\n\
+                     unique_subject=no\npreserve=yes\npolicy=p\n[p]\n{any}"
+                ),
+            );
+        }
+        self.openssl(&format!(
+            "ca -batch -notext -utf8 -config {config} -cert {issuer}.crt -keyfile {issuer}.key {arguments}"
         ));
     }
 

@@ -155,6 +155,8 @@ enum Unfit {
     Unknown(NoIdentity),
     /// Somebody is known, and lacks something.
     Lacks(RefusalReason),
+    /// Of two routes that count, the other one does not take what they are known by.
+    NotTaken,
 }
 
 impl<'p> Candidates<'p> {
@@ -172,12 +174,6 @@ impl<'p> Candidates<'p> {
     /// # Errors
     /// Why nobody is left.
     fn narrow(&mut self, asked: &Asked<'_>, has_login: bool) -> Result<Credential, RefusalReason> {
-        // Only met where a path falls under two routes, and those want different things.
-        let other_kind = || {
-            Err(Unfit::Lacks(RefusalReason::CertificateNeeded(
-                NoIdentity::NotRequested,
-            )))
-        };
         match asked.grant.credentials {
             Credentials::Any => {
                 asked.check(&mut self.session);
@@ -185,15 +181,15 @@ impl<'p> Candidates<'p> {
             }
             Credentials::Session => {
                 asked.check(&mut self.session);
-                self.client = other_kind();
+                self.client = Err(Unfit::NotTaken);
             }
             Credentials::Certificate => {
-                self.session = other_kind();
+                self.session = Err(Unfit::NotTaken);
                 asked.check(&mut self.client);
             }
             Credentials::All => {
                 asked.check_both(self.proved)?;
-                self.client = other_kind();
+                self.client = Err(Unfit::NotTaken);
             }
         }
         match (&self.session, &self.client) {
@@ -221,7 +217,7 @@ fn nobody(
     has_login: bool,
 ) -> RefusalReason {
     use RefusalReason::{CertificateNeeded, LoginNeeded};
-    use Unfit::{Lacks, Unknown};
+    use Unfit::{Lacks, NotTaken, Unknown};
 
     const STORE_DOWN: NoIdentity = NoIdentity::Invalid(InvalidIdentity::StoreUnavailable);
     match (credentials, session, client) {
@@ -233,7 +229,12 @@ fn nobody(
         (Credentials::Any, Unknown(STORE_DOWN), _) => LoginNeeded(STORE_DOWN),
         (Credentials::Any, Lacks(reason), _) | (Credentials::Any, _, Lacks(reason)) => reason,
         (Credentials::Any, Unknown(why), Unknown(_)) if has_login => LoginNeeded(why),
-        (Credentials::Any, Unknown(_), Unknown(why)) => CertificateNeeded(why),
+        (Credentials::Any, Unknown(_) | NotTaken, Unknown(why)) => CertificateNeeded(why),
+        (Credentials::Any, Unknown(why), NotTaken) => LoginNeeded(why),
+        // One wants a login and the other a certificate, and nobody is both.
+        (Credentials::Session | Credentials::All, NotTaken, _)
+        | (Credentials::Certificate, _, NotTaken)
+        | (Credentials::Any, NotTaken, NotTaken) => CertificateNeeded(NoIdentity::NotRequested),
     }
 }
 
@@ -331,6 +332,7 @@ mod tests {
             user("ada", "view edit"),
             user("ralph", "view"),
             user("Zoe", "view"),
+            user("x.", "view"),
             user("gone", "view edit"),
         ];
         people.into_iter().collect()
@@ -741,6 +743,8 @@ mod tests {
             ("/files/ralphs/a", "ralph", "not the owner"),
             ("/files/ralp/a", "ralph", "not the owner"),
             ("/files/Zoe/ralph", "ralph", "not the owner"),
+            // Windows would take it for x's.
+            ("/files/x./a", "x.", "not the owner"),
             ("/files/ralph/a", "ada", "ada by session"),
             ("/files/", "ada", "NoRoute"),
         ] {
@@ -858,6 +862,24 @@ mod tests {
             Ok("ada"),
             &cam,
             "certificate: not_requested",
+        );
+        let routes = both(
+            can("edit", Credentials::Any),
+            can("view", Credentials::Certificate),
+        );
+        check_path(
+            &routes,
+            "/ADMIN/",
+            Ok("ada"),
+            &of("cam", "view"),
+            "lacks edit",
+        );
+        check_path(
+            &routes,
+            "/ADMIN/",
+            Ok("ada"),
+            &NONE,
+            "certificate: not_presented",
         );
         let routes = both(Access::Certificate, can("view", Credentials::Any));
         check_path(

@@ -573,27 +573,33 @@ impl Owner {
 
     /// Whether what is at `path` belongs to `name`, byte by byte.
     pub(super) fn is(&self, name: &str, path: &DecodedPath<'_>, reading: Reading) -> bool {
-        let named = |read: fn(&str) -> Cow<'_, str>| {
-            let mut rest = name;
-            for part in &self.parts {
-                let after = match part {
-                    OwnerPart::Literal(text) => rest.strip_prefix(text.as_str()),
-                    OwnerPart::Segment(at) => {
-                        let segment = path.as_str().split('/').nth(at + 1);
-                        segment.and_then(|it| rest.strip_prefix(&*read(it)))
-                    }
-                };
-                let Some(after) = after else { return false };
-                rest = after;
-            }
-            rest.is_empty()
-        };
         // A backend that folds may fold some of the path only, so both readings have to agree.
-        match reading {
-            Reading::AsWritten => named(|it| it.into()),
-            Reading::Folded => named(|it| it.into()) && named(fold),
-        }
+        let as_written = self.names(name, path, |segment| segment.into());
+        as_written && (reading == Reading::AsWritten || self.names(name, path, fold))
     }
+
+    fn names(&self, name: &str, path: &DecodedPath<'_>, read: fn(&str) -> Cow<'_, str>) -> bool {
+        let mut rest = name;
+        for part in &self.parts {
+            let after = match part {
+                OwnerPart::Literal(text) => rest.strip_prefix(text.as_str()),
+                OwnerPart::Segment(at) => {
+                    let segment = path.as_str().split('/').nth(at + 1);
+                    let segment = segment.filter(|it| !may_be_cut(it));
+                    segment.and_then(|it| rest.strip_prefix(&*read(it)))
+                }
+            };
+            let Some(after) = after else { return false };
+            rest = after;
+        }
+        rest.is_empty()
+    }
+}
+
+/// Whether some backends read only the beginning of a segment: `ada.` and `ada?x` as `ada`, which
+/// would be somebody else.
+fn may_be_cut(segment: &str) -> bool {
+    segment.contains(['?', '#']) || segment.ends_with([' ', '.'])
 }
 
 /// How a path is read.

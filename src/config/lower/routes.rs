@@ -434,10 +434,14 @@ fn refuse_unreachable(route: &Route, at: &At<'_>, earlier: &[PlacedRoute<'_>]) {
         other.hosts.covers(&route.hosts) && other.pattern.covers(&route.pattern)
     };
     if let Some(other) = before.iter().find(covers) {
-        at.problem(format!(
-            "can never match: {} already covers it",
-            other.name()
-        ));
+        let name = other.name();
+        let other = &other.route.pattern;
+        let share = if route.pattern != *other && route.pattern.covers(other) {
+            "; to share it by method, use the same names in braces"
+        } else {
+            ""
+        };
+        at.problem(format!("can never match: {name} already covers it{share}"));
         return;
     }
     let sharing: Vec<&PlacedRoute<'_>> = earlier

@@ -101,7 +101,9 @@ pub fn lower(
     let has_login =
         login.is_some() || could_log_in && routes.iter().any(PlacedRoute::takes_session);
     let login = login::lower(login.unwrap_or_default(), &top.key("login"));
+    let identity = identity::lower(identity.unwrap_or_default(), source, &top.key("identity"));
     warn_across_sections(&listeners, &upstreams, &users, &clients, &routes, top);
+    client_auth::warn_across(tls.as_ref(), &clients, &routes, &identity, top);
     for route in &routes {
         route.warn_of_own_page(has_login.then_some(&login));
     }
@@ -124,7 +126,7 @@ pub fn lower(
         },
         credentials: Arc::new(Credentials::new(users.passwords, login.realms)),
         login: has_login.then_some(login.spec),
-        identity: identity::lower(identity.unwrap_or_default(), source, &top.key("identity")),
+        identity,
         limits: client::lower_limits(limits.unwrap_or_default(), &top.key("limits")),
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),

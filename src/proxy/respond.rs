@@ -286,6 +286,11 @@ impl Refused<'_> {
                 let audience = Audience::of(self.head);
                 certificate_needed(*why, audience, self.pages, self.id)
             }
+            RefusalReason::NotOwner | RefusalReason::Forbidden(_)
+                if self.can_still_log_in(refusal) =>
+            {
+                self.login_needed(refusal.route.as_ref().and_then(|r| r.redirect.as_deref()))
+            }
             RefusalReason::NotOwner => {
                 let known = known_as(refusal.identity.as_ref().ok());
                 let detail = format!("{known}, but this address belongs to somebody else.");
@@ -308,6 +313,23 @@ impl Refused<'_> {
                 self.login_needed(redirect)
             }
         }
+    }
+
+    /// Whether a person sits before a browser that only the device was known by so far.
+    fn can_still_log_in(&self, refusal: &Refusal) -> bool {
+        let by_certificate = refusal
+            .identity
+            .as_ref()
+            .is_ok_and(|it| it.session().is_none());
+        let takes_session = refusal
+            .route
+            .as_ref()
+            .is_some_and(|it| it.access.takes_session());
+        by_certificate
+            && takes_session
+            && self.login.is_some()
+            && self.sessions == SessionsAccepted::Yes
+            && Audience::of(self.head) == Audience::Browser
     }
 
     fn login_needed(&self, redirect: Option<&str>) -> Answer {

@@ -8,10 +8,13 @@ use crate::config::file::{
     ClientAuthFile, ClientAuthSettingsFile, NameFile, TrustFile, TrustListFile,
 };
 use crate::config::scalar::{Flag, Items};
+use crate::proxy::spec::IdentitySpec;
 use crate::tls::spec::{
-    ClientAuthMode, ClientAuthSpec, ClientAuthSpecs, RevocationScope, TrustSource,
+    ClientAuthMode, ClientAuthSpec, ClientAuthSpecs, RevocationScope, TlsSpec, TrustSource,
 };
 
+use super::clients::KnownClients;
+use super::routes::PlacedRoute;
 use super::{choose, choose_word, in_range, path, secret};
 
 /// A root, two intermediates, and what a bridge between two of them needs.
@@ -165,6 +168,49 @@ fn refuse_unused(mode: Option<ClientAuthMode>, written: [(&str, bool); 2], at: &
     };
     for (key, _) in written.into_iter().filter(|(_, is_there)| *is_there) {
         at.key(key).key_problem(message);
+    }
+}
+
+/// Notes what is right by itself and of no use with what clients are asked for.
+pub(super) fn warn_across(
+    tls: Option<&TlsSpec>,
+    clients: &KnownClients,
+    routes: &[PlacedRoute<'_>],
+    identity: &IdentitySpec,
+    top: &At<'_>,
+) {
+    let specs = tls.map(|tls| &tls.client_auth);
+    let modes: Vec<_> = specs
+        .iter()
+        .flat_map(|it| it.all())
+        .map(|it| it.mode)
+        .collect();
+    let vouched = [ClientAuthMode::Optional, ClientAuthMode::Required];
+    let is_vouched_for = modes.iter().any(|mode| vouched.contains(mode));
+    let is_pinned = modes.contains(&ClientAuthMode::Pinned);
+    if !is_vouched_for && !is_pinned {
+        for route in routes.iter().filter(|it| it.needs_certificate()) {
+            route.warn_of_no_certificates();
+        }
+        if !clients.none_written {
+            let message = "not used: no client is asked for a certificate; write tls.client_auth";
+            top.key("clients").warn(message);
+        }
+        if identity.headers.iter().any(|it| it.is_of_certificate()) {
+            let message = "some of these tell of certificates, and no client is asked for one; \
+                           write tls.client_auth";
+            top.key("identity").key("headers").warn(message);
+        }
+    } else if is_pinned && !clients.clients.some_know_fingerprints() {
+        top.key("clients").warn(
+            "with mode: pinned, only a fingerprint says whose a certificate is, and no rule has one \
+             (sha256, spki or thingsboard)",
+        );
+    } else if !is_vouched_for && !clients.clients.all_know_fingerprints() {
+        top.key("clients").warn(
+            "with mode: pinned, rules without a fingerprint (sha256, spki or thingsboard) are never \
+             about anybody",
+        );
     }
 }
 

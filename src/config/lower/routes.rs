@@ -500,6 +500,22 @@ impl PlacedRoute<'_> {
         })
     }
 
+    /// Whether nobody can use it without a certificate.
+    pub(super) fn needs_certificate(&self) -> bool {
+        let access = &self.route.access;
+        access.needs_certificate()
+            || access.grant().is_some_and(|grant| match grant.credentials {
+                Credentials::All | Credentials::Certificate => true,
+                Credentials::Any | Credentials::Session => false,
+            })
+    }
+
+    /// Notes that nobody can use it for want of certificates.
+    pub(super) fn warn_of_no_certificates(&self) {
+        self.at
+            .warn("nobody can use it: no client is asked for a certificate; write tls.client_auth");
+    }
+
     /// Notes a route that only names a page which the gate answers itself.
     pub(super) fn warn_of_own_page(&self, login: Option<&Login>) {
         if let PathPattern::Exact(path) = &self.route.pattern

@@ -8,11 +8,18 @@ use crate::harness::backend::Backend;
 use crate::harness::client::{Curl, Got, log_in_by_form};
 use crate::harness::gate::{self, Gate, PASSWORD};
 use crate::harness::nginx::Nginx;
-use crate::harness::pki::{Key, Pki};
+use crate::harness::pki::{Client, Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 4] = ["device.yaml", "ioto.yaml", "minimal.yaml", "tls.yaml"];
+const DRIVEN: [&str; 6] = [
+    "device.yaml",
+    "ioto.yaml",
+    "minimal.yaml",
+    "thin-edge.yaml",
+    "tls.yaml",
+    "wso2.yaml",
+];
 
 fn conf() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")
@@ -74,9 +81,21 @@ impl Example {
             _ => {}
         }
         example.variables.extend(more);
-        example.check_variables();
-        example.check();
-        example
+        example.checked()
+    }
+
+    /// A file with these variables and no others.
+    #[track_caller]
+    fn only_with<const N: usize>(file: PathBuf, variables: [(&'static str, String); N]) -> Self {
+        let variables = variables.into();
+        Self { file, variables }.checked()
+    }
+
+    #[track_caller]
+    fn checked(self) -> Self {
+        self.check_variables();
+        self.check();
+        self
     }
 
     /// Each variable that the file names is one that the test sets, and none is set in vain.
@@ -296,6 +315,260 @@ fn the_check_of_the_ioto_sample_warns_of_its_old_hash() {
         "{warning}"
     );
     assert!(!warning.contains("BF1:00128"), "{warning}");
+}
+
+// --- thin-edge.yaml ---
+
+/// A gateway and its devices, with certificates made as the documentation of thin-edge says.
+struct ThinEdge {
+    pki: Pki,
+    agent: Backend,
+    mapper: Backend,
+}
+
+impl ThinEdge {
+    fn new() -> Self {
+        let pki = Pki::new();
+        std::fs::create_dir(pki.path("trusted")).unwrap();
+        pki.openssl("genrsa -out trusted-ca.key 2048");
+        pki.openssl(
+            "req -x509 -new -key trusted-ca.key -subj /CN=local-ca -days 30 -extensions v3_ca \
+             -out trusted/local-ca.crt",
+        );
+        let server = "basicConstraints=CA:false\nkeyUsage=digitalSignature,keyAgreement\n\
+                      extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
+        let client = "basicConstraints=CA:false\nextendedKeyUsage=clientAuth\n";
+        for (name, extensions) in [("gateway", server), ("child1", client), ("child2", client)] {
+            pki.write("ext", extensions);
+            pki.openssl(&format!("genrsa -out {name}.key 2048"));
+            pki.openssl(&format!(
+                "req -new -key {name}.key -subj /O=thin-edge/OU=device/SN=x/CN={name} -out {name}.csr"
+            ));
+            pki.openssl(&format!(
+                "x509 -req -in {name}.csr -CA trusted/local-ca.crt -CAkey trusted-ca.key -days 30 \
+                 -extfile ext -out {name}.crt"
+            ));
+        }
+        let (agent, mapper) = (Backend::start(), Backend::start());
+        Self { pki, agent, mapper }
+    }
+
+    /// The example, changed as its comments say for one of the levels.
+    #[track_caller]
+    fn start(&self, level: u8) -> Gate {
+        let text = std::fs::read_to_string(conf().join("thin-edge.yaml")).unwrap();
+        let path = |name| self.pki.path(name).display().to_string();
+        let listen = || "127.0.0.1:0".to_owned();
+        let mut variables = vec![
+            ("PORTCULLIS_FILES", listen()),
+            ("PORTCULLIS_CLOUD", listen()),
+            ("PORTCULLIS_CERT", path("gateway.crt")),
+            ("PORTCULLIS_KEY", path("gateway.key")),
+            ("PORTCULLIS_AGENT", format!("http://{}", self.agent.address)),
+            (
+                "PORTCULLIS_MAPPER",
+                format!("http://{}", self.mapper.address),
+            ),
+            ("PORTCULLIS_GATEWAY", "gateway".to_owned()),
+        ];
+        let file = self.pki.path("thin-edge.yaml");
+        let text = match level {
+            3 => {
+                variables.push(("PORTCULLIS_CLIENTS", path("trusted")));
+                text
+            }
+            2 => without_certificates(&text),
+            _ => without_certificates(&text).replace("protocol: https", "protocol: http "),
+        };
+        std::fs::write(&file, text).unwrap();
+        let example = Example { file, variables }.checked();
+        example.start()
+    }
+
+    /// The status of a request by a device, or by nobody.
+    #[track_caller]
+    fn status(&self, gate: &Gate, device: &str, args: &[&str], path: &str) -> u16 {
+        let mut curl = gate.curl().args(args.iter().copied());
+        if !device.is_empty() {
+            let [cert, key] = ["crt", "key"].map(|it| self.pki.path(&format!("{device}.{it}")));
+            let paths = [cert.display().to_string(), key.display().to_string()];
+            curl = curl.args(["--cert", &*paths[0], "--key", &*paths[1]]);
+        }
+        curl.get(path).status
+    }
+}
+
+/// Levels 2 and 1 of the example: `client_auth` left out, and the two routes at the end.
+fn without_certificates(text: &str) -> String {
+    let (before, rest) = text.split_once("  client_auth:\n").unwrap();
+    let (_, rest) = rest.split_once("\n\n").unwrap();
+    let (middle, routes) = rest.split_once("routes:\n").unwrap();
+    let (_, open) = routes.split_once("  # - ").unwrap();
+    let open = open.replace("  # - ", "  - ");
+    format!("{before}\n{middle}routes:\n  - {open}")
+}
+
+const PUT: [&str; 4] = ["-X", "PUT", "-d", "firmware"];
+
+#[test]
+fn a_device_of_thin_edge_reaches_its_own_files_and_its_gateway_all() {
+    let thin_edge = ThinEdge::new();
+    let gate = thin_edge.start(3);
+    let status =
+        |device: &str, args: &[&str], path: &str| thin_edge.status(&gate, device, args, path);
+    let own = |name: &str| format!("/te/v1/files/{name}/update/fw.bin");
+    for device in ["child1", "child2"] {
+        for other in ["child1", "child2", "gateway", "Child1"] {
+            let expected = if device == other { 200 } else { 403 };
+            assert_eq!(
+                status(device, &PUT, &own(other)),
+                expected,
+                "{device} {other}"
+            );
+            assert_eq!(
+                status(device, &[], &own(other)),
+                expected,
+                "{device} {other}"
+            );
+            assert_eq!(status("gateway", &["-X", "DELETE"], &own(other)), 200);
+            let older = format!("/tedge/file-transfer/{other}/x");
+            assert_eq!(status(device, &[], &older), expected, "{device} {older}");
+        }
+        assert_eq!(status(device, &["-X", "POST"], &own(device)), 405);
+        assert_eq!(status(device, &[], "/te/v1/entities"), 403);
+        assert_eq!(status(device, &[], "/c8y/inventory/managedObjects"), 200);
+    }
+    assert_eq!(status("gateway", &[], "/te/v1/entities"), 200);
+    let seen = thin_edge.agent.seen();
+    assert!(seen.iter().all(|it| it.field("x-forwarded-user").is_none()));
+    assert!(
+        thin_edge
+            .mapper
+            .seen()
+            .iter()
+            .all(|it| it.path().starts_with("/c8y/"))
+    );
+    // Without a certificate there is no connection, on either port.
+    for address in gate.addresses() {
+        assert_eq!(Curl::new(address.port()).get("/c8y/x").status, 0);
+    }
+}
+
+#[test]
+fn an_upload_to_http_on_a_port_of_thin_edge_arrives_over_https() {
+    let thin_edge = ThinEdge::new();
+    let gate = thin_edge.start(3);
+    let [cert, key] =
+        ["child1.crt", "child1.key"].map(|it| thin_edge.pki.path(it).display().to_string());
+    let url = format!("http://{}/te/v1/files/child1/fw.bin", gate.address);
+    let sent = gate
+        .curl()
+        .args(["--location", "--cert", &cert, "--key", &key])
+        .args(PUT)
+        .fetch(&url);
+    assert_eq!(sent.status, 307, "{sent:?}");
+    assert!(sent.body.starts_with("HTTP/2 200"), "{sent:?}");
+    let arrived = thin_edge.agent.only();
+    assert_eq!(arrived.line(), "PUT /te/v1/files/child1/fw.bin HTTP/1.1");
+    assert_eq!(arrived.body, b"firmware");
+    let head = gate.curl().args(["--head"]).fetch(&url);
+    assert_eq!(head.status, 307, "{head:?}");
+}
+
+#[test]
+fn the_two_lower_levels_of_thin_edge_are_there_as_the_example_says() {
+    let thin_edge = ThinEdge::new();
+    let gate = thin_edge.start(2);
+    assert_eq!(
+        thin_edge.status(&gate, "", &PUT, "/te/v1/files/child1/x"),
+        200
+    );
+    assert_eq!(thin_edge.status(&gate, "", &[], "/c8y/x"), 200);
+    let in_the_clear = gate
+        .curl()
+        .fetch(&format!("http://{}/te/v1/files/child1/x", gate.address));
+    assert_eq!(in_the_clear.status, 307);
+    let gate = thin_edge.start(1);
+    for path in ["/te/v1/files/child1/x", "/c8y/x"] {
+        let got = gate
+            .curl()
+            .args(PUT)
+            .fetch(&format!("http://{}{path}", gate.address));
+        assert_eq!(got.status, 200, "{got:?}");
+    }
+    assert_eq!(thin_edge.agent.seen().len(), 2);
+    assert_eq!(thin_edge.mapper.seen().len(), 2);
+}
+
+// --- wso2.yaml ---
+
+#[test]
+fn wso2_learns_the_name_of_a_device_from_its_own_stores_and_from_nobody_else() {
+    let (backend, pki) = (Backend::start(), Pki::new());
+    pki.keytool(
+        "-genkeypair -alias wso2carbon -keyalg RSA -keysize 2048 -dname CN=localhost -validity 30 \
+         -ext SAN=dns:localhost -keystore wso2carbon.jks -storetype JKS -storepass wso2carbon \
+         -keypass wso2carbon",
+    );
+    pki.keytool(
+        "-importcert -noprompt -alias devices -file root.crt -keystore client-truststore.jks \
+         -storetype JKS -storepass wso2carbon",
+    );
+    pki.write("store-pass", "wso2carbon\n");
+    let device = |file: &str, subject: &str| {
+        let client = Client {
+            subject,
+            ..Client::default()
+        };
+        pki.client(file, &client);
+        pki.path(&format!("{file}.pem")).display().to_string()
+    };
+    let plain = device("plain", "/C=DE/O=x/CN=dev1");
+    let sly = device("sly", "/C=DE/O=x/CN=dev2\\/CN=dev1");
+    let example = Example::only_with(
+        conf().join("wso2.yaml"),
+        [
+            ("PORTCULLIS_LISTEN", "127.0.0.1:0".to_owned()),
+            ("PORTCULLIS_UPSTREAM", format!("http://{}", backend.address)),
+            ("WSO2_SECURITY", pki.folder().display().to_string()),
+            (
+                "WSO2_STORE_PASS",
+                pki.path("store-pass").display().to_string(),
+            ),
+        ],
+    );
+    let gate = example.start();
+    let path = "/api/device-mgt/v1.0/devices";
+    for (certificate, expected) in [
+        (&plain, "CN=dev1,O=x,C=DE"),
+        (&sly, "CN=dev2\\2FCN=dev1,O=x,C=DE"),
+    ] {
+        backend.forget();
+        let curl = gate.curl().args(["--cert", certificate]);
+        let got = curl.header("Proxy_Mutual-Auth-Header: CN=dev9").get(path);
+        assert_eq!(got.status, 200, "{got:?}");
+        let seen = backend.only();
+        assert_eq!(seen.all("proxy-mutual-auth-header"), [expected]);
+        assert!(!seen.head.contains("dev9"), "{}", seen.head);
+    }
+    backend.forget();
+    for name in [
+        "proxy-mutual-auth-header",
+        "mutual-auth-header",
+        "encoded-pem",
+    ] {
+        let forged = format!("{name}: CN=dev1");
+        assert_eq!(gate.curl().header(&forged).get(path).status, 403);
+        assert_eq!(gate.curl().header(&forged).get("/login").status, 200);
+        assert_eq!(
+            gate.curl().header("mdm-signature: x").get("/login").status,
+            200
+        );
+    }
+    let seen = backend.seen();
+    assert_eq!(seen.len(), 6);
+    assert!(seen.iter().all(|it| !it.head.contains("dev1")));
+    assert!(seen.iter().any(|it| it.field("mdm-signature") == Some("x")));
 }
 
 // --- minimal.yaml ---

@@ -254,11 +254,7 @@ fn a_server_below_an_intermediate_sends_it_along_and_never_the_root() {
 fn a_client_is_let_in_where_its_ca_is_trusted_and_others_are_not() {
     let shop = Shop::with_ca();
     shop.make("server --ca ca.crt localhost");
-    let said = shop.make("client --ca ca.crt camera-7 --san-uri spiffe://plant/camera/7");
-    assert!(
-        said.contains("Whoever is to believe it needs ca.crt."),
-        "{said}"
-    );
+    let said_of_7 = shop.make("client --ca ca.crt camera-7 --san-uri spiffe://plant/camera/7");
     shop.make("ca --as other --name Plant");
     shop.make("client --ca other.crt stranger");
     let said = shop.make("client selfie");
@@ -273,6 +269,43 @@ fn a_client_is_let_in_where_its_ca_is_trusted_and_others_are_not() {
         said.contains(&fingerprint.to_lowercase()),
         "{said} {fingerprint}"
     );
+
+    // With what was said after "For the configuration".
+    for (said, of, others) in [
+        (&said_of_7, "camera-7", ["stranger", "selfie"]),
+        (&said, "selfie", ["stranger", "camera-7"]),
+    ] {
+        let backend = Backend::start();
+        let (_, lines) = said.split_once("For the configuration:\n").unwrap();
+        let lines: String = lines
+            .lines()
+            .map(|line| format!("{}\n", &line[2..]))
+            .collect();
+        let certificates = "tls:\n  certificates: [{cert: localhost.crt, key: localhost.key}]\n";
+        let lines = lines
+            .replace("tls:\n", certificates)
+            .replace("ROLE", "device");
+        let config = format!(
+            "listeners: [{{address: '127.0.0.1:0'}}]\nroles: {{device: [view]}}\n\
+             upstreams: {{backend: {{url: 'http://{}'}}}}\nroutes: [{{can: view}}]\n{lines}",
+            backend.address
+        );
+        shop.write("portcullis.yaml", config);
+        let gate = Gate::start_file(&shop.path("portcullis.yaml"), &[]);
+        let status = |stem: &str| {
+            let [cert, key] = ["crt", "key"].map(|it| shop.path(&format!("{stem}.{it}")));
+            let paths = [cert.display().to_string(), key.display().to_string()];
+            let curl = gate
+                .curl()
+                .args(["--cert", &*paths[0], "--key", &*paths[1]]);
+            curl.get("/").status
+        };
+        assert_eq!(status(of), 200);
+        assert_eq!(backend.only().field("x-forwarded-user"), Some(of));
+        for other in others {
+            assert_eq!(status(other), 403, "{other}");
+        }
+    }
 
     let server = OpensslServer::start(
         &shop,

@@ -152,6 +152,7 @@ pub(super) fn client(args: ClientArgs) -> Result<String, CertsError> {
     if !names.is_empty() {
         let _ = write!(what, " ({})", texts(&names).join(", "));
     }
+    let called = name.to_string();
     let targets = Targets::new(&bundle, &output, &name.to_string());
     check(targets.paths(), output.existing())?;
     let authority = signer.load()?;
@@ -172,15 +173,29 @@ pub(super) fn client(args: ClientArgs) -> Result<String, CertsError> {
         &output,
     )?;
     let mut text = made.said(&what, days);
-    let _ = match &signer.ca {
-        Some(ca) => write!(text, "\nWhoever is to believe it needs {}.\n", ca.display(),),
-        None => write!(
-            text,
-            "\nNobody vouches for it; a server can know it by its SHA-256 fingerprint:\n  \
-             {}\n",
-            made.issued.fingerprint()?,
-        ),
+    if signer.ca.is_none() {
+        text.push_str("\nNobody vouches for it: it is known by its fingerprint.\n");
+    }
+    // In a rule, these stand for other characters.
+    let is_literal = !called.contains(['*', '{', '}']);
+    let called = if is_literal { &called } else { "NAME" };
+    let called = yaml(Path::new(called));
+    let client_auth = match &signer.ca {
+        Some(ca) => format!("mode: optional, ca: {}", yaml(ca)),
+        None => "mode: pinned".to_owned(),
     };
+    let fits = match signer.ca {
+        Some(_) if is_literal => format!("cn: {called}"),
+        _ => format!("sha256: \"{}\"", made.issued.fingerprint()?),
+    };
+    let _ = write!(
+        text,
+        "\nFor the configuration:\n  \
+         tls:\n    \
+         client_auth: {{{client_auth}}}\n  \
+         clients:\n    \
+         - {{match: {{{fits}}}, name: {called}, roles: [ROLE]}}\n",
+    );
     Ok(text)
 }
 

@@ -32,7 +32,7 @@ use super::certs::{CertError, CertifiedKey, KeyKind, common_name, dns_names, now
 use super::client_auth::{ClientPolicy, Verified, alert};
 use super::names::Names;
 use super::ocsp::Staple;
-use super::peer::{PlainPeer, Presented, TlsPeer};
+use super::peer::{Asked, PlainPeer, Presented, TlsPeer};
 use super::policies::{ClientAuth, TrustProblem};
 use super::secret::Answers;
 use super::self_signed;
@@ -379,6 +379,8 @@ impl Acceptor {
         io: S,
         listener: usize,
     ) -> Result<(SslStream<S>, TlsFacts), HandshakeError> {
+        // Read before what it counts: of a change in between the first request hears.
+        let generation = self.0.generation.load(Ordering::Acquire);
         let mut stream = {
             let loaded: Guard<Arc<Loaded>> = self.0.current.load();
             let stream = Ssl::new(&loaded.front).map_err(|_| HandshakeFailure::Other);
@@ -388,19 +390,27 @@ impl Acceptor {
         };
         match stream.accept().await {
             Ok(()) => {
-                let facts = self.facts(stream.ssl(), listener)?;
+                let facts = self.facts(stream.ssl(), listener, generation)?;
                 Ok((stream, facts))
             }
             Err(error) => Err(HandshakeError::of(&error, stream.ssl())),
         }
     }
 
-    fn facts(&self, ssl: &SslRef, listener: usize) -> Result<TlsFacts, HandshakeFailure> {
+    fn facts(
+        &self,
+        ssl: &SslRef,
+        listener: usize,
+        generation: u64,
+    ) -> Result<TlsFacts, HandshakeFailure> {
         // It was put there when the certificate was chosen.
-        let policy = ssl.ex_data(*POLICY).ok_or(HandshakeFailure::Other)?;
+        let asked = ssl.ex_data(*ASKED).ok_or(HandshakeFailure::Other)?;
+        let asked = Asked {
+            generation,
+            ..asked.clone()
+        };
         let verified = ssl.ex_data(*VERIFIED).cloned();
-        let shared = Arc::clone(&self.0);
-        let peer = TlsPeer::new(shared, listener, ssl, Arc::clone(policy), verified, now());
+        let peer = TlsPeer::new(Arc::clone(&self.0), listener, ssl, asked, verified);
         Ok(TlsFacts::of(ssl, peer))
     }
 }
@@ -408,8 +418,8 @@ impl Acceptor {
 /// The listener that a connection came to, by its place among them.
 static LISTENER: LazyLock<Index<Ssl, usize>> = LazyLock::new(index);
 
-/// The policy that a connection is made under.
-static POLICY: LazyLock<Index<Ssl, Arc<ClientPolicy>>> = LazyLock::new(index);
+/// What the client of a connection is asked for.
+static ASKED: LazyLock<Index<Ssl, Asked>> = LazyLock::new(index);
 
 /// What the check of the client's certificate in the handshake came to.
 static VERIFIED: LazyLock<Index<Ssl, Result<Verified, InvalidCertificate>>> = LazyLock::new(index);
@@ -427,8 +437,16 @@ fn index<T: Send + Sync + 'static>() -> Index<Ssl, T> {
 pub fn check(spec: &TlsSpec, answers: &Answers) -> Result<Vec<String>, LoadError> {
     if spec.certificates.is_empty() {
         ticket_keys(&spec.tickets)?;
+        let of_clients = ClientAuth::load(&spec.client_auth, answers, None);
+        let (client_auth, _) = of_clients.map_err(|problems| {
+            let problems = problems.into_iter().map(LoadProblem::from);
+            LoadError(problems.collect())
+        })?;
         let note = "no certificate is configured; a self-signed one will be made at start";
-        return Ok(vec![note.to_owned()]);
+        let mut warnings = vec![note.to_owned()];
+        warnings.extend(client_auth.all().flat_map(|it| it.warnings.clone()));
+        warnings.extend(stale_lists(&client_auth));
+        return Ok(warnings);
     }
     Ok(Acceptor::load(spec, answers)?.warnings())
 }
@@ -850,7 +868,7 @@ impl Table {
         let ssl = hello.ssl_mut();
         ssl.set_ssl_context(context)
             .map_err(|_| SelectCertError::ERROR)?;
-        ask_for_certificate(ssl, policy);
+        ask_for_certificate(ssl, Arc::clone(&self.client_auth), policy);
         // A handshake without it is better than none.
         if let Some(staple) = choice.staple.as_ref().filter(|it| it.is_current(now())) {
             drop(ssl.set_ocsp_status(&staple.response));
@@ -898,8 +916,13 @@ impl Table {
 ///
 /// Set on the connection and not on its context: `boring` looks up what belongs to a context in the
 /// one that the connection was moved to, and aborts where it is not there.
-fn ask_for_certificate(ssl: &mut SslRef, policy: Arc<ClientPolicy>) {
-    ssl.set_ex_data(*POLICY, Arc::clone(&policy));
+fn ask_for_certificate(ssl: &mut SslRef, client_auth: Arc<ClientAuth>, policy: Arc<ClientPolicy>) {
+    let asked = Asked {
+        generation: 0,
+        client_auth,
+        policy: Arc::clone(&policy),
+    };
+    ssl.set_ex_data(*ASKED, asked);
     let mode = match policy.mode {
         ClientAuthMode::Off => return ssl.set_verify(SslVerifyMode::NONE),
         ClientAuthMode::Optional | ClientAuthMode::Pinned => SslVerifyMode::PEER,

@@ -20,10 +20,11 @@ use parking_lot::Mutex;
 use sha3::{Digest as _, Sha3_256};
 
 use super::acceptor::Inner;
-use super::certs::unix_seconds;
+use super::certs::{now, unix_seconds};
 use super::client_auth::{ClientPolicy, Verified};
 use super::dn;
 use super::inspect::ip_address;
+use super::policies::ClientAuth;
 use super::spec::ClientAuthMode;
 use crate::identity::certificate::{
     CertificateProof, ClientIdentity, InvalidCertificate, Peer, ShownCertificate, Standing,
@@ -155,15 +156,21 @@ pub(super) struct TlsPeer {
     checked: Mutex<Checked>,
 }
 
+/// What a connection was asked for, and what was in force then.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// Which of all changes that was after.
+    pub(super) generation: u64,
+    pub(super) client_auth: Arc<ClientAuth>,
+    /// That of all policies which the connection falls under.
+    pub(super) policy: Arc<ClientPolicy>,
+}
+
 /// What the last check came to.
 struct Checked {
-    /// What was in force then.
-    generation: u64,
+    asked: Asked,
     /// When to check again in any case, in seconds since 1970.
     until: i64,
-    policy: Arc<ClientPolicy>,
-    /// Whether another name may mean another policy.
-    depends_on_name: bool,
     outcome: Result<Arc<ClientIdentity>, NoIdentity>,
 }
 
@@ -176,32 +183,28 @@ impl fmt::Debug for TlsPeer {
 }
 
 impl TlsPeer {
-    /// A connection whose handshake was done under `policy`. `verified` is what it came to, where
-    /// the certificate was checked in it.
+    /// A connection whose handshake is done. `verified` is what it came to, where the certificate
+    /// was checked in it.
     pub(super) fn new(
         shared: Arc<Inner>,
         listener: usize,
         ssl: &SslRef,
-        policy: Arc<ClientPolicy>,
+        asked: Asked,
         verified: Option<Result<Verified, InvalidCertificate>>,
-        now: i64,
     ) -> Self {
-        // Read before what it counts: a change in between is looked at with the first request.
-        let generation = shared.generation.load(Ordering::Acquire);
-        let depends_on_name = shared.current.load().client_auth.depends_on_name();
-        let presented = match policy.mode {
+        let presented = match asked.policy.mode {
             ClientAuthMode::Off => None,
             _ => Presented::of(ssl),
         };
         let mut checked = Checked {
-            generation,
             until: i64::MAX,
-            depends_on_name,
-            outcome: Err(absent(&policy)),
-            policy,
+            outcome: Err(absent(&asked.policy)),
+            asked,
         };
         if let Some(presented) = &presented {
-            let verified = verified.unwrap_or_else(|| presented.verify(&checked.policy, now));
+            let now = now();
+            let verify = || presented.verify(&checked.asked.policy, now);
+            let verified = verified.unwrap_or_else(verify);
             checked.decide(presented, verified, now);
         }
         Self {
@@ -220,31 +223,33 @@ impl TlsPeer {
 
     /// Checks again, by what is in force now.
     fn check(&self, checked: &mut Checked, generation: u64, now: i64) {
-        let loaded = self.shared.current.load();
-        let policy = loaded
-            .client_auth
-            .of(self.listener, self.server_name.as_deref());
-        checked.policy = Arc::clone(policy);
-        checked.depends_on_name = loaded.client_auth.depends_on_name();
-        checked.generation = generation;
+        let client_auth = Arc::clone(&self.shared.current.load().client_auth);
+        let name = self.server_name.as_deref();
+        checked.asked = Asked {
+            generation,
+            policy: Arc::clone(client_auth.of(self.listener, name)),
+            client_auth,
+        };
         checked.until = i64::MAX;
+        let policy = &checked.asked.policy;
         match &self.presented {
             Some(presented) if policy.mode != ClientAuthMode::Off => {
-                checked.decide(presented, presented.verify(policy, now), now);
+                let verified = presented.verify(policy, now);
+                checked.decide(presented, verified, now);
             }
             _ => checked.outcome = Err(absent(policy)),
         }
     }
 
     /// Whether a request for this host came over a connection that was made for another one.
-    fn is_misdirected(&self, checked: &Checked, authority: Option<&str>) -> bool {
-        let Some(authority) = authority.filter(|_| checked.depends_on_name) else {
+    fn is_misdirected(&self, asked: &Asked, authority: Option<&str>) -> bool {
+        let depends_on_name = asked.client_auth.depends_on_name();
+        let Some(authority) = authority.filter(|_| depends_on_name) else {
             return false;
         };
         let host = HostName::from_authority(authority);
-        let loaded = self.shared.current.load();
-        let wanted = loaded.client_auth.of(self.listener, Some(host.as_str()));
-        wanted.digest != checked.policy.digest
+        let wanted = asked.client_auth.of(self.listener, Some(host.as_str()));
+        wanted.digest != asked.policy.digest
     }
 }
 
@@ -257,7 +262,7 @@ impl Checked {
     ) {
         let identity = verified.and_then(|verified| {
             self.until = verified.until;
-            presented.identity(self.policy.mode, &verified)
+            presented.identity(self.asked.policy.mode, &verified)
         });
         self.outcome = match (identity, &self.outcome) {
             // Whoever remembers something about it finds it again.
@@ -285,14 +290,16 @@ impl Peer for TlsPeer {
     fn standing(&self, authority: Option<&str>, now: i64) -> Standing {
         let generation = self.shared.generation.load(Ordering::Acquire);
         let mut checked = self.checked.lock();
-        if checked.generation != generation || now >= checked.until {
+        if checked.asked.generation != generation || now >= checked.until {
             self.check(&mut checked, generation, now);
         }
-        if self.is_misdirected(&checked, authority) {
+        if self.is_misdirected(&checked.asked, authority) {
             return Standing::Misdirected;
         }
         match &checked.outcome {
-            Err(why) if checked.policy.mode == ClientAuthMode::Required => Standing::Refused(*why),
+            Err(why) if checked.asked.policy.mode == ClientAuthMode::Required => {
+                Standing::Refused(*why)
+            }
             outcome => Standing::Certificate(outcome.clone()),
         }
     }

@@ -887,6 +887,14 @@ fn a_trust_source_that_cannot_be_read_whole_refuses_the_start_and_says_why() {
         assert!(said.contains("tls.client_auth"), "{said}");
     }
     assert_eq!(check(&pki, REQUIRED, "").code, Some(0));
+    // The same where the server's own certificate will be made at start.
+    let text = config(&Backend::start(), REQUIRED, "").replace("  certificates: ", "  # ");
+    for (ca, code) in [("root.crt", 0), ("missing.crt", 1)] {
+        pki.write("checked.yaml", &text.replace("root.crt", ca));
+        let file = path_of(&pki, "checked.yaml");
+        let done = finished(portcullis(["check", "-c", &file]), "");
+        assert_eq!(done.code, Some(code), "{done:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod nginx;
 pub mod pki;
 pub mod process;
+pub mod served;
 
 use std::time::{Duration, Instant};
 

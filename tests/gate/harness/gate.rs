@@ -53,6 +53,11 @@ static CERTIFICATE: LazyLock<TempDir> = LazyLock::new(|| {
     folder
 });
 
+/// A configuration in which `$2b$04$HASH` has become the hash of [`PASSWORD`].
+pub fn with_hash(config: &str) -> String {
+    config.replace("$2b$04$HASH", &HASH)
+}
+
 pub fn certificate() -> (PathBuf, PathBuf) {
     let folder = CERTIFICATE.path();
     (folder.join("tls.crt"), folder.join("tls.key"))
@@ -106,7 +111,7 @@ impl Gate {
     pub fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("portcullis.yaml");
-        std::fs::write(&file, config.replace("$2b$04$HASH", &HASH)).unwrap();
+        std::fs::write(&file, with_hash(config)).unwrap();
         let mut gate = Self::start_file(&file, &[]);
         gate._folder = Some(folder);
         gate

@@ -179,23 +179,14 @@ impl Pki {
             extensions += &format!("subjectAltName={}\n", client.names);
         }
         self.write(&format!("{file}.ext"), &extensions);
-        if client.issuer.is_empty() {
-            self.openssl(&format!(
-                "x509 -req -in {file}.csr -signkey {file}.key -days 2 -extfile {file}.ext \
-                 -out {file}.crt"
-            ));
-            return self.join(
-                &[&format!("{file}.crt"), &format!("{file}.key")],
-                &format!("{file}.pem"),
-            );
-        }
         let (from, until) = client.dates;
-        self.ca(
-            client.issuer,
-            &format!(
-                "-in {file}.csr -startdate {from} -enddate {until} -extfile {file}.ext -out {file}.crt"
-            ),
+        let what = format!(
+            "-in {file}.csr -startdate {from} -enddate {until} -extfile {file}.ext -out {file}.crt"
         );
+        match client.issuer {
+            "" => self.ca(file, &format!("-selfsign {what}")),
+            issuer => self.ca(issuer, &what),
+        }
         let chain = match client.issuer {
             "int" => vec![
                 format!("{file}.crt"),

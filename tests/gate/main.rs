@@ -15,6 +15,7 @@ mod abuse;
 mod assertions;
 mod certs;
 mod client_auth;
+mod clients;
 mod command_line;
 mod examples;
 mod forwarding;

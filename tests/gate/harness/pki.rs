@@ -23,7 +23,7 @@ pub struct Client<'c> {
     pub names: &'c str,
     /// As in `extendedKeyUsage`.
     pub usage: &'c str,
-    /// The first and the last moment.
+    /// The first and the last moment; the default is about now.
     pub dates: (&'c str, &'c str),
 }
 
@@ -38,7 +38,7 @@ impl Default for Client<'_> {
             issuer: "int",
             names: "",
             usage: "clientAuth",
-            dates: ("20200101000000Z", FUTURE),
+            dates: ("", ""),
         }
     }
 }
@@ -179,13 +179,20 @@ impl Pki {
             extensions += &format!("subjectAltName={}\n", client.names);
         }
         self.write(&format!("{file}.ext"), &extensions);
+        let files = format!("-in {file}.csr -extfile {file}.ext -out {file}.crt");
         let (from, until) = client.dates;
-        let what = format!(
-            "-in {file}.csr -startdate {from} -enddate {until} -extfile {file}.ext -out {file}.crt"
-        );
-        match client.issuer {
-            "" => self.ca(file, &format!("-selfsign {what}")),
-            issuer => self.ca(issuer, &what),
+        let dates = format!("-startdate {from} -enddate {until}");
+        match (client.issuer, client.dates == Client::default().dates) {
+            // Only `openssl ca` takes dates, but parts of a subject with several values it tears
+            // apart.
+            ("", true) => {
+                drop(self.openssl(&format!("x509 -req -days 30 -signkey {file}.key {files}")))
+            }
+            (issuer, true) => drop(self.openssl(&format!(
+                "x509 -req -days 30 -CA {issuer}.crt -CAkey {issuer}.key {files}"
+            ))),
+            ("", false) => self.ca(file, &format!("-selfsign {dates} {files}")),
+            (issuer, false) => self.ca(issuer, &format!("{dates} {files}")),
         }
         let chain = match client.issuer {
             "int" => vec![

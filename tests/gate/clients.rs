@@ -1,0 +1,597 @@
+//! Whose a certificate is: real certificates and the rules of `clients`, from the connection to
+//! what the backend is told.
+//!
+//! Whether a certificate is good at all is in `client_auth`.
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::harness::backend::Recorded;
+use crate::harness::client::{Connection, Curl, log_in_by_form, status_of};
+use crate::harness::eventually;
+use crate::harness::gate::{PASSWORD, ROLES_AND_USERS};
+use crate::harness::pki::{Client, FUTURE, PAST, Pki};
+use crate::harness::process::finished;
+use crate::harness::served::{Served, pki, reason_of};
+
+const OPTIONAL: &str = "  client_auth: {mode: optional, ca: root.crt}\n";
+const PINNED: &str = "  client_auth: pinned\n";
+
+const VERSIONS: [&str; 2] = ["--http1.1", "--http2"];
+
+const ROLES: &str = "roles: {user: [view], administrator: [view, edit], device: [report]}\n";
+
+/// A certificate of the intermediate for this subject.
+fn named(subject: &str) -> Client<'_> {
+    Client {
+        subject,
+        ..Client::default()
+    }
+}
+
+/// The same with subject alternative names.
+fn with_names(names: &str) -> Client<'_> {
+    Client {
+        names,
+        ..named("/CN=somebody")
+    }
+}
+
+/// A certificate that nobody vouches for.
+fn self_signed(subject: &str) -> Client<'_> {
+    Client {
+        issuer: "",
+        ..named(subject)
+    }
+}
+
+/// A gate with these rules of `clients`, and one route for those who may `view`.
+fn ruled<'p>(pki: &'p Pki, tls: &str, rules: &str) -> Served<'p> {
+    let rules = rules.replace("\n", "\n  ");
+    let more = format!(
+        "{ROLES}clients:\n  {rules}\nroutes:\n  - {{match: /open/, public: true}}\n  - {{can: view}}\n"
+    );
+    Served::start(pki, tls, &more)
+}
+
+/// The backend is told of a client of this name and role, in both versions of HTTP.
+#[track_caller]
+fn assert_known(served: &Served<'_>, file: &str, name: &str, role: &str) {
+    for version in VERSIONS {
+        let arrived = served.arrives_by(served.curl(file).args([version]), "/");
+        assert_eq!(arrived.field("x-forwarded-user"), Some(name), "{version}");
+        assert_eq!(arrived.field("x-forwarded-groups"), Some(role), "{version}");
+        // Certificates tell no address that is checked.
+        assert_eq!(arrived.field("x-forwarded-email"), None);
+    }
+}
+
+/// Nobody is let in with it, and this is why.
+#[track_caller]
+fn assert_unknown(served: &Served<'_>, file: &str, reason: &str) {
+    for version in VERSIONS {
+        let said = served.refused(served.curl(file).args([version]), "/");
+        assert_eq!(said, (403, reason.to_owned()), "{file} {version}");
+    }
+    let line = served.await_line(reason, |line| {
+        line["event"] == "client_cert.refused" && line["auth.reason"] == reason
+    });
+    assert_eq!(line["http.route"], "*", "{line}");
+    // Where nobody is needed it does no harm.
+    let arrived = served.arrives(file, "/open/");
+    assert_eq!(arrived.field("x-forwarded-user"), None, "{file}");
+}
+
+/// What openssl says, without what surrounds it.
+#[track_caller]
+fn said(pki: &Pki, arguments: &str) -> String {
+    let output = pki.openssl(arguments);
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The digest of a file in hexadecimal, as openssl finds it.
+#[track_caller]
+fn digest(pki: &Pki, algorithm: &str, file: &str) -> String {
+    let said = said(pki, &format!("dgst -{algorithm} -r {file}"));
+    said.split(' ').next().unwrap().to_owned()
+}
+
+/// The DER of a certificate in PEM, as openssl makes it.
+#[track_caller]
+fn der(pki: &Pki, file: &str) -> Vec<u8> {
+    pki.openssl(&format!("x509 -in {file} -outform DER")).stdout
+}
+
+#[track_caller]
+fn sha256(pki: &Pki, file: &str) -> String {
+    std::fs::write(pki.path("digested"), der(pki, file)).unwrap();
+    digest(pki, "sha256", "digested")
+}
+
+/// As curl's `--pinnedpubkey` has it.
+#[track_caller]
+fn spki(pki: &Pki, file: &str) -> String {
+    pki.write(
+        "key.pem",
+        &said(pki, &format!("x509 -in {file} -noout -pubkey")),
+    );
+    let key = pki.openssl("pkey -pubin -in key.pem -outform DER").stdout;
+    std::fs::write(pki.path("digested"), key).unwrap();
+    let hash = pki.openssl("dgst -sha256 -binary digested").stdout;
+    format!("sha256//{}", STANDARD.encode(hash))
+}
+
+/// The SHA3-256 of the base64 in the file, without its lines and markers.
+#[track_caller]
+fn thingsboard(pki: &Pki, file: &str) -> String {
+    let text = pki.read(file);
+    let text: String = text.lines().filter(|it| !it.starts_with("-----")).collect();
+    pki.write("digested", &text);
+    digest(pki, "sha3-256", "digested")
+}
+
+// --- Rules ---
+
+#[test]
+fn a_rule_knows_the_certificates_that_it_is_about_and_no_other() {
+    let pki = pki();
+    let fits = |client: Client<'_>, beside: Client<'_>| {
+        pki.client("fits", &client);
+        pki.client("beside", &beside);
+    };
+    let check = |condition: &str, name: &str, expected: &str| {
+        let rule = format!("- {{match: {{{condition}}}, name: '{name}', roles: [user]}}");
+        let served = ruled(&pki, OPTIONAL, &rule);
+        assert_known(&served, "fits", expected, "user");
+        assert_unknown(&served, "beside", "client_cert_unknown");
+    };
+
+    fits(named("/CN=cam-1"), named("/CN=door-1"));
+    check("cn: cam-*", "{cn}", "cam-1");
+    check("cn: 'cam-{n}'", "camera {n}", "camera 1");
+    // Names of certificates are compared as they are.
+    fits(named("/O=Plant/CN=a"), named("/O=plant/CN=a"));
+    check("o: Plant", "{cn}@{o}", "a@Plant");
+    fits(
+        named("/O=Plant/OU=North/CN=a"),
+        named("/O=North/OU=South/CN=a"),
+    );
+    check("ou: North", "{ou}", "North");
+    fits(
+        named("/C=DE/O=Plant/CN=cam-1"),
+        named("/C=DE/O=Plant/OU=x/CN=cam-1"),
+    );
+    check(
+        "subject: 'CN=cam-*,O=Plant,C=DE'",
+        "{subject}",
+        "CN=cam-1,O=Plant,C=DE",
+    );
+
+    fits(
+        with_names("DNS:Cam-1.Plant.example"),
+        with_names("DNS:a.cam-1.plant.example"),
+    );
+    check(
+        "san_dns: '*.plant.EXAMPLE'",
+        "{san_dns}",
+        "cam-1.plant.example",
+    );
+    fits(
+        with_names("URI:spiffe://plant/north/camera/1"),
+        with_names("URI:spiffe://plant/north/yard/camera/1"),
+    );
+    check(
+        "san_uri: 'spiffe://plant/{site}/camera/*'",
+        "{site}",
+        "north",
+    );
+    check(
+        "san_uri: 'spiffe://plant/{site}/camera/*'",
+        "{san_uri}",
+        "spiffe://plant/north/camera/1",
+    );
+    fits(
+        with_names("email:Ada@Plant.example"),
+        with_names("email:Ada@plant.example.evil"),
+    );
+    check(
+        "san_email: '*@plant.example'",
+        "{san_email}",
+        "Ada@plant.example",
+    );
+    fits(with_names("IP:10.1.2.3"), with_names("IP:11.0.0.1"));
+    check("san_ip: 10.0.0.0/8", "{san_ip}", "10.1.2.3");
+    check("san_ip: 10.1.2.3", "{san_ip}", "10.1.2.3");
+    fits(with_names("IP:2001:db8::7"), with_names("IP:2001:db9::7"));
+    check(
+        "san_ip: ['10.0.0.0/8', '2001:db8::/32']",
+        "{san_ip}",
+        "2001:db8::7",
+    );
+}
+
+#[test]
+fn a_rule_about_the_issuer_knows_nobody_whom_another_one_has_signed() {
+    let pki = pki();
+    pki.client("of-int", &named("/CN=cam-1"));
+    pki.client(
+        "of-root",
+        &Client {
+            issuer: "root",
+            ..named("/CN=cam-1")
+        },
+    );
+    let rule = |issuer| {
+        let rule = format!("- {{match: {{issuer: {issuer}}}, name: '{{cn}}', roles: [user]}}");
+        ruled(&pki, OPTIONAL, &rule)
+    };
+    for (issuer, known, unknown) in [
+        ("CN=Test Intermediate", "of-int", "of-root"),
+        ("CN=Test Root", "of-root", "of-int"),
+    ] {
+        let served = rule(issuer);
+        assert_known(&served, known, "cam-1", "user");
+        assert_unknown(&served, unknown, "client_cert_unknown");
+    }
+}
+
+#[test]
+fn a_rule_with_a_fingerprint_knows_that_one_certificate_as_openssl_does() {
+    let pki = pki();
+    pki.client("fits", &named("/CN=cam-1"));
+    pki.client("beside", &named("/CN=cam-1"));
+    let serial = said(&pki, "x509 -in fits.crt -noout -serial");
+    let fingerprint = said(&pki, "x509 -in fits.crt -noout -fingerprint -sha256");
+    let after = |text: &str| text.split_once('=').unwrap().1.to_owned();
+    for (condition, name, expected) in [
+        (format!("serial: '{}'", after(&serial)), "{cn}", "cam-1"),
+        (
+            format!("sha256: '{}'", after(&fingerprint)),
+            "{cn}",
+            "cam-1",
+        ),
+        (
+            format!("sha256: {}", sha256(&pki, "fits.crt")),
+            "{cn}",
+            "cam-1",
+        ),
+        (
+            format!("spki: '{}'", spki(&pki, "fits.crt")),
+            "door",
+            "door",
+        ),
+        (
+            format!("thingsboard: {}", thingsboard(&pki, "fits.crt")),
+            "{cn}",
+            "cam-1",
+        ),
+    ] {
+        let rule = format!("- {{match: {{{condition}}}, name: '{name}', roles: [user]}}");
+        let served = ruled(&pki, OPTIONAL, &rule);
+        assert_known(&served, "fits", expected, "user");
+        assert_unknown(&served, "beside", "client_cert_unknown");
+    }
+}
+
+#[test]
+fn the_first_rule_that_fits_decides_and_all_of_it_has_to_fit() {
+    let pki = pki();
+    pki.client("guard", &named("/O=Plant/CN=guard"));
+    pki.client("elsewhere", &named("/O=Elsewhere/CN=guard"));
+    pki.client("cam", &named("/O=Plant/CN=cam-1"));
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: guard, o: Plant}, name: 'guard', roles: [administrator]}\n\
+         - {match: {o: Plant}, name: '{cn}', roles: [user, device]}",
+    );
+    assert_known(&served, "guard", "guard", "administrator");
+    assert_known(&served, "cam", "cam-1", "user,device");
+    assert_unknown(&served, "elsewhere", "client_cert_unknown");
+}
+
+#[test]
+fn somebody_known_without_the_role_is_refused_without_a_word_about_certificates() {
+    let pki = pki();
+    pki.client("cam", &named("/CN=cam-1"));
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: cam-*}, name: '{cn}', roles: [device]}",
+    );
+    let got = served.curl("cam").get("/");
+    assert_eq!((got.status, reason_of(&got).as_str()), (403, ""));
+    assert!(got.body.contains("Your certificate is known"), "{got:?}");
+    let arrived = served.arrives("cam", "/open/");
+    assert_eq!(arrived.field("x-forwarded-user"), Some("cam-1"));
+}
+
+// --- Names that were made to be misread ---
+
+#[test]
+fn several_common_names_are_nobodys_unless_the_rule_takes_any() {
+    let pki = pki();
+    pki.client("two", &named("/CN=admin/CN=cam-1"));
+    pki.client("turned", &named("/CN=cam-1/CN=admin"));
+    pki.client("together", &named("/CN=admin+CN=cam-1"));
+    pki.client("one", &named("/CN=cam-1"));
+    let all = "- {match: {cn: '**'}, name: '{cn}', roles: [user]}";
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        &format!("- {{match: {{cn: cam-*}}, name: '{{cn}}', roles: [device]}}\n{all}"),
+    );
+    for file in ["two", "turned", "together"] {
+        assert_unknown(&served, file, "client_cert_several_names");
+    }
+    let served = ruled(&pki, OPTIONAL, all);
+    assert_known(&served, "one", "cam-1", "user");
+    for file in ["two", "turned", "together"] {
+        assert_unknown(&served, file, "client_cert_several_names");
+    }
+    // A name in the template counts as well as one in the conditions.
+    let rule = "- {match: {issuer: CN=Test Intermediate}, name: '{cn}', roles: [user]}";
+    let served = ruled(&pki, OPTIONAL, rule);
+    assert_known(&served, "one", "cam-1", "user");
+    assert_unknown(&served, "two", "client_cert_several_names");
+
+    let any = "- {match: {cn: '**'}, name: '{cn}', roles: [user], any_cn: true}";
+    let served = ruled(&pki, OPTIONAL, any);
+    assert_known(&served, "one", "cam-1", "user");
+    // The most special one counts.
+    assert_known(&served, "two", "cam-1", "user");
+    assert_known(&served, "turned", "admin", "user");
+}
+
+#[test]
+fn nothing_inside_a_common_name_is_taken_for_another_part_of_the_name() {
+    let pki = pki();
+    pki.client("true", &named("/O=Plant/CN=admin"));
+    for (file, subject) in [
+        ("slash", "/CN=x\\/CN=admin"),
+        ("comma", "/CN=admin,O=Plant"),
+        ("escaped", "/CN=admin\\\\,O=Plant"),
+        ("plus", "/O=Plant/CN=admin\\+CN=x"),
+        ("slashes", "/CN=\\/O=Plant\\/CN=admin"),
+        ("space", "/O=Plant/CN= admin"),
+        ("lower", "/O=Plant/CN=Admin"),
+        ("more", "/O=Plant/OU=x/CN=admin"),
+        ("turned", "/CN=admin/O=Plant"),
+        ("together", "/O=Plant+CN=admin"),
+    ] {
+        pki.client(file, &named(subject));
+    }
+    let whole = "- {match: {subject: 'CN=admin,O=Plant'}, name: '{subject}', roles: [user]}";
+    let served = ruled(&pki, OPTIONAL, whole);
+    assert_known(&served, "true", "CN=admin,O=Plant", "user");
+    for file in [
+        "slash", "comma", "escaped", "plus", "slashes", "space", "lower", "more", "turned",
+        "together",
+    ] {
+        assert_unknown(&served, file, "client_cert_unknown");
+    }
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: admin}, name: '{cn}', roles: [user]}",
+    );
+    assert_known(&served, "true", "admin", "user");
+    for file in [
+        "slash", "comma", "escaped", "plus", "slashes", "space", "lower",
+    ] {
+        assert_unknown(&served, file, "client_cert_unknown");
+    }
+    // By itself such a name is as good as any other, and told as it is.
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: '**'}, name: '{cn}', roles: [user]}",
+    );
+    assert_known(&served, "slash", "x/CN=admin", "user");
+    assert_known(&served, "comma", "admin,O=Plant", "user");
+    assert_known(&served, "escaped", "admin\\,O=Plant", "user");
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: '**'}, name: '{subject}', roles: [user]}",
+    );
+    assert_known(&served, "slash", "CN=x/CN=admin", "user");
+    assert_known(&served, "comma", "CN=admin\\,O=Plant", "user");
+    assert_known(&served, "escaped", "CN=admin\\\\\\,O=Plant", "user");
+}
+
+#[test]
+fn a_part_with_several_values_fits_in_any_order_and_only_as_a_whole() {
+    let pki = pki();
+    pki.client("both", &named("/O=Plant/CN=cam-1+serialNumber=7"));
+    pki.client("apart", &named("/O=Plant/serialNumber=7/CN=cam-1"));
+    for subject in [
+        "CN=cam-*+serialNumber=*,O=Plant",
+        "serialNumber=7+CN=*,O=Plant",
+    ] {
+        let rule = format!("- {{match: {{subject: '{subject}'}}, name: '{{cn}}', roles: [user]}}");
+        let served = ruled(&pki, OPTIONAL, &rule);
+        assert_known(&served, "both", "cam-1", "user");
+        assert_unknown(&served, "apart", "client_cert_unknown");
+    }
+    let rule = "- {match: {subject: 'CN=cam-*,O=Plant'}, name: '{cn}', roles: [user]}";
+    assert_unknown(&ruled(&pki, OPTIONAL, rule), "both", "client_cert_unknown");
+}
+
+#[test]
+fn a_name_in_any_script_is_told_percent_encoded() {
+    let pki = pki();
+    pki.client("utf8", &named("/O=Müller, Söhne/CN=Käthe 100%"));
+    pki.client("ascii", &named("/CN=Kathe"));
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: 'Kä*'}, name: '{cn}', roles: [user]}",
+    );
+    assert_known(&served, "utf8", "K%C3%A4the 100%25", "user");
+    assert_unknown(&served, "ascii", "client_cert_unknown");
+    let line = served.await_line("the access", |line| {
+        line["event"] == "access" && line["user.name"] == "Käthe 100%"
+    });
+    let subject = "CN=K\\C3\\A4the 100%,O=M\\C3\\BCller\\, S\\C3\\B6hne";
+    assert_eq!(line["tls.client.subject"], subject);
+    let arrived = served.arrives("utf8", "/");
+    assert!(arrived.head.is_ascii(), "{arrived:?}");
+}
+
+#[test]
+fn a_name_with_control_characters_is_no_name() {
+    let pki = pki();
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {o: Plant}, name: guard, roles: [user]}\n\
+         - {match: {cn: '**'}, name: '{cn}', roles: [user]}",
+    );
+    for (file, control) in [
+        ("nl", "\n"),
+        ("cr", "\r"),
+        ("tab", "\t"),
+        ("del", "\x7f"),
+        ("c1", "\u{85}"),
+    ] {
+        pki.client(file, &named(&format!("/CN=cam{control}1")));
+        assert_unknown(&served, file, "client_cert_invalid");
+        // It is only the name that they must not get into.
+        pki.client(file, &named(&format!("/O=Plant/CN=cam{control}1")));
+        assert_known(&served, file, "guard", "user");
+    }
+    pki.client("long", &named(&format!("/CN={}", "x".repeat(64))));
+    assert_known(&served, "long", &"x".repeat(64), "user");
+}
+
+// --- Certificates that nobody vouches for ---
+
+#[test]
+fn where_certificates_are_pinned_one_is_known_by_its_fingerprint_alone() {
+    let pki = pki();
+    pki.client("own", &self_signed("/O=Plant/CN=cam-1"));
+    pki.client("other", &self_signed("/O=Plant/CN=cam-1"));
+    for (condition, name, expected) in [
+        (
+            format!("sha256: {}", sha256(&pki, "own.crt")),
+            "{cn}",
+            "cam-1",
+        ),
+        (
+            format!("thingsboard: {}", thingsboard(&pki, "own.crt")),
+            "{cn}",
+            "cam-1",
+        ),
+        (format!("spki: '{}'", spki(&pki, "own.crt")), "door", "door"),
+        // Beside a fingerprint, the rest has to fit as anywhere.
+        (
+            format!("o: Plant, sha256: {}", sha256(&pki, "own.crt")),
+            "{o}",
+            "Plant",
+        ),
+    ] {
+        let served = ruled(
+            &pki,
+            PINNED,
+            &format!(
+                "- {{match: {{o: Plant}}, name: '{{cn}}', roles: [administrator]}}\n\
+                 - {{match: {{{condition}}}, name: '{name}', roles: [user]}}\n\
+                 - {{match: {{cn: '**'}}, name: '{{cn}}', roles: [administrator]}}"
+            ),
+        );
+        assert_known(&served, "own", expected, "user");
+        assert_unknown(&served, "other", "client_cert_unknown");
+    }
+    let elsewhere = format!(
+        "- {{match: {{o: Elsewhere, sha256: {}}}, name: x, roles: [user]}}",
+        sha256(&pki, "own.crt")
+    );
+    assert_unknown(
+        &ruled(&pki, PINNED, &elsewhere),
+        "own",
+        "client_cert_unknown",
+    );
+}
+
+#[test]
+fn a_pinned_key_gives_a_fixed_name_whatever_is_written_around_it() {
+    let pki = pki();
+    pki.client("first", &self_signed("/CN=door"));
+    pki.openssl("req -new -x509 -key first.key -subj /CN=administrator -days 2 -out again.crt");
+    pki.join(&["again.crt", "first.key"], "again.pem");
+    let spki = spki(&pki, "first.crt");
+    let rule = |name| {
+        let rule = format!("- {{match: {{spki: '{spki}'}}, name: '{name}', roles: [user]}}");
+        ruled(&pki, PINNED, &rule)
+    };
+    let served = rule("door");
+    assert_known(&served, "first", "door", "user");
+    assert_known(&served, "again", "door", "user");
+    // Whoever has the key can write any name beside it.
+    let served = rule("{cn}");
+    assert_unknown(&served, "first", "client_cert_unknown");
+    assert_unknown(&served, "again", "client_cert_unknown");
+}
+
+#[test]
+fn where_certificates_are_pinned_a_ca_is_no_reference_and_dates_still_count() {
+    let pki = pki();
+    let dates = [
+        ("old", ("20200101000000Z", PAST)),
+        ("early", (FUTURE, "20490101000000Z")),
+        ("good", ("20200101000000Z", FUTURE)),
+    ];
+    let mut rules =
+        String::from("- {match: {issuer: CN=Test Intermediate}, name: '{cn}', roles: [user]}");
+    for (file, dates) in dates {
+        pki.client(
+            file,
+            &Client {
+                dates,
+                ..self_signed("/CN=cam-1")
+            },
+        );
+        let sha256 = sha256(&pki, &format!("{file}.crt"));
+        rules += &format!("\n- {{match: {{sha256: {sha256}}}, name: {file}, roles: [user]}}");
+    }
+    pki.client("signed", &named("/CN=cam-1"));
+    let served = ruled(&pki, PINNED, &rules);
+    assert_known(&served, "good", "good", "user");
+    assert_unknown(&served, "old", "client_cert_expired");
+    assert_unknown(&served, "early", "client_cert_not_yet_valid");
+    assert_unknown(&served, "signed", "client_cert_unknown");
+    // Nobody vouches for it, so there is no chain to tell a backend of, and no wrong one either.
+    let reason = served.refused(served.curl(""), "/");
+    assert_eq!(reason, (403, "not_presented".into()));
+    assert_eq!(served.arrives("", "/open/").field("x-forwarded-user"), None);
+}
+
+#[test]
+fn a_route_that_needs_a_certificate_takes_a_self_signed_one_only_where_a_rule_knows_it() {
+    let pki = pki();
+    pki.client("own", &self_signed("/CN=cam-1"));
+    pki.client("other", &self_signed("/CN=cam-1"));
+    let more = format!(
+        "{ROLES}identity: {{headers: [x-forwarded-user, nginx-ssl, rfc9440]}}\n\
+         clients: [{{match: {{sha256: {}}}, name: cam, roles: []}}]\n\
+         routes:\n  - {{match: /open/, public: true}}\n  - {{client_cert: required}}\n",
+        sha256(&pki, "own.crt")
+    );
+    let served = Served::start(&pki, PINNED, &more);
+    let arrived = served.arrives("own", "/");
+    assert_eq!(arrived.field("x-forwarded-user"), Some("cam"));
+    assert_eq!(arrived.field("x-forwarded-groups"), None);
+    assert_eq!(arrived.field("ssl-client-verify"), Some("SUCCESS"));
+    assert_eq!(arrived.field("client-cert-chain"), None);
+    let said = served.refused(served.curl("other"), "/");
+    assert_eq!(said, (403, "client_cert_unknown".into()));
+    let arrived = served.arrives("other", "/open/");
+    let verify = arrived.field("ssl-client-verify");
+    assert_eq!(verify, Some("FAILED:application verification failure"));
+    assert_eq!(arrived.field("client-cert"), None);
+}

@@ -595,3 +595,446 @@ fn a_route_that_needs_a_certificate_takes_a_self_signed_one_only_where_a_rule_kn
     assert_eq!(verify, Some("FAILED:application verification failure"));
     assert_eq!(arrived.field("client-cert"), None);
 }
+
+// --- What a route takes as a proof ---
+
+/// `ralph` may `view`, `ada` may `edit` too, `cam-9` was disabled.
+const USERS: &str = r#"users:
+  ralph: {password: "$2b$04$HASH", roles: [user], email: ralph@example.com}
+  ada: {password: "$2b$04$HASH", roles: [administrator]}
+  cam-9: {password: "$2b$04$HASH", roles: [user], disabled: true}
+"#;
+
+/// `cam-*` may `view`, `box-*` may `report`, `boss-*` may `edit`.
+const RULES: &str = "clients:
+  - {match: {cn: cam-*}, name: '{cn}', roles: [user]}
+  - {match: {cn: box-*}, name: '{cn}', roles: [device]}
+  - {match: {cn: boss-*}, name: '{cn}', roles: [administrator]}
+  - {match: {cn: ralph}, name: '{cn}', roles: [administrator]}
+";
+
+/// People and clients before these routes.
+fn mixed<'p>(pki: &'p Pki, tls: &str, routes: &str) -> Served<'p> {
+    Served::start(pki, tls, &format!("{ROLES}{USERS}{RULES}routes:\n{routes}"))
+}
+
+const BY_CREDENTIALS: &str = "  - {match: /open/, public: true}
+  - {match: /union/, can: [view, report]}
+  - {match: /edit/, can: edit}
+  - {match: /all/, can: view, credentials: all}
+  - {match: /session/, can: view, credentials: session}
+  - {match: /certificate/, can: view, credentials: certificate}
+  - {match: /required/, can: view, client_cert: required}
+  - {can: view, credentials: any}
+";
+
+/// `cam`, `box`, `boss`, one that no rule knows, and one that is too old.
+fn people_and_clients(pki: &Pki) {
+    pki.client("cam", &named("/CN=cam-1"));
+    pki.client("box", &named("/CN=box-1"));
+    pki.client("boss", &named("/CN=boss-1"));
+    pki.client("stranger", &named("/CN=stranger"));
+    let dates = ("20200101000000Z", PAST);
+    pki.client(
+        "expired",
+        &Client {
+            dates,
+            ..named("/CN=cam-1")
+        },
+    );
+}
+
+/// What becomes of requests: who the backend is told of, or the status and its reason.
+struct Asking<'s> {
+    served: &'s Served<'s>,
+    version: &'static str,
+}
+
+impl Asking<'_> {
+    fn curl(&self, file: &str, session: Option<&str>) -> Curl {
+        let curl = self.served.curl(file).args([self.version]);
+        match session {
+            None => curl,
+            Some(session) => curl.session(session),
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, path: &str, file: &str, session: Option<&str>, expected: &str) {
+        self.served.backend.forget();
+        let got = self.curl(file, session).get(path);
+        let said = match self.served.backend.seen().first() {
+            Some(arrived) => arrived
+                .field("x-forwarded-user")
+                .unwrap_or("nobody")
+                .to_owned(),
+            None => format!("{} {}", got.status, reason_of(&got))
+                .trim()
+                .to_owned(),
+        };
+        assert_eq!(
+            said, expected,
+            "{path} with {file:?}, {}: {got:?}",
+            self.version
+        );
+    }
+}
+
+/// Calls `test` for HTTP/1.1 and HTTP/2.
+fn asking<'s>(served: &'s Served<'s>, test: impl Fn(&Asking<'s>)) {
+    for version in VERSIONS {
+        test(&Asking { served, version });
+    }
+}
+
+#[test]
+fn either_proof_will_do_and_the_rights_of_two_are_never_added_up() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    let (ralph, ada) = (served.gate.log_in("ralph"), served.gate.log_in("ada"));
+    let (ralph, ada) = (Some(ralph.as_str()), Some(ada.as_str()));
+    asking(&served, |asking| {
+        asking.check("/", "", ralph, "ralph");
+        asking.check("/", "cam", None, "cam-1");
+        // The person before the device.
+        asking.check("/", "cam", ralph, "ralph");
+        asking.check("/", "", None, "401");
+        asking.check("/", "expired", None, "401 client_cert_expired");
+        asking.check("/", "stranger", None, "401 client_cert_unknown");
+        asking.check("/", "box", None, "403");
+        asking.check("/", "box", ralph, "ralph");
+        // Whoever of the two may do all of it.
+        asking.check("/edit/", "", ada, "ada");
+        asking.check("/edit/", "boss", ralph, "boss-1");
+        asking.check("/edit/", "cam", ralph, "403");
+        // ralph may view and the box may report, but neither may do both.
+        asking.check("/union/", "box", ralph, "403");
+        asking.check("/union/", "box", ada, "403");
+        asking.check("/union/", "box", None, "403");
+        asking.check("/union/", "", ralph, "403");
+    });
+}
+
+#[test]
+fn where_all_proofs_are_needed_the_one_that_is_missing_is_asked_for() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    let ralph = served.gate.log_in("ralph");
+    let ralph = Some(ralph.as_str());
+    asking(&served, |asking| {
+        asking.check("/all/", "cam", ralph, "ralph");
+        asking.check("/all/", "", ralph, "403 not_presented");
+        asking.check("/all/", "", None, "403 not_presented");
+        asking.check("/all/", "expired", ralph, "403 client_cert_expired");
+        asking.check("/all/", "stranger", ralph, "403 client_cert_unknown");
+        asking.check("/all/", "cam", None, "401");
+        // Each has to be enough by itself.
+        asking.check("/all/", "box", ralph, "403");
+        // Where a good certificate is needed, whose it is does not matter; somebody has to be known.
+        asking.check("/required/", "stranger", ralph, "ralph");
+        asking.check("/required/", "cam", None, "cam-1");
+        asking.check("/required/", "stranger", None, "401 client_cert_unknown");
+        asking.check("/required/", "", ralph, "403 not_presented");
+        asking.check("/required/", "expired", ralph, "403 client_cert_expired");
+    });
+    // A browser is sent to the form only where the form is what is missing.
+    let got = served.curl("cam").browser().get("/all/?a=b");
+    assert_eq!(got.status, 302, "{got:?}");
+    assert_eq!(got.field("location"), Some("/auth/login?rd=/all/%3Fa%3Db"));
+    for session in [None, ralph] {
+        let curl = served.curl("").browser();
+        let curl = session.into_iter().fold(curl, Curl::session);
+        let got = curl.get("/all/");
+        assert_eq!(got.status, 403, "{got:?}");
+        assert!(got.body.contains("sent none"), "{got:?}");
+    }
+}
+
+#[test]
+fn a_route_for_one_kind_of_proof_does_not_take_the_other() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    let ralph = served.gate.log_in("ralph");
+    let ralph = Some(ralph.as_str());
+    asking(&served, |asking| {
+        asking.check("/session/", "", ralph, "ralph");
+        asking.check("/session/", "cam", ralph, "ralph");
+        asking.check("/session/", "cam", None, "401");
+        asking.check("/certificate/", "cam", None, "cam-1");
+        asking.check("/certificate/", "cam", ralph, "cam-1");
+        asking.check("/certificate/", "", ralph, "403 not_presented");
+        asking.check("/certificate/", "expired", ralph, "403 client_cert_expired");
+        asking.check(
+            "/certificate/",
+            "stranger",
+            ralph,
+            "403 client_cert_unknown",
+        );
+    });
+    let got = served.curl("cam").browser().get("/session/");
+    assert_eq!(
+        (got.status, got.field("location")),
+        (302, Some("/auth/login?rd=/session/"))
+    );
+    let got = served.curl("").get("/session/");
+    let challenge = got.field("www-authenticate");
+    assert_eq!(challenge, Some("Cookie form-action=\"/auth/login\""));
+    let got = served.curl("").get("/certificate/");
+    assert_eq!(got.field("www-authenticate"), None);
+    let got = served.curl("stranger").browser().get("/certificate/");
+    assert_eq!(got.status, 403);
+    assert!(
+        got.body.contains("<main>") && got.body.contains("is not known here"),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn who_is_disabled_is_so_with_a_certificate_and_a_rule_gives_no_rights_of_a_users() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("disabled", &named("/CN=cam-9"));
+    pki.client("namesake", &named("/CN=ralph"));
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    let ralph = served.gate.log_in("ralph");
+    asking(&served, |asking| {
+        asking.check("/certificate/", "disabled", None, "403 user_gone");
+        asking.check("/certificate/", "cam", None, "cam-1");
+        asking.check("/", "disabled", None, "401");
+        asking.check("/", "disabled", Some(&ralph), "ralph");
+        asking.check("/open/", "disabled", None, "nobody");
+    });
+    // The same name, other rights: those of what was proved.
+    let arrived = served.arrives("namesake", "/edit/");
+    assert_eq!(arrived.field("x-forwarded-groups"), Some("administrator"));
+    assert_eq!(arrived.field("x-forwarded-email"), None);
+    let arrived = served.arrives_by(served.curl("namesake").session(&ralph), "/");
+    assert_eq!(arrived.field("x-forwarded-groups"), Some("user"));
+    assert_eq!(
+        arrived.field("x-forwarded-email"),
+        Some("ralph@example.com")
+    );
+}
+
+#[test]
+fn where_there_are_only_clients_there_is_no_login() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: cam-*}, name: '{cn}', roles: [user]}",
+    );
+    for path in ["/auth/login", "/auth/logout", "/"] {
+        // A path like any other.
+        assert_eq!(served.arrives("cam", path).path(), path);
+        for (file, reason) in [
+            ("", "not_presented"),
+            ("expired", "client_cert_expired"),
+            ("stranger", "client_cert_unknown"),
+        ] {
+            let said = served.refused(served.curl(file), path);
+            assert_eq!(said, (403, reason.to_owned()), "{path} {file}");
+            let page = served.curl(file).browser().get(path);
+            assert_eq!(
+                (page.status, page.field("location")),
+                (403, None),
+                "{path} {file}"
+            );
+            assert_eq!(page.field("www-authenticate"), None);
+            assert!(!page.body.contains("/auth/login"), "{page:?}");
+        }
+    }
+    // With people there is one.
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    assert_eq!(served.curl("cam").browser().get("/auth/login").status, 200);
+}
+
+#[test]
+fn people_can_log_in_on_a_connection_with_a_bad_certificate() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("self-signed", &self_signed("/CN=cam-1"));
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    for file in ["expired", "self-signed", "stranger", "cam"] {
+        for version in VERSIONS {
+            let pem = pki.path(&format!("{file}.pem")).display().to_string();
+            let args = ["--cert", &pem, version];
+            let got = log_in_by_form(served.gate.port(), &args, "ralph", PASSWORD);
+            assert_eq!(got.status, 303, "{file} {version}: {got:?}");
+            let session = got.session_cookie().unwrap();
+            let arrived =
+                served.arrives_by(served.curl(file).args([version]).session(&session), "/");
+            assert_eq!(arrived.field("x-forwarded-user"), Some("ralph"));
+            let wrong = log_in_by_form(served.gate.port(), &args, "ralph", "wrong");
+            assert_eq!(
+                (wrong.status, wrong.session_cookie()),
+                (401, None),
+                "{wrong:?}"
+            );
+        }
+    }
+}
+
+// --- Whose a path is ---
+
+const OWNED: &str =
+    "  - {match: '/files/{device}/', methods: [GET], can: view, owner: '{device}', owner_or: edit}
+  - {match: '/files/{device}/', methods: [PUT], can: view, owner: '{device}'}
+  - {can: view}
+";
+
+#[test]
+fn files_are_for_the_device_that_they_are_named_after() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("other", &named("/CN=cam-2"));
+    let served = mixed(&pki, OPTIONAL, OWNED);
+    let (ralph, ada) = (served.gate.log_in("ralph"), served.gate.log_in("ada"));
+    asking(&served, |asking| {
+        for path in [
+            "/files/cam-1",
+            "/files/cam-1/",
+            "/files/cam-1/a/b.txt",
+            "/files/%63am-1/a",
+        ] {
+            asking.check(path, "cam", None, "cam-1");
+            asking.check(path, "cam", Some(&ralph), "cam-1");
+            asking.check(path, "other", None, "403");
+            asking.check(path, "", None, "401");
+            asking.check(path, "", Some(&ralph), "403");
+            asking.check(path, "expired", None, "401 client_cert_expired");
+            // Those above need not own it.
+            asking.check(path, "boss", None, "boss-1");
+            asking.check(path, "", Some(&ada), "ada");
+        }
+        asking.check("/files/cam-2/a", "other", None, "cam-2");
+        asking.check("/files/ralph/a", "", Some(&ralph), "ralph");
+        // To own it is not enough.
+        asking.check("/files/box-1/a", "box", None, "403");
+    });
+    let line = served.await_line("the owner", |line| line["auth.reason"] == "not_owner");
+    assert_eq!(line["http.route"], "/files/{device}/");
+    assert_eq!(line["user.name"], "cam-2");
+    let got = served.curl("other").get("/files/cam-1/a");
+    assert!(got.body.contains("belongs to somebody else"), "{got:?}");
+}
+
+#[test]
+fn what_may_be_done_to_files_differs_by_method() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = mixed(&pki, OPTIONAL, OWNED);
+    let status = |method: &str, file: &str, path: &str| {
+        for version in VERSIONS {
+            served.backend.forget();
+            let got = served.curl(file).args([version, "-X", method]).get(path);
+            let arrived = !served.backend.seen().is_empty();
+            assert_eq!(
+                arrived,
+                got.status == 200,
+                "{method} {version} {file} {got:?}"
+            );
+        }
+        served.curl(file).args(["-X", method]).get(path).status
+    };
+    assert_eq!(status("PUT", "cam", "/files/cam-1/a"), 200);
+    assert_eq!(status("PUT", "cam", "/files/cam-2/a"), 403);
+    assert_eq!(status("GET", "boss", "/files/cam-1/a"), 200);
+    // Above it for reading only.
+    assert_eq!(status("PUT", "boss", "/files/cam-1/a"), 403);
+    assert_eq!(status("PUT", "boss", "/files/boss-1/a"), 200);
+    for file in ["cam", "boss"] {
+        assert_eq!(status("DELETE", file, "/files/cam-1/a"), 405);
+        // Not by the route behind it either, in another spelling.
+        assert_eq!(status("DELETE", file, "/FILES/cam-1/a"), 405);
+        assert_eq!(status("DELETE", file, "/other"), 200);
+    }
+}
+
+#[test]
+fn no_spelling_of_a_path_leads_to_what_is_somebody_elses() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("upper", &named("/CN=cam-A"));
+    pki.client("dot", &named("/CN=cam-1."));
+    pki.client("question", &named("/CN=cam-1?x"));
+    let served = mixed(&pki, OPTIONAL, OWNED);
+    // All of them are cam-2's (or cam-1's) to some backend or other.
+    let spellings = [
+        "/files/cam-2/a",
+        "/files/CAM-2/a",
+        "/Files/cam-2/a",
+        "/FILES/CAM-2/a",
+        "/files/cam-2./a",
+        "/FILES/cam-2./a",
+        "/files/cam-2%2e/a",
+        "/files/cam-2%20/a",
+        "/files/cam-2%3f/a",
+        "/files/cam-2%3Fx/a",
+        "/files/cam-2%23/a",
+        "/files/cam-2;x/a",
+        "/files/cam-2%3bx/a",
+        "/files/cam-2%00/a",
+        "/files/cam-2%2fa",
+        "/files/cam-2%5ca",
+        "/files/cam%2d2/a",
+        "/files/%2563am-2/a",
+        "/files/cam-1/../cam-2/a",
+        "/files/cam-1/%2e%2e/cam-2/a",
+        "/files/cam-1/.%2e/cam-2/a",
+        "/files/./cam-2/a",
+        "/files//cam-2/a",
+        "//files/cam-2/a",
+        "/files/cam-1//../cam-2/a",
+        "/other/../files/cam-2/a",
+        "/files/cam-1%2f..%2fcam-2/a",
+        "/files/cam-1\\..\\cam-2/a",
+        "/files/cam-1%5c..%5ccam-2/a",
+        // Beginnings of cam-1's own name.
+        "/files/cam-1./a",
+        "/files/cam-1%20/a",
+        "/files/cam-1%3f/a",
+        "/files/cam-1%3f/../cam-2/a",
+        "/files/CAM-1/a",
+        "/FILES/CAM-1/a",
+        "/files/cam-10/a",
+        "/files/cam-/a",
+        "/files/*/a",
+        "/files/{device}/a",
+    ];
+    for version in VERSIONS {
+        for path in spellings {
+            let (status, reason) = served.refused(served.curl("cam").args([version]), path);
+            assert!(
+                [400, 403].contains(&status),
+                "{version} {path}: {status} {reason}"
+            );
+        }
+        for (file, path) in [
+            ("upper", "/files/cam-a/x"),
+            ("upper", "/FILES/CAM-A/x"),
+            ("dot", "/files/cam-1/x"),
+            ("dot", "/files/cam-1./x"),
+            ("question", "/files/cam-1/x"),
+            ("question", "/files/cam-1%3fx/x"),
+        ] {
+            let (status, _) = served.refused(served.curl(file).args([version]), path);
+            assert_eq!(status, 403, "{version} {file} {path}");
+        }
+        for (file, path) in [
+            ("cam", "/files/cam-1/a?../../cam-2/a"),
+            ("cam", "/files/cam-1/cam-2/a"),
+            ("cam", "/files/cam-1/CAM-1"),
+            ("cam", "/files/c%61m-1/a"),
+            ("cam", "/FILES/cam-1/a"),
+            ("upper", "/files/cam-A/x"),
+        ] {
+            let arrived = served.arrives_by(served.curl(file).args([version]), path);
+            assert_eq!(arrived.path(), path, "{version} {file}");
+        }
+    }
+}

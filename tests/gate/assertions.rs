@@ -12,13 +12,16 @@ use crate::harness::client::fields;
 use crate::harness::gate::{self, Gate, in_front_of};
 use crate::harness::process::{finished, portcullis};
 
-const NAME: &str = "x-portcullis-assertion";
+/// The field that carries a token.
+pub const NAME: &str = "x-portcullis-assertion";
 
-fn decoded(part: &str) -> Value {
+/// A part of a token.
+pub fn decoded(part: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
-fn jwks(gate: &Gate) -> Value {
+/// The keys that the admin listener shows.
+pub fn jwks(gate: &Gate) -> Value {
     let got = gate.ask_admin("/.well-known/jwks.json");
     assert_eq!(got.status, 200, "{got:?}");
     assert_eq!(got.field("content-type"), Some("application/jwk-set+json"));
@@ -26,7 +29,7 @@ fn jwks(gate: &Gate) -> Value {
 }
 
 /// Whether openssl finds the signature of `token` good by this key.
-fn is_signed_by(token: &str, jwk: &Value) -> bool {
+pub fn is_signed_by(token: &str, jwk: &Value) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let (message, signature) = token.rsplit_once('.').unwrap();
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();

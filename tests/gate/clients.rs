@@ -3,20 +3,19 @@
 //!
 //! Whether a certificate is good at all is in `client_auth`.
 
-use std::process::Command;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use crate::assertions;
 use crate::harness::backend::Recorded;
 use crate::harness::client::{Connection, Curl, log_in_by_form, status_of};
-use crate::harness::eventually;
-use crate::harness::gate::{PASSWORD, ROLES_AND_USERS};
+use crate::harness::gate::PASSWORD;
 use crate::harness::pki::{Client, FUTURE, PAST, Pki};
-use crate::harness::process::finished;
+use crate::harness::process::{Process, portcullis};
 use crate::harness::served::{Served, pki, reason_of};
+use crate::harness::{eventually, free_port};
 
 const OPTIONAL: &str = "  client_auth: {mode: optional, ca: root.crt}\n";
 const PINNED: &str = "  client_auth: pinned\n";
@@ -1036,5 +1035,602 @@ fn no_spelling_of_a_path_leads_to_what_is_somebody_elses() {
             let arrived = served.arrives_by(served.curl(file).args([version]), path);
             assert_eq!(arrived.path(), path, "{version} {file}");
         }
+    }
+}
+
+// --- What backends are told ---
+
+/// A gate that tells in these ways; `/open/` is for everybody.
+fn telling<'p>(pki: &'p Pki, presets: &str) -> Served<'p> {
+    let more = format!(
+        "{ROLES}{USERS}{RULES}identity: {{headers: [{presets}]}}\n\
+         routes:\n  - {{match: /open/, public: true}}\n  - {{can: view}}\n"
+    );
+    Served::start(pki, OPTIONAL, &more)
+}
+
+/// A request over both versions of HTTP, of which the backend is told the same.
+#[track_caller]
+fn arrives_alike(served: &Served<'_>, file: &str, names: &[&str], path: &str) -> Recorded {
+    let [first, second] = VERSIONS.map(|version| {
+        // What the client says of itself never arrives.
+        let curl = served.curl(file).args([version]);
+        let claim = |curl: Curl, name: &&str| curl.header(&format!("{name}: forged"));
+        served.arrives_by(names.iter().fold(curl, claim), path)
+    });
+    for name in names {
+        assert_eq!(first.field(name), second.field(name), "{name}");
+        assert_ne!(first.field(name), Some("forged"), "{name}");
+    }
+    first
+}
+
+/// The DER in a byte sequence of a structured field.
+#[track_caller]
+fn byte_sequence(value: &str) -> Vec<u8> {
+    let inside = value.strip_prefix(':').and_then(|it| it.strip_suffix(':'));
+    STANDARD.decode(inside.unwrap()).unwrap()
+}
+
+/// The DER that openssl reads from this PEM.
+#[track_caller]
+fn der_of_pem(pki: &Pki, pem: &str) -> Vec<u8> {
+    pki.write("told.pem", pem);
+    der(pki, "told.pem")
+}
+
+/// The subject or issuer as openssl writes it by RFC 2253.
+#[track_caller]
+fn dn(pki: &Pki, which: &str, file: &str) -> String {
+    let said = said(
+        pki,
+        &format!("x509 -in {file} -noout -{which} -nameopt RFC2253"),
+    );
+    said.split_once('=').unwrap().1.to_owned()
+}
+
+#[test]
+fn xfcc_tells_of_the_certificate_as_envoy_does() {
+    let pki = pki();
+    let gate = Client {
+        usage: "serverAuth",
+        names: "DNS:localhost,URI:spiffe://plant/gate",
+        ..named("/CN=gate")
+    };
+    pki.client("server", &gate);
+    let cam = Client {
+        names: "URI:spiffe://plant/cam?n=1,URI:spiffe://plant/b,DNS:cam.plant.example,email:a@b.example",
+        ..named("/O=Plant, \"Inc\"/CN=cam-1")
+    };
+    pki.client("cam", &cam);
+    pki.client("plain", &named("/CN=cam-2"));
+    let served = telling(&pki, "xfcc");
+    let names = ["X-Forwarded-Client-Cert"];
+    let told = |file: &str| {
+        let arrived = arrives_alike(&served, file, &names, "/");
+        arrived.field(names[0]).unwrap().to_owned()
+    };
+    let hash = sha256(&pki, "cam.crt");
+    let subject = "CN=cam-1,O=Plant\\, \\22Inc\\22";
+    assert_eq!(
+        told("cam"),
+        format!(
+            "By=spiffe://plant/gate;Hash={hash};Subject=\"{subject}\";\
+             URI=\"spiffe://plant/cam?n=1\";URI=spiffe://plant/b;DNS=cam.plant.example"
+        )
+    );
+    let hash = sha256(&pki, "plain.crt");
+    let plain = format!("By=spiffe://plant/gate;Hash={hash};Subject=\"CN=cam-2\"");
+    assert_eq!(told("plain"), plain);
+    for file in ["", "expired"] {
+        if !file.is_empty() {
+            let dates = ("20200101000000Z", PAST);
+            pki.client(
+                file,
+                &Client {
+                    dates,
+                    ..named("/CN=cam-1")
+                },
+            );
+        }
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert_eq!(arrived.field(names[0]), None, "{file}");
+    }
+}
+
+#[test]
+fn rfc9440_tells_the_certificate_and_what_is_between_it_and_the_trusted_one() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client(
+        "of-root",
+        &Client {
+            issuer: "root",
+            ..named("/CN=cam-2")
+        },
+    );
+    let served = telling(&pki, "rfc9440");
+    let names = ["Client-Cert", "Client-Cert-Chain"];
+    let arrived = arrives_alike(&served, "cam", &names, "/");
+    let told = byte_sequence(arrived.field("client-cert").unwrap());
+    assert_eq!(told, der(&pki, "cam.crt"));
+    let chain = byte_sequence(arrived.field("client-cert-chain").unwrap());
+    assert_eq!(chain, der(&pki, "int.crt"));
+    let arrived = arrives_alike(&served, "of-root", &names, "/");
+    let told = byte_sequence(arrived.field("client-cert").unwrap());
+    assert_eq!(told, der(&pki, "of-root.crt"));
+    assert_eq!(arrived.field("client-cert-chain"), None);
+    for file in ["", "expired"] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert!(
+            names.iter().all(|name| arrived.field(name).is_none()),
+            "{arrived:?}"
+        );
+    }
+}
+
+#[test]
+fn nginx_ssl_tells_how_it_was_checked_and_all_of_it() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("self-signed", &self_signed("/CN=cam-1"));
+    pki.client(
+        "utf8",
+        &named("/C=DE/O=Müller, \"Söhne\" + <x>/CN=#Käthe; 100% \\/ \\\\ x"),
+    );
+    let other = Pki::new();
+    other.client("foreign", &named("/CN=cam-1"));
+    std::fs::copy(other.path("foreign.pem"), pki.path("foreign.pem")).unwrap();
+    let served = telling(&pki, "nginx-ssl");
+    let names = [
+        "ssl-client-verify",
+        "ssl-client-subject-dn",
+        "ssl-client-issuer-dn",
+        "ssl-client-cert",
+    ];
+    for file in ["cam", "utf8"] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        let [verify, subject, issuer, cert] = names.map(|name| arrived.field(name).unwrap());
+        assert_eq!(verify, "SUCCESS");
+        let file = format!("{file}.crt");
+        assert_eq!(subject, dn(&pki, "subject", &file));
+        assert_eq!(issuer, dn(&pki, "issuer", &file));
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+        assert!(cert.bytes().all(unreserved), "{cert}");
+        let pem = percent_decode_str(cert).decode_utf8().unwrap();
+        assert_eq!(pem, pki.read(&file));
+        assert_eq!(der_of_pem(&pki, &pem), der(&pki, &file));
+    }
+    for (file, expected) in [
+        ("", "NONE"),
+        ("expired", "FAILED:certificate has expired"),
+        ("self-signed", "FAILED:self-signed certificate"),
+        ("foreign", "FAILED:unable to get local issuer certificate"),
+    ] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert_eq!(arrived.field(names[0]), Some(expected));
+        assert!(
+            names[1..].iter().all(|name| arrived.field(name).is_none()),
+            "{arrived:?}"
+        );
+    }
+}
+
+#[test]
+fn haproxy_ssl_tells_a_zero_for_a_good_certificate_only() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let dates = ("20200101000000Z", FUTURE);
+    pki.client(
+        "dated",
+        &Client {
+            dates,
+            ..named("/O=Plant/CN=cam-3")
+        },
+    );
+    let served = telling(&pki, "haproxy-ssl");
+    let names = [
+        "X-SSL-Client-Verify",
+        "X-SSL-Client-DN",
+        "X-SSL-Client-CN",
+        "X-SSL-Issuer",
+        "X-SSL-Client-NotBefore",
+        "X-SSL-Client-NotAfter",
+    ];
+    let arrived = arrives_alike(&served, "dated", &names, "/");
+    assert_eq!(
+        names.map(|name| arrived.field(name).unwrap()),
+        [
+            "0",
+            "CN=cam-3,O=Plant",
+            "cam-3",
+            "CN=Test Intermediate",
+            "200101000000Z",
+            "480101000000Z"
+        ]
+    );
+    for (file, verify) in [("", None), ("expired", Some("10"))] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert_eq!(arrived.field(names[0]), verify, "{file}");
+        assert!(
+            names[1..].iter().all(|name| arrived.field(name).is_none()),
+            "{arrived:?}"
+        );
+    }
+}
+
+#[test]
+fn wso2_is_told_a_name_that_it_cannot_misread_or_none() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("slash", &named("/O=Plant/CN=x\\/CN=victim"));
+    pki.client("two", &named("/CN=cam-1/CN=victim"));
+    pki.client("comma", &named("/CN=x,CN=victim"));
+    let served = telling(&pki, "wso2, wso2-apim");
+    let [name, encoded] = ["proxy-mutual-auth-header", "X-WSO2-CLIENT-CERTIFICATE"];
+    let names = [name, encoded, "mutual-auth-header", "encoded-pem"];
+    for (file, expected) in [
+        ("cam", Some("CN=cam-1")),
+        ("slash", Some("CN=x\\2FCN=victim,O=Plant")),
+        ("comma", Some("CN=x\\,CN=victim")),
+        ("two", None),
+    ] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert_eq!(arrived.field(name), expected, "{file}");
+        let pem = STANDARD.decode(arrived.field(encoded).unwrap()).unwrap();
+        let pem = String::from_utf8(pem).unwrap();
+        assert_eq!(der_of_pem(&pki, &pem), der(&pki, &format!("{file}.crt")));
+        assert_eq!(arrived.field("mutual-auth-header"), None);
+        assert_eq!(arrived.field("encoded-pem"), None);
+    }
+    for file in ["", "expired"] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert!(
+            names.iter().all(|name| arrived.field(name).is_none()),
+            "{arrived:?}"
+        );
+    }
+}
+
+#[test]
+fn a_client_is_told_of_as_a_user_in_every_convention_for_users() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = telling(&pki, "x-forwarded-user, x-auth-request, remote-user");
+    let names = [
+        "X-Forwarded-User",
+        "X-Forwarded-Groups",
+        "X-Forwarded-Preferred-Username",
+        "X-Forwarded-Email",
+        "X-Auth-Request-User",
+        "X-Auth-Request-Groups",
+        "X-Auth-Request-Preferred-Username",
+        "X-Auth-Request-Email",
+        "Remote-User",
+        "Remote-Groups",
+        "Remote-Name",
+        "Remote-Email",
+    ];
+    let arrived = arrives_alike(&served, "boss", &names, "/");
+    for four in names.chunks(4) {
+        let told: Vec<_> = four.iter().map(|name| arrived.field(name)).collect();
+        assert_eq!(
+            told,
+            [Some("boss-1"), Some("administrator"), Some("boss-1"), None]
+        );
+    }
+    for file in ["", "stranger", "expired"] {
+        let arrived = arrives_alike(&served, file, &names, "/open/");
+        assert!(
+            names.iter().all(|name| arrived.field(name).is_none()),
+            "{arrived:?}"
+        );
+    }
+}
+
+/// The claims of the assertion that arrived, which openssl finds to be signed by the gate.
+#[track_caller]
+fn claims(served: &Served<'_>, arrived: &Recorded) -> Value {
+    let token = arrived.field(assertions::NAME).unwrap();
+    let keys = assertions::jwks(&served.gate);
+    assert!(
+        assertions::is_signed_by(token, &keys["keys"][0]),
+        "{token} {keys}"
+    );
+    assertions::decoded(token.split('.').nth(1).unwrap())
+}
+
+#[test]
+fn an_assertion_names_the_client_its_roles_and_its_certificate() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = telling(&pki, "jwt");
+    let ralph = served.gate.log_in("ralph");
+    let thumbprint = |file: &str| {
+        std::fs::write(pki.path("digested"), der(&pki, file)).unwrap();
+        let hash = pki.openssl("dgst -sha256 -binary digested").stdout;
+        json!({"x5t#S256": URL_SAFE_NO_PAD.encode(hash)})
+    };
+    for version in VERSIONS {
+        let curl = |file| served.curl(file).args([version]);
+        let told = claims(&served, &served.arrives_by(curl("boss"), "/"));
+        assert_eq!(told["sub"], "boss-1", "{told}");
+        assert_eq!(told["roles"], json!(["administrator"]), "{told}");
+        assert_eq!(
+            told["abilities"],
+            json!(["administrator", "edit", "view"]),
+            "{told}"
+        );
+        assert_eq!(told["cnf"], thumbprint("boss.crt"), "{told}");
+        assert_eq!(told["aud"], "backend");
+        assert_eq!(told.get("email"), None);
+        // A person who uses a device.
+        let told = claims(
+            &served,
+            &served.arrives_by(curl("boss").session(&ralph), "/"),
+        );
+        assert_eq!(
+            (&told["sub"], &told["roles"]),
+            (&json!("ralph"), &json!(["user"]))
+        );
+        assert_eq!(told["cnf"], thumbprint("boss.crt"), "{told}");
+        let told = claims(&served, &served.arrives_by(curl("").session(&ralph), "/"));
+        assert_eq!(told.get("cnf"), None, "{told}");
+        let told = claims(
+            &served,
+            &served.arrives_by(curl("expired").session(&ralph), "/"),
+        );
+        assert_eq!(told.get("cnf"), None, "{told}");
+        // Nobody is known, so nothing is asserted.
+        for file in ["", "stranger", "expired"] {
+            let arrived = served.arrives_by(curl(file), "/open/");
+            assert_eq!(arrived.field(assertions::NAME), None, "{file}");
+        }
+    }
+}
+
+#[test]
+fn of_a_person_on_a_device_the_backend_is_told_the_person_and_the_certificate() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = telling(&pki, "x-forwarded-user, xfcc, nginx-ssl, wso2");
+    let ralph = served.gate.log_in("ralph");
+    // Of the connection alone, whoever was told of on it before.
+    let mut connection = Connection::with_certificate(served.gate.address, &pki.path("cam.pem"));
+    for (session, user) in [(None, "cam-1"), (Some(&ralph), "ralph"), (None, "cam-1")] {
+        served.backend.forget();
+        let cookie = session.map(|it| format!("Cookie: __Host-portcullis={it}\r\n"));
+        let cookie = cookie.unwrap_or_default();
+        connection.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{cookie}\r\n").as_bytes());
+        assert_eq!(status_of(&connection.read_answer()), 200);
+        let arrived = served.backend.only();
+        assert_eq!(arrived.field("x-forwarded-user"), Some(user));
+        assert_eq!(arrived.field("ssl-client-subject-dn"), Some("CN=cam-1"));
+        assert_eq!(arrived.field("proxy-mutual-auth-header"), Some("CN=cam-1"));
+        let xfcc = arrived.field("x-forwarded-client-cert").unwrap();
+        assert!(xfcc.contains(&sha256(&pki, "cam.crt")), "{xfcc}");
+    }
+    // The person alone, on a connection with a bad one.
+    let arrived = served.arrives_by(served.curl("expired").session(&ralph), "/");
+    assert_eq!(arrived.field("x-forwarded-user"), Some("ralph"));
+    assert_eq!(arrived.field("x-forwarded-client-cert"), None);
+    let verify = arrived.field("ssl-client-verify");
+    assert_eq!(verify, Some("FAILED:certificate has expired"));
+}
+
+// --- What is on record ---
+
+fn is_event(event: &str) -> impl Fn(&Value) -> bool {
+    move |line| line["event"] == event
+}
+
+/// Waits until so many requests are in the log; how many lines of this event there are then.
+#[track_caller]
+fn after_requests(served: &Served<'_>, requests: usize, event: &str) -> usize {
+    eventually(&format!("{requests} requests"), || {
+        (served.gate.count_lines(is_event("access")) == requests).then_some(())
+    });
+    served.gate.count_lines(is_event(event))
+}
+
+#[test]
+fn a_client_is_put_on_record_once_a_connection_and_again_as_somebody_else() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let more = |name: &str| {
+        format!(
+            "{ROLES}clients: [{{match: {{cn: cam-*}}, name: '{name}', roles: [user]}}]\n\
+             routes: [{{can: view}}]\n"
+        )
+    };
+    let served = Served::start(&pki, OPTIONAL, &more("{cn}"));
+    let accepted = |requests| after_requests(&served, requests, "client_cert.accepted");
+    let mut connection = Connection::with_certificate(served.gate.address, &pki.path("cam.pem"));
+    let mut ask = || {
+        connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(status_of(&connection.read_answer()), 200);
+    };
+    for _ in 0..5 {
+        ask();
+    }
+    assert_eq!(accepted(5), 1);
+    let line = served.gate.line("client_cert.accepted").unwrap();
+    assert_eq!(line["user.name"], "cam-1", "{line}");
+    assert_eq!(line["tls.client.subject"], "CN=cam-1", "{line}");
+    assert_eq!(
+        line["tls.client.hash.sha256"],
+        sha256(&pki, "cam.crt"),
+        "{line}"
+    );
+    assert_eq!(line["client.address"], "127.0.0.1", "{line}");
+    assert_eq!(line["level"], "info", "{line}");
+    // Nothing has changed.
+    served.reload("success");
+    ask();
+    assert_eq!(accepted(6), 1);
+    // Now it is somebody else's.
+    served.configure(OPTIONAL, &more("camera {cn}"));
+    served.reload("success");
+    ask();
+    ask();
+    assert_eq!(accepted(8), 2);
+    let arrived = served.backend.seen().pop().unwrap();
+    assert_eq!(arrived.field("x-forwarded-user"), Some("camera cam-1"));
+    // The requests of an HTTP/2 connection, too.
+    let url = format!("https://localhost:{}/a", served.gate.port());
+    let got = served.curl("cam").args(["--http2", &url, &url]).get("/b");
+    assert_eq!(got.status, 200, "{got:?}");
+    assert_eq!(accepted(11), 3);
+    // Whoever is nobody is not accepted as anybody.
+    assert_eq!(served.status("stranger"), 403);
+    assert_eq!(accepted(12), 3);
+}
+
+#[test]
+fn whoever_is_refused_for_a_certificate_is_on_record_by_its_name_and_hash() {
+    let pki = pki();
+    people_and_clients(&pki);
+    pki.client("self-signed", &self_signed("/O=Plant/CN=nobody"));
+    pki.client("two", &named("/CN=cam-1/CN=cam-2"));
+    let served = ruled(
+        &pki,
+        OPTIONAL,
+        "- {match: {cn: cam-*}, name: '{cn}', roles: [user]}",
+    );
+    for (file, subject, reason) in [
+        ("expired", "CN=cam-1", "client_cert_expired"),
+        (
+            "self-signed",
+            "CN=nobody,O=Plant",
+            "client_cert_self_signed",
+        ),
+        ("stranger", "CN=stranger", "client_cert_unknown"),
+        ("two", "CN=cam-2,CN=cam-1", "client_cert_several_names"),
+    ] {
+        let (status, said) = served.refused(served.curl(file), "/");
+        assert_eq!((status, said.as_str()), (403, reason));
+        for event in ["client_cert.refused", "access"] {
+            let line = served.await_line(reason, |line| {
+                line["event"] == event && line["auth.reason"] == reason
+            });
+            assert_eq!(line["tls.client.subject"], subject, "{line}");
+            let hash = sha256(&pki, &format!("{file}.crt"));
+            assert_eq!(line["tls.client.hash.sha256"], hash, "{line}");
+            assert_eq!(line["http.route"], "*", "{line}");
+            assert_eq!(line.get("user.name"), None, "{line}");
+        }
+    }
+    let (status, _) = served.refused(served.curl(""), "/");
+    assert_eq!(status, 403);
+    let line = served.await_line("without one", |line| {
+        line["event"] == "client_cert.refused" && line["auth.reason"] == "not_presented"
+    });
+    assert_eq!(line.get("tls.client.subject"), None, "{line}");
+    // On a public route nobody is refused, and all the same it is told what was shown.
+    served.arrives("expired", "/open/");
+    let line = served.await_line("the public request", |line| line["url.path"] == "/open/");
+    assert_eq!(line["tls.client.subject"], "CN=cam-1", "{line}");
+    assert_eq!(line["auth.reason"], "client_cert_expired", "{line}");
+}
+
+#[test]
+fn requests_by_certificate_are_told_of_and_counted_as_such() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    let ralph = served.gate.log_in("ralph");
+    served.arrives("cam", "/a");
+    served.arrives_by(served.curl("cam").args(["--http2"]), "/a");
+    served.refused(served.curl("cam"), "/edit/");
+    served.arrives_by(served.curl("cam").session(&ralph), "/a");
+    served.refused(served.curl("expired"), "/certificate/");
+    for (identity, decision, count) in [
+        ("client_cert", "allow", 2.0),
+        ("client_cert", "deny", 1.0),
+        ("session", "allow", 1.0),
+        ("none", "deny", 1.0),
+    ] {
+        let labels = [("identity", identity), ("decision", decision)];
+        served
+            .gate
+            .await_metric("portcullis_auth_decisions_total", &labels, count);
+    }
+    let hash = sha256(&pki, "cam.crt");
+    for (user, count) in [("cam-1", 3), ("ralph", 1)] {
+        let lines = || {
+            served.gate.count_lines(|line| {
+                line["event"] == "access"
+                    && line["user.name"] == user
+                    && line["tls.client.subject"] == "CN=cam-1"
+                    && line["tls.client.hash.sha256"] == hash.as_str()
+                    && line.get("session.id").is_some() == (user == "ralph")
+            })
+        };
+        eventually(user, || (lines() == count).then_some(()));
+    }
+}
+
+#[test]
+fn nothing_in_a_certificate_forges_a_line_of_the_log() {
+    let pki = pki();
+    let forged = "\r\n{\"event\":\"forged\"}";
+    pki.client("known", &named(&format!("/O=Plant/CN=x{forged}")));
+    pki.client(
+        "unknown",
+        &named(&format!(
+            "/CN=x{forged}\n2026-01-01T00:00:00.000Z info forged"
+        )),
+    );
+    pki.client(
+        "self-signed",
+        &self_signed(&format!("/CN=x{forged}\x1b[2J\u{2028}")),
+    );
+    let rules = "- {match: {o: Plant}, name: guard, roles: [user]}";
+    let served = ruled(&pki, OPTIONAL, rules);
+    let ask = |curl: &dyn Fn(&str) -> Curl| {
+        for (file, status) in [("known", 200), ("unknown", 403), ("self-signed", 403)] {
+            assert_eq!(curl(file).get("/").status, status, "{file}");
+        }
+    };
+    ask(&|file| served.curl(file));
+    assert_eq!(after_requests(&served, 3, "client_cert.refused"), 2);
+    for line in served.gate.written() {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_ne!(line["event"], "forged", "{line}");
+        assert!(line["timestamp"].is_string(), "{line}");
+    }
+    let line = served.gate.line("client_cert.accepted").unwrap();
+    let subject = line["tls.client.subject"].as_str().unwrap();
+    assert_eq!(
+        subject,
+        "CN=x\\0D\\0A{\\\"event\\\":\\\"forged\\\"},O=Plant"
+    );
+
+    // As text, where a line is whatever ends with a new line.
+    let text = pki.read("portcullis.yaml") + "log: {format: text}\n";
+    let port = free_port();
+    pki.write(
+        "text.yaml",
+        &text.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1),
+    );
+    let file = pki.path("text.yaml").display().to_string();
+    let running = Process::start(portcullis(["run", "-c", &file]), "");
+    eventually("it is ready", || {
+        running.out().contains("server.ready").then_some(())
+    });
+    ask(&|file| {
+        let pem = pki.path(&format!("{file}.pem")).display().to_string();
+        Curl::new(port).args(["--cert", &pem])
+    });
+    let out = eventually("three requests", || {
+        let out = running.out();
+        (out.matches(" access ").count() == 3).then_some(out)
+    });
+    assert!(out.contains("client_cert.accepted"), "{out}");
+    for line in out.lines() {
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.starts_with("20") && time.ends_with('Z'), "{line:?}");
+        assert!(!rest.starts_with("info forged"), "{line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
     }
 }

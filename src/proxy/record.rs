@@ -173,13 +173,7 @@ impl<'r> Record<'r> {
             RefusalReason::LoginNeeded(why) => {
                 self.decision = "login";
                 // Of two proofs that could have been there, a bad one says more than a missing one.
-                let bad = match why {
-                    NoIdentity::NotRequested | NoIdentity::NotPresented => {
-                        self.invalid_certificate()
-                    }
-                    NoIdentity::Invalid(_) => None,
-                };
-                self.reason = Some(bad.map_or(why.as_str(), InvalidCertificate::as_str));
+                self.reason.get_or_insert(why.as_str());
             }
             RefusalReason::CertificateNeeded(why) => self.reason = Some(why.as_str()),
             RefusalReason::NotOwner => self.reason = Some("not_owner"),

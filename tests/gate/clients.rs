@@ -1638,3 +1638,46 @@ fn nothing_in_a_certificate_forges_a_line_of_the_log() {
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
 }
+
+#[test]
+fn whoever_is_disabled_is_told_of_as_such_in_the_log() {
+    let pki = pki();
+    pki.client("disabled", &named("/CN=cam-9"));
+    let served = mixed(&pki, OPTIONAL, BY_CREDENTIALS);
+    for (path, status) in [("/certificate/", 403), ("/", 401)] {
+        assert_eq!(served.refused(served.curl("disabled"), path).0, status);
+        let line = served.await_line(path, |line| line["url.path"] == path);
+        assert_eq!(line["auth.reason"], "user_gone", "{line}");
+        assert_eq!(line["tls.client.subject"], "CN=cam-9", "{line}");
+        assert_eq!(line.get("user.name"), None, "{line}");
+    }
+}
+
+#[test]
+fn whoever_gets_no_connection_for_a_certificate_is_on_record_by_its_name_and_hash() {
+    let pki = pki();
+    people_and_clients(&pki);
+    let required = "  client_auth: {mode: required, ca: root.crt}\n";
+    let served = ruled(
+        &pki,
+        required,
+        "- {match: {cn: cam-*}, name: '{cn}', roles: [user]}",
+    );
+    assert_eq!(served.status("cam"), 200);
+    // Good, and nobody's: that is for the route to say.
+    assert_eq!(served.status("stranger"), 403);
+    assert_eq!(
+        served
+            .arrives("stranger", "/open/")
+            .field("x-forwarded-user"),
+        None
+    );
+    assert_eq!(served.status("expired"), 0);
+    let line = served.await_line("a refusal", |line| {
+        line["event"] == "tls.handshake_error" && line["auth.reason"] == "client_cert_expired"
+    });
+    assert_eq!(line["tls.client.subject"], "CN=cam-1", "{line}");
+    let hash = sha256(&pki, "expired.crt");
+    assert_eq!(line["tls.client.hash.sha256"], hash, "{line}");
+    assert_eq!(served.gate.count_lines(is_event("client_cert.accepted")), 1);
+}

@@ -6,6 +6,7 @@
 //! change.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::StatusCode;
@@ -29,6 +30,8 @@ pub(super) struct Certified {
     sha256: String,
     /// Its fields of a log line.
     logged: OnceLock<String>,
+    /// Whether it is on record whose it is.
+    is_on_record: AtomicBool,
 }
 
 impl fmt::Debug for Certified {
@@ -48,6 +51,7 @@ impl Certified {
                 identity,
             },
             logged: OnceLock::new(),
+            is_on_record: AtomicBool::new(false),
         }
     }
 
@@ -108,32 +112,37 @@ impl Request<'_> {
     }
 
     fn identified(&self, identity: Arc<ClientIdentity>) -> Result<Arc<Certified>, Unserved> {
-        let clients = &self.snapshot.gate.clients;
-        self.client.certified.with(|known| {
-            if let Some(known) = known
-                && known.is_of(clients, &identity)
-            {
-                return Ok(Arc::clone(known));
-            }
-            self.keep(known, Certified::new(clients, identity))
-        })
+        let gate = &self.snapshot.gate;
+        let certified = self.client.certified.with(|known| match known {
+            Some(known) if known.is_of(&gate.clients, &identity) => Arc::clone(known),
+            _ => self.keep(known, Certified::new(&gate.clients, identity)),
+        });
+        self.put_on_record(&certified)?;
+        Ok(certified)
     }
 
-    /// Keeps it for the next requests, once it is on record.
-    fn keep(
-        &self,
-        known: &mut Option<Arc<Certified>>,
-        certified: Certified,
-    ) -> Result<Arc<Certified>, Unserved> {
-        let name_before = known.as_deref().and_then(Certified::name);
-        if let Some(name) = certified.name()
-            && name_before != Some(name)
+    /// Writes down whose it is, once, before anything is made of that. Somebody disabled is not let
+    /// in as anybody.
+    fn put_on_record(&self, certified: &Certified) -> Result<(), Unserved> {
+        let users = &self.snapshot.gate.users;
+        if !certified.is_on_record.load(Ordering::Relaxed)
+            && let Some(name) = certified.name().filter(|name| !users.is_disabled(name))
         {
-            self.write_accepted(&certified, name)?;
+            self.write_accepted(certified, name)?;
+            certified.is_on_record.store(true, Ordering::Relaxed);
         }
-        let certified = Arc::new(certified);
-        *known = Some(Arc::clone(&certified));
-        Ok(certified)
+        Ok(())
+    }
+
+    /// Keeps it for the next requests. Under other rules it may be the same person's still.
+    fn keep(&self, known: &mut Option<Arc<Certified>>, certified: Certified) -> Arc<Certified> {
+        if let Some(before) = known.as_deref().filter(|it| it.name() == certified.name()) {
+            let is_on_record = before.is_on_record.load(Ordering::Relaxed);
+            certified
+                .is_on_record
+                .store(is_on_record, Ordering::Relaxed);
+        }
+        Arc::clone(known.insert(Arc::new(certified)))
     }
 
     /// As with a login: nobody is let in as somebody without a line that says so. Once a
@@ -612,7 +621,8 @@ mod tests {
         let clients = Arc::default();
         let mut certified = Certified::new(&clients, Arc::new(certificate()));
         certified.presented.client = Ok(user(name));
-        request.keep(known, certified).map(drop)
+        let certified = request.keep(known, certified);
+        request.put_on_record(&certified)
     }
 
     #[test]
@@ -651,6 +661,8 @@ mod tests {
         let mut known = None;
         let name = "y".repeat(256);
         assert_eq!(keep(&gate, &mut known, &name), Err(Unserved::NotOnRecord));
-        assert!(known.is_none(), "the next request tries again");
+        let certified = known.unwrap();
+        let is_on_record = certified.is_on_record.load(Ordering::Relaxed);
+        assert!(!is_on_record, "the next request tries again");
     }
 }

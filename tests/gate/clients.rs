@@ -1651,6 +1651,10 @@ fn whoever_is_disabled_is_told_of_as_such_in_the_log() {
         assert_eq!(line["tls.client.subject"], "CN=cam-9", "{line}");
         assert_eq!(line.get("user.name"), None, "{line}");
     }
+    let accepted = served
+        .gate
+        .count_lines(|line| line["event"] == "client_cert.accepted");
+    assert_eq!(accepted, 0);
 }
 
 #[test]

@@ -145,7 +145,8 @@ pub struct TlsFile {
     pub hsts: Option<HstsFile>,
     /// What clients are asked for: `off`, or a mapping with `mode` and others. Default: `off`.
     pub client_auth: Option<ClientAuthFile>,
-    /// What is different for some of the names that clients ask for (SNI), on every listener.
+    /// What is different for some of the names that clients ask for (SNI), on every listener. Where
+    /// a listener has a `client_auth` of its own, the stricter of the two counts.
     pub names: Option<Items<NameFile>>,
 }
 
@@ -158,8 +159,7 @@ pub struct TlsFile {
 pub struct NameFile {
     /// Names that clients ask for; `*.` stands for one label. Required.
     pub name: Option<OneOrMany>,
-    /// What they are asked for there, in place of `tls.client_auth` and that of the listener.
-    /// Required.
+    /// What they are asked for there, in place of `tls.client_auth`. Required.
     pub client_auth: Option<ClientAuthFile>,
 }
 
@@ -198,6 +198,8 @@ pub struct ClientAuthSettingsFile {
     /// Whether clients are told the names of the trusted CAs, so that they can choose. Default:
     /// `true`; small clients may not cope with many names.
     pub send_ca_names: Option<Flag>,
+    /// Takes certificates with RSA keys below 2048 bits, or signed with SHA-1. Default: `false`.
+    pub unsafe_weak_certificates: Option<Flag>,
 }
 
 /// A key `ca`: one source or several.

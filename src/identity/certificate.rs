@@ -90,6 +90,8 @@ pub enum InvalidCertificate {
     CrlMissing,
     /// The list of what was taken back cannot be used.
     CrlInvalid,
+    /// Its key or signature, or that of its CA, can be broken.
+    Weak,
     /// Something else is wrong with it.
     Damaged,
     /// It was checked, and no rule of `clients` is about it.
@@ -113,6 +115,7 @@ impl InvalidCertificate {
             Self::CrlExpired => "client_cert_crl_expired",
             Self::CrlMissing => "client_cert_crl_missing",
             Self::CrlInvalid => "client_cert_crl_invalid",
+            Self::Weak => "client_cert_weak",
             Self::Damaged => "client_cert_invalid",
             Self::NoRule => "client_cert_unknown",
             Self::SeveralNames => "client_cert_several_names",
@@ -142,6 +145,9 @@ impl InvalidCertificate {
             }
             Self::CrlInvalid => {
                 "Whether your certificate was revoked is not known: the revocation list cannot be used."
+            }
+            Self::Weak => {
+                "Your certificate, or the one of its issuer, has a key or signature that can be broken."
             }
             Self::Damaged => "Your certificate cannot be used.",
             Self::NoRule => "Your certificate is not known here.",
@@ -178,5 +184,5 @@ pub trait Peer: fmt::Debug + Send + Sync {
     fn standing(&self, authority: Option<&str>, now: i64) -> Standing;
 
     /// The certificate that the client showed, good or not: what was refused is on record by name.
-    fn shown(&self) -> Option<ShownCertificate>;
+    fn shown(&self) -> Option<&ShownCertificate>;
 }

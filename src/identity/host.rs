@@ -14,8 +14,14 @@ impl HostName {
             Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
             _ => authority,
         };
-        let host = host.strip_suffix('.').unwrap_or(host);
-        Self(host.to_ascii_lowercase())
+        Self::of_name(host)
+    }
+
+    /// From a name without a port: what a client asks for in its TLS hello, or what is configured.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        Self(name.to_ascii_lowercase())
     }
 
     /// The name.
@@ -41,6 +47,9 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(HostName::from_authority(authority).as_str(), name);
+        }
+        for name in ["a.example", "A.Example.", "a..", ".", ""] {
+            assert_eq!(HostName::of_name(name), HostName::from_authority(name));
         }
     }
 }

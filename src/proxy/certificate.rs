@@ -261,7 +261,7 @@ mod tests {
             self.0.lock().clone()
         }
 
-        fn shown(&self) -> Option<ShownCertificate> {
+        fn shown(&self) -> Option<&ShownCertificate> {
             None
         }
     }

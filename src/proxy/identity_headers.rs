@@ -244,6 +244,7 @@ const fn openssl_error(why: InvalidIdentity) -> (&'static str, &'static str) {
         InvalidCertificate::Revoked => ("23", "certificate revoked"),
         InvalidCertificate::UnknownAuthority => ("20", "unable to get local issuer certificate"),
         InvalidCertificate::SelfSigned => ("18", "self-signed certificate"),
+        InvalidCertificate::Weak => ("66", "EE certificate key too weak"),
         InvalidCertificate::WrongPurpose => ("26", "unsuitable certificate purpose"),
         InvalidCertificate::ChainTooLong => ("22", "certificate chain too long"),
         InvalidCertificate::CrlExpired => ("12", "CRL has expired"),

@@ -114,7 +114,7 @@ impl<'r> Record<'r> {
             Ok(certified) => certified.describe(line),
             Err(NoIdentity::Invalid(_)) => {
                 let peer = self.client.peer.as_ref();
-                about_certificate(line, peer.and_then(|peer| peer.shown()).as_ref())
+                about_certificate(line, peer.and_then(|peer| peer.shown()))
             }
             Err(NoIdentity::NotRequested | NoIdentity::NotPresented) => line,
         }

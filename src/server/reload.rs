@@ -59,7 +59,10 @@ pub struct Reloadable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     config: [u8; 32],
+    /// Of what the configuration names, as it was read last.
     named: [u8; 32],
+    /// Of what the one names that is in force, where that is another.
+    running: [u8; 32],
 }
 
 impl Seen {
@@ -69,14 +72,25 @@ impl Seen {
         Self {
             config: digest([file]),
             named: digest([]),
+            running: digest([]),
         }
     }
 
     /// The same with the files that `spec` names.
     #[must_use]
     pub fn with(self, spec: Option<&TlsSpec>) -> Self {
-        let named = digest(spec.into_iter().flat_map(TlsSpec::files));
-        Self { named, ..self }
+        let named = named_by(spec);
+        Self {
+            named,
+            running: named,
+            ..self
+        }
+    }
+
+    /// The same with those of another one that is in force.
+    fn and(self, running: Option<&TlsSpec>) -> Self {
+        let running = named_by(running);
+        Self { running, ..self }
     }
 }
 
@@ -98,6 +112,8 @@ pub(super) struct Reloader {
     warned: Vec<String>,
     /// The certificates in the metrics.
     shown: Shown,
+    /// What TLS is made of now.
+    running: Option<TlsSpec>,
     /// The issuers of the revocation lists in the metrics.
     lists_shown: Vec<String>,
     keys_changed: Instant,
@@ -115,6 +131,7 @@ impl Reloader {
         // What changed while all was loaded is looked for at once.
         caller.look();
         let mut reloader = Self {
+            running: reloadable.spec.clone(),
             reloadable,
             hsts,
             log,
@@ -136,10 +153,14 @@ impl Reloader {
 
     fn run(&mut self, watch: &mut Watch) {
         loop {
-            watch.files(files(&self.reloadable));
+            watch.files(self.files());
             let Some(why) = watch.next() else { return };
             let reloadable = &mut self.reloadable;
             let seen = Seen::config(&reloadable.file).with(reloadable.spec.as_ref());
+            let seen = match self.running == reloadable.spec {
+                true => seen,
+                false => seen.and(self.running.as_ref()),
+            };
             let has_changed = seen != reloadable.seen;
             // What is wrong is said once for each time that it changes.
             reloadable.seen = seen;
@@ -173,7 +194,13 @@ impl Reloader {
                 self.say_waiting(&applied.waiting);
             }
             Err(problems) => {
-                let message = "nothing was changed; what was loaded before goes on";
+                let message = match self.renew_files() {
+                    true => {
+                        "the configuration stays as it was before; the files that it names were \
+                         read again"
+                    }
+                    false => "nothing was changed; what was loaded before goes on",
+                };
                 self.say_failure(&problems, message);
             }
         }
@@ -197,26 +224,48 @@ impl Reloader {
         let mut waiting = settings.sections.changed_since(&reloadable.sections);
         match (&reloadable.acceptor, settings.tls) {
             (Some(acceptor), Some(mut spec)) => {
-                if let Some(before) = reloadable.spec.as_ref().filter(|_| of_listeners(&waiting)) {
-                    // What a listener asks its clients for waits with the rest of it.
-                    spec.client_auth
-                        .listeners
-                        .clone_from(&before.client_auth.listeners);
+                if let Some(running) = self.running.as_ref().filter(|_| !waiting.is_empty()) {
+                    // What clients are asked for and what routes ask of them belong together: one
+                    // without the other could let in who neither the old nor the new would.
+                    let running = running.client_auth.clone();
+                    let written = std::mem::replace(&mut spec.client_auth, running);
+                    if !written.says_the_same_as(&spec.client_auth) {
+                        waiting.push("tls.client_auth".into());
+                    }
                 }
                 // The files may be others now. Also where they cannot be loaded: one that is
                 // missing may come.
                 let spec = reloadable.spec.insert(spec);
-                reloadable.seen = reloadable.seen.with(Some(spec));
+                reloadable.seen = reloadable.seen.with(Some(spec)).and(self.running.as_ref());
                 let loaded = acceptor.reload(spec, &reloadable.answers);
                 kept = loaded
                     .map_err(|error| error.to_string())?
                     .map(|kept| kept.to_string());
+                self.running = Some(spec.clone());
+                reloadable.seen.running = reloadable.seen.named;
                 self.hsts.store(settings.hsts);
             }
             (None, None) => {}
             (None, Some(_)) | (Some(_), None) => waiting.push("tls".into()),
         }
         Ok(Applied { kept, waiting })
+    }
+
+    /// Reads the files again that are in use, for a configuration that is in force: a mistake in
+    /// another one must not keep a revocation list from counting. Whether that could be done.
+    fn renew_files(&self) -> bool {
+        let Some((acceptor, spec)) = self.reloadable.acceptor.as_ref().zip(self.running.as_ref())
+        else {
+            return false;
+        };
+        acceptor.reload(spec, &self.reloadable.answers).is_ok()
+    }
+
+    /// The files that a reload reads.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let specs = self.reloadable.spec.iter().chain(&self.running);
+        let of_tls = specs.flat_map(TlsSpec::files);
+        [&*self.reloadable.file].into_iter().chain(of_tls)
     }
 
     fn note_success(&self) {
@@ -354,14 +403,9 @@ fn certificates(reloadable: &Reloadable) -> Vec<CertificateFacts> {
     acceptor.map_or_else(Vec::new, Acceptor::certificates)
 }
 
-fn of_listeners(waiting: &[String]) -> bool {
-    waiting.iter().any(|section| section == "listeners")
-}
-
-/// The files that a reload reads.
-fn files(reloadable: &Reloadable) -> Vec<&Path> {
-    let of_tls = reloadable.spec.iter().flat_map(TlsSpec::files);
-    [&*reloadable.file].into_iter().chain(of_tls).collect()
+/// A digest of all files that a configuration names.
+fn named_by(spec: Option<&TlsSpec>) -> [u8; 32] {
+    digest(spec.into_iter().flat_map(TlsSpec::files))
 }
 
 /// A digest of what is in the files and folders. One that cannot be read counts as empty: that it can be read

@@ -40,9 +40,11 @@ use super::spec::{
     Alpn, CertificateSource, CertificateSpec, ClientAuthMode, MinVersion, Policy, TicketSpec,
     TlsSpec,
 };
+use super::store;
 use super::tickets::{TicketError, TicketKeySet, Tickets};
 use super::trust::TrustError;
 use crate::identity::certificate::{InvalidCertificate, Peer, ShownCertificate};
+use crate::identity::host::HostName;
 
 /// Ends TLS for the listeners. Cheap to clone: all clones change together.
 #[derive(Clone)]
@@ -522,6 +524,7 @@ impl Loaded {
         mut warnings: Vec<String>,
     ) -> Result<Self, LoadError> {
         let mut front = settings.context()?;
+        store::limit_chains(&mut front);
         let suites: Vec<_> = front.ciphers().into_iter().flatten().collect();
         let ecdsa = suites
             .iter()
@@ -653,8 +656,8 @@ impl Served {
             settings: Arc::clone(settings),
             pair: Arc::clone(&pair),
         };
-        // Whether it can be used at all is found out now.
-        for policy in client_auth.all().take(1) {
+        // Whether it can be used at all is found out now; another policy changes nothing of that.
+        if let Some(policy) = client_auth.all().next() {
             choice.context(0, policy)?;
         }
         Ok(Self {
@@ -855,16 +858,17 @@ impl Table {
     /// Moves the connection to the certificate for the name that the client asks for.
     fn choose(&self, mut hello: ClientHello<'_>) -> Result<(), SelectCertError> {
         let asked = hello.servername(NameType::HOST_NAME);
-        let named = asked.into_iter().flat_map(|name| self.names.find(name));
+        let asked = asked.map(HostName::of_name);
+        let named = asked.iter().flat_map(|name| self.names.find(name));
         let choice = self.best(&hello, named.flat_map(Choices::preferred));
         let choice = choice.or_else(|| self.best(&hello, self.default.preferred()));
         let choice = choice.ok_or(SelectCertError::ERROR)?;
         let listener = hello.ssl().ex_data(*LISTENER).copied();
         let listener = listener.ok_or(SelectCertError::ERROR)?;
-        let policy = Arc::clone(self.client_auth.of(listener, asked));
+        let policy = Arc::clone(self.client_auth.of(listener, asked.as_ref()));
         let position = self.client_auth.position(&policy);
-        let context = choice.context(position, &policy);
-        let context = context.map_err(|_| SelectCertError::ERROR)?;
+        let context = position.map(|position| choice.context(position, &policy));
+        let context = context.and_then(Result::ok).ok_or(SelectCertError::ERROR)?;
         let ssl = hello.ssl_mut();
         ssl.set_ssl_context(context)
             .map_err(|_| SelectCertError::ERROR)?;
@@ -970,21 +974,23 @@ impl TlsFacts {
 impl HandshakeError {
     fn of(error: &boring::ssl::Error, ssl: &SslRef) -> Self {
         let verified = ssl.ex_data(*VERIFIED);
-        let refused = verified.and_then(|it| it.as_ref().err()).map(|why| {
-            let presented = Presented::of(ssl);
-            RefusedCertificate {
-                why: *why,
-                shown: presented.map(|presented| presented.shown()),
-            }
-        });
-        let failure = match &refused {
-            Some(refused) if is_refusal(error) => HandshakeFailure::of(refused.why),
+        let why = verified.and_then(|it| it.as_ref().err().copied());
+        let failure = match why {
+            Some(why) if is_refusal(error) => HandshakeFailure::of(why),
             _ => classify(error),
         };
-        Self {
+        let is_about_certificate = matches!(
             failure,
-            refused: refused.filter(|_| is_refusal(error)),
-        }
+            HandshakeFailure::ClientCertExpired
+                | HandshakeFailure::ClientCertRevoked
+                | HandshakeFailure::ClientCertInvalid
+                | HandshakeFailure::UnknownCa
+        );
+        let refused = is_about_certificate.then(|| RefusedCertificate {
+            why: why.unwrap_or(InvalidCertificate::WrongPurpose),
+            shown: Presented::of(ssl).map(|presented| presented.shown()),
+        });
+        Self { failure, refused }
     }
 }
 
@@ -1034,6 +1040,8 @@ fn classify(error: &boring::ssl::Error) -> HandshakeFailure {
             }
             "HTTP_REQUEST" | "HTTPS_PROXY_REQUEST" => return HandshakeFailure::PlainHttp,
             "PEER_DID_NOT_RETURN_A_CERTIFICATE" => return HandshakeFailure::ClientCertRequired,
+            // Of the client's certificate, which is not for signing.
+            "KEY_USAGE_BIT_INCORRECT" => return HandshakeFailure::ClientCertInvalid,
             "TLSV1_ALERT_UNKNOWN_CA"
             | "SSLV3_ALERT_BAD_CERTIFICATE"
             | "SSLV3_ALERT_CERTIFICATE_UNKNOWN"

@@ -6,6 +6,8 @@
 //! with a time and keeps nothing. What follows from the answer is for `acceptor` and `peer`.
 
 use boring::error::ErrorStack;
+use boring::nid::Nid;
+use boring::pkey::Id;
 use boring::sha::{Sha256, sha256};
 use boring::ssl::SslAlert;
 use boring::stack::{Stack, StackRef};
@@ -42,6 +44,7 @@ pub(super) struct ClientPolicy {
     /// None where nothing is ever taken back.
     revocations: Option<(X509Store, RevocationScope)>,
     depth: u8,
+    takes_weak: bool,
 }
 
 /// A certificate that is good, and for how long.
@@ -95,6 +98,7 @@ impl ClientPolicy {
             chain: store::for_clients(&anchors)?,
             revocations,
             depth: spec.depth,
+            takes_weak: spec.takes_weak,
             anchors,
             lists,
         };
@@ -161,18 +165,21 @@ impl ClientPolicy {
         now: i64,
     ) -> Result<Verified, InvalidCertificate> {
         if self.mode == ClientAuthMode::Pinned {
+            self.check_key(leaf)?;
             return check_dates(leaf, now);
         }
         let mut chain = self.find_chain(leaf, others, now)?;
+        self.check_strength(&chain)?;
         let mut until = earliest_end(&chain)?;
         if let Some((store, scope)) = &self.revocations {
             self.check_revocation(store, *scope, &chain, now)?;
-            let ends = self.lists.iter().filter_map(|list| list.next_update);
-            until = ends
-                .filter(|end| *end > now)
-                .chain([until])
-                .min()
-                .unwrap_or(until);
+            // Each of these may make another list the one that counts.
+            let changes = self
+                .lists
+                .iter()
+                .flat_map(|it| [Some(it.this_update), it.next_update]);
+            let coming = changes.flatten().filter(|change| *change > now);
+            until = coming.chain([until]).min().unwrap_or(until);
         }
         // The leaf itself, and the trusted end. A leaf that is trusted itself is both.
         chain.remove(0);
@@ -217,6 +224,13 @@ impl ClientPolicy {
         chain: &[X509],
         now: i64,
     ) -> Result<(), InvalidCertificate> {
+        // A client's own certificate that is trusted has no issuer here whose signature on a list
+        // could be checked. The list is one that somebody put there, all the same.
+        if let [trusted] = chain
+            && self.lists.iter().any(|list| list.has(trusted))
+        {
+            return Err(InvalidCertificate::Revoked);
+        }
         let below_the_end = chain.len().saturating_sub(1);
         let asked = match scope {
             RevocationScope::Chain => below_the_end,
@@ -242,6 +256,28 @@ impl ClientPolicy {
             }
         }
         Ok(())
+    }
+
+    /// Whether all keys, and all signatures but that of the trusted end, which nobody looks at, are
+    /// such as cannot be broken.
+    fn check_strength(&self, chain: &[X509]) -> Result<(), InvalidCertificate> {
+        if self.takes_weak {
+            return Ok(());
+        }
+        let signed = &chain[..chain.len().saturating_sub(1)];
+        if signed.iter().any(|it| has_weak_signature(it)) {
+            return Err(InvalidCertificate::Weak);
+        }
+        chain.iter().try_for_each(|it| self.check_key(it))
+    }
+
+    fn check_key(&self, certificate: &X509Ref) -> Result<(), InvalidCertificate> {
+        let key = certificate.public_key().map_err(damaged)?;
+        match key.id() {
+            _ if self.takes_weak => Ok(()),
+            Id::RSA | Id::RSAPSS if key.bits() < 2048 => Err(InvalidCertificate::Weak),
+            _ => Ok(()),
+        }
     }
 
     fn why_not(&self, why: X509VerifyError, chain: &[X509]) -> InvalidCertificate {
@@ -293,8 +329,8 @@ fn reason(why: X509VerifyError) -> InvalidCertificate {
     }
 }
 
-/// What a client is told whose handshake fails for its certificate (RFC 8446 section 6.2), as
-/// BoringSSL's own check would.
+/// What a client is told whose handshake fails for its certificate (RFC 8446 section 6.2); what
+/// BoringSSL's own check would say, as far as our words tell the same things apart.
 pub(super) const fn alert(why: InvalidCertificate) -> SslAlert {
     match why {
         InvalidCertificate::Expired
@@ -307,10 +343,24 @@ pub(super) const fn alert(why: InvalidCertificate) -> SslAlert {
         | InvalidCertificate::CrlMissing => SslAlert::UNKNOWN_CA,
         InvalidCertificate::WrongPurpose => SslAlert::UNSUPPORTED_CERTIFICATE,
         InvalidCertificate::CrlInvalid
+        | InvalidCertificate::Weak
         | InvalidCertificate::Damaged
         | InvalidCertificate::NoRule
         | InvalidCertificate::SeveralNames => SslAlert::BAD_CERTIFICATE,
     }
+}
+
+/// Whether its signature is over a digest for which two texts can be made.
+fn has_weak_signature(certificate: &X509Ref) -> bool {
+    const BROKEN: [Nid; 6] = [
+        Nid::SHA1WITHRSAENCRYPTION,
+        Nid::SHA1WITHRSA,
+        Nid::ECDSA_WITH_SHA1,
+        Nid::DSAWITHSHA1,
+        Nid::MD5WITHRSAENCRYPTION,
+        Nid::MD5WITHRSA,
+    ];
+    BROKEN.contains(&certificate.signature_algorithm().object().nid())
 }
 
 fn check_dates(leaf: &X509Ref, now: i64) -> Result<Verified, InvalidCertificate> {
@@ -318,21 +368,22 @@ fn check_dates(leaf: &X509Ref, now: i64) -> Result<Verified, InvalidCertificate>
     if unix_seconds(leaf.not_before()).map_err(damaged)? > now {
         return Err(InvalidCertificate::NotYetValid);
     }
-    if end < now {
+    // At its last moment, as the library has it.
+    if end <= now {
         return Err(InvalidCertificate::Expired);
     }
     Ok(Verified {
         intermediates: Vec::new(),
-        until: end.saturating_add(1),
+        until: end,
     })
 }
 
-/// The first second at which one of these has expired.
+/// The moment at which the first of these expires.
 fn earliest_end(chain: &[X509]) -> Result<i64, InvalidCertificate> {
     let mut earliest = i64::MAX;
     for certificate in chain {
         let end = unix_seconds(certificate.not_after()).map_err(damaged)?;
-        earliest = earliest.min(end.saturating_add(1));
+        earliest = earliest.min(end);
     }
     Ok(earliest)
 }
@@ -349,7 +400,7 @@ fn digest(
     anchors.sort_unstable();
     lists.sort_unstable();
     let mut digest = Sha256::new();
-    let settings = (spec.mode, spec.revocation, spec.depth);
+    let settings = (spec.mode, spec.revocation, spec.depth, spec.takes_weak);
     let counts = (anchors.len(), lists.len());
     digest.update(format!("{settings:?} {counts:?} ").as_bytes());
     for part in anchors.iter().chain(&lists) {

@@ -116,7 +116,7 @@ fn wide<const WIDTH: usize>(
 }
 
 /// The element again, for `#…` (RFC 4514 section 2.4).
-fn encoded(tag: u8, contents: &[u8]) -> Vec<u8> {
+pub(super) fn encoded(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = contents.len();
     let mut der = vec![tag];
     match u8::try_from(length) {

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::identity::host::HostName;
+
 /// What is found by name: exactly, else by wildcard.
 #[derive(Debug)]
 pub(super) struct Names<T> {
@@ -23,35 +25,31 @@ impl<T: Default> Names<T> {
 
     /// What belongs to a name as a certificate has it, possibly nothing yet.
     pub(super) fn entry(&mut self, name: &str) -> &mut T {
-        let name = normal(name);
-        match name.strip_prefix("*.") {
+        let name = HostName::of_name(name);
+        match name.as_str().strip_prefix("*.") {
             Some(parent) => self.wildcard.entry(parent.to_owned()).or_default(),
-            None => self.exact.entry(name).or_default(),
+            None => self.exact.entry(name.as_str().to_owned()).or_default(),
         }
     }
 
     /// The same, where it is there.
     pub(super) fn of(&self, name: &str) -> Option<&T> {
-        let name = normal(name);
-        match name.strip_prefix("*.") {
+        let name = HostName::of_name(name);
+        match name.as_str().strip_prefix("*.") {
             Some(parent) => self.wildcard.get(parent),
-            None => self.exact.get(&name),
+            None => self.exact.get(name.as_str()),
         }
     }
 
     /// What belongs to a name that a client asks for: exactly, then by wildcard.
-    pub(super) fn find(&self, name: &str) -> impl Iterator<Item = &T> + Clone {
-        let name = normal(name);
+    pub(super) fn find(&self, name: &HostName) -> impl Iterator<Item = &T> + Clone + use<'_, T> {
+        let name = name.as_str();
         let by_wildcard = name
             .split_once('.')
             .filter(|(label, _)| !label.is_empty())
             .and_then(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(&name).into_iter().chain(by_wildcard)
+        self.exact.get(name).into_iter().chain(by_wildcard)
     }
-}
-
-fn normal(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -81,7 +79,8 @@ mod tests {
             ("", None),
             (".", None),
         ] {
-            assert_eq!(names().find(asked).next().copied(), found, "{asked}");
+            let asked = HostName::of_name(asked);
+            assert_eq!(names().find(&asked).next().copied(), found, "{asked:?}");
         }
     }
 }

@@ -6,8 +6,8 @@
 //! when time or a reload asks for it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,6 +35,12 @@ use crate::identity::{InvalidIdentity, NoIdentity};
 /// How long what was found wrong with a certificate is taken to be so, in seconds.
 const NEXT_TRY: i64 = 10;
 
+/// The most certificates beside its own that are kept of a client: as many as can be followed.
+const MOST_OTHERS: usize = 16;
+
+/// The most of the subject of a certificate that was refused, in bytes.
+const MOST_SUBJECT: usize = 1024;
+
 /// What a client sent in its handshake, or in the one that its session began with.
 pub(super) struct Presented {
     leaf: X509,
@@ -44,11 +50,17 @@ pub(super) struct Presented {
 }
 
 impl Presented {
-    /// What came with a handshake that is done, or is about to be.
+    /// What came with a handshake that is done, or is about to be. It is kept as long as the
+    /// connection is, so there is an end to it.
     pub(super) fn of(ssl: &SslRef) -> Option<Self> {
         let leaf = ssl.peer_certificate()?;
         let mut others = Stack::new().ok()?;
-        for other in ssl.peer_cert_chain().into_iter().flatten() {
+        for other in ssl
+            .peer_cert_chain()
+            .into_iter()
+            .flatten()
+            .take(MOST_OTHERS)
+        {
             others.push(other.to_owned()).ok()?;
         }
         let ours = ssl.certificate().and_then(X509Ref::subject_alt_names);
@@ -67,10 +79,12 @@ impl Presented {
 
     /// What the log calls it.
     pub(super) fn shown(&self) -> ShownCertificate {
-        let subject = dn::subject(&self.leaf).map(|name| name.to_string());
+        // ASCII only, so it can be cut anywhere. The log has no room for more.
+        let mut subject = dn::subject(&self.leaf).map_or_else(String::new, |it| it.to_string());
+        subject.truncate(MOST_SUBJECT);
         let der = self.leaf.to_der().unwrap_or_default();
         ShownCertificate {
-            subject: subject.unwrap_or_default(),
+            subject,
             sha256: sha256(&der),
         }
     }
@@ -151,9 +165,11 @@ pub(super) struct TlsPeer {
     /// The place of its listener among them.
     listener: usize,
     /// The name that the client asked for.
-    server_name: Option<Box<str>>,
+    server_name: Option<HostName>,
     presented: Option<Presented>,
     checked: Mutex<Checked>,
+    /// What the log calls the certificate, found out when it is first asked for.
+    shown: OnceLock<Option<ShownCertificate>>,
 }
 
 /// What a connection was asked for, and what was in force then.
@@ -209,9 +225,10 @@ impl TlsPeer {
         }
         Self {
             listener,
-            server_name: ssl.servername(NameType::HOST_NAME).map(Box::from),
+            server_name: ssl.servername(NameType::HOST_NAME).map(HostName::of_name),
             presented,
             checked: Mutex::new(checked),
+            shown: OnceLock::new(),
             shared,
         }
     }
@@ -224,7 +241,7 @@ impl TlsPeer {
     /// Checks again, by what is in force now.
     fn check(&self, checked: &mut Checked, generation: u64, now: i64) {
         let client_auth = Arc::clone(&self.shared.current.load().client_auth);
-        let name = self.server_name.as_deref();
+        let name = self.server_name.as_ref();
         checked.asked = Asked {
             generation,
             policy: Arc::clone(client_auth.of(self.listener, name)),
@@ -242,13 +259,13 @@ impl TlsPeer {
     }
 
     /// Whether a request for this host came over a connection that was made for another one.
+    /// One that names no host (HTTP/1.0) is for nobody in particular, as a hello without a name is.
     fn is_misdirected(&self, asked: &Asked, authority: Option<&str>) -> bool {
-        let depends_on_name = asked.client_auth.depends_on_name();
-        let Some(authority) = authority.filter(|_| depends_on_name) else {
+        if !asked.client_auth.depends_on_name() {
             return false;
-        };
-        let host = HostName::from_authority(authority);
-        let wanted = asked.client_auth.of(self.listener, Some(host.as_str()));
+        }
+        let host = authority.map(HostName::from_authority);
+        let wanted = asked.client_auth.of(self.listener, host.as_ref());
         wanted.digest != asked.policy.digest
     }
 }
@@ -304,8 +321,9 @@ impl Peer for TlsPeer {
         }
     }
 
-    fn shown(&self) -> Option<ShownCertificate> {
-        self.presented.as_ref().map(Presented::shown)
+    fn shown(&self) -> Option<&ShownCertificate> {
+        let make = || self.presented.as_ref().map(Presented::shown);
+        self.shown.get_or_init(make).as_ref()
     }
 }
 
@@ -328,7 +346,7 @@ impl Peer for PlainPeer {
         let host = authority.filter(|_| loaded.client_auth.depends_on_name());
         let policy = host.and_then(|host| {
             let host = HostName::from_authority(host);
-            loaded.client_auth.of_name(host.as_str())
+            loaded.client_auth.of_name(&host)
         });
         match policy {
             Some(policy) if policy.mode == ClientAuthMode::Required => Standing::Misdirected,
@@ -336,7 +354,7 @@ impl Peer for PlainPeer {
         }
     }
 
-    fn shown(&self) -> Option<ShownCertificate> {
+    fn shown(&self) -> Option<&ShownCertificate> {
         None
     }
 }

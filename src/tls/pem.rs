@@ -38,18 +38,19 @@ pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<X509>, Flaw> {
     }
 }
 
-/// How many certificates a file in PEM says that it has; none in DER.
+/// How many certificates a file in PEM says that it has; none in DER. Of a block that has lost its
+/// beginning or its end, the other counts.
 pub(super) fn count_certificates(bytes: &[u8]) -> usize {
-    let kinds = [
-        "CERTIFICATE-----",
-        "X509 CERTIFICATE-----",
-        "TRUSTED CERTIFICATE-----",
-    ];
-    let begins = |kind: &&str| {
-        let mark = format!("-----BEGIN {kind}");
-        memchr::memmem::find_iter(bytes, &mark).count()
+    let kinds = ["", "X509 ", "TRUSTED "];
+    let marks = |edge: &str| -> usize {
+        let of_kind = |kind| count(bytes, &format!("-----{edge} {kind}CERTIFICATE-----"));
+        kinds.map(of_kind).iter().sum()
     };
-    kinds.iter().map(begins).sum()
+    marks("BEGIN").max(marks("END"))
+}
+
+fn count(bytes: &[u8], text: &str) -> usize {
+    memchr::memmem::find_iter(bytes, text).count()
 }
 
 /// All revocation lists, each in DER, in the order of the file; `None` where something else is
@@ -58,7 +59,11 @@ pub(super) fn revocation_lists(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     const BEGIN: &str = "-----BEGIN X509 CRL-----";
     const END: &str = "-----END X509 CRL-----";
     let bytes = without_mark(bytes);
-    if !contains(bytes, BEGIN) {
+    let (begins, ends) = (count(bytes, BEGIN), count(bytes, END));
+    if begins != ends {
+        return None;
+    }
+    if begins == 0 {
         // Anything in DER is a sequence; the caller looks closer.
         let is_der = Reader::new(bytes).enter(SEQUENCE).is_some() && X509::from_der(bytes).is_err();
         return is_der.then(|| vec![bytes.to_vec()]);

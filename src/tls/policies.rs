@@ -1,5 +1,5 @@
 //! Which policy for client certificates a connection falls under: by the name that the client asks
-//! for, else by listener, else the default. Whoever asks with a request's `Host` is told the same.
+//! for, by listener, or the default. Whoever asks with a request's `Host` is told the same.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use super::names::Names;
 use super::secret::Answers;
 use super::spec::{ClientAuthSpec, ClientAuthSpecs};
 use super::trust::TrustError;
+use crate::identity::host::HostName;
 
 /// All policies, loaded.
 pub(super) struct ClientAuth {
@@ -99,17 +100,9 @@ impl ClientAuth {
     }
 
     fn known(&self, spec: &ClientAuthSpec) -> Option<&Arc<ClientPolicy>> {
-        // Where it is written is not what it says.
-        let same = |known: &ClientAuthSpec| {
-            let place = spec.place.clone();
-            *spec
-                == ClientAuthSpec {
-                    place,
-                    ..known.clone()
-                }
-        };
         let mut all = self.all.iter();
-        all.find(|(known, _)| same(known)).map(|(_, policy)| policy)
+        let known = all.find(|(known, _)| known.says_the_same_as(spec));
+        known.map(|(_, policy)| policy)
     }
 
     /// Each policy once, the default first.
@@ -118,9 +111,8 @@ impl ClientAuth {
     }
 
     /// The place of a policy among all of them.
-    pub(super) fn position(&self, policy: &Arc<ClientPolicy>) -> usize {
-        let position = self.all().position(|it| Arc::ptr_eq(it, policy));
-        position.unwrap_or_default()
+    pub(super) fn position(&self, policy: &Arc<ClientPolicy>) -> Option<usize> {
+        self.all().position(|it| Arc::ptr_eq(it, policy))
     }
 
     /// Whether two names may fall under two policies.
@@ -128,23 +120,27 @@ impl ClientAuth {
         !self.specs.names.is_empty()
     }
 
-    /// The policy of a connection to this listener that asks for this name.
-    pub(super) fn of(&self, listener: usize, name: Option<&str>) -> &Arc<ClientPolicy> {
+    /// The policy of a connection to this listener that asks for this name. Where something is
+    /// written for both, the stricter counts: neither is a way around the other.
+    pub(super) fn of(&self, listener: usize, name: Option<&HostName>) -> &Arc<ClientPolicy> {
         let by_name = name.and_then(|name| self.of_name(name));
-        by_name
-            .or_else(|| self.listeners.get(&listener))
-            .unwrap_or(&self.default)
+        let by_listener = self.listeners.get(&listener);
+        match (by_name, by_listener) {
+            (Some(by_name), Some(by_listener)) if by_listener.mode > by_name.mode => by_listener,
+            (Some(by_name), _) => by_name,
+            (None, by_listener) => by_listener.unwrap_or(&self.default),
+        }
     }
 
     /// The policy that is written for this name, on whichever listener.
-    pub(super) fn of_name(&self, name: &str) -> Option<&Arc<ClientPolicy>> {
+    pub(super) fn of_name(&self, name: &HostName) -> Option<&Arc<ClientPolicy>> {
         self.names.find(name).flatten().next()
     }
 
     /// Whether connections are treated as they were by `other`.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let digests = |it: &Self| it.all().map(|policy| policy.digest).collect::<Vec<_>>();
-        self.specs == other.specs && digests(self) == digests(other)
+        self.specs.says_the_same_as(&other.specs) && digests(self) == digests(other)
     }
 }
 
@@ -161,10 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_goes_before_a_listener_and_that_before_the_default() {
+    fn a_name_or_a_listener_goes_before_the_default_and_of_both_the_stricter() {
         let specs = ClientAuthSpecs {
             default: spec(ClientAuthMode::Off),
-            listeners: [(1, spec(ClientAuthMode::Pinned))].into(),
+            listeners: [
+                (1, spec(ClientAuthMode::Pinned)),
+                (2, spec(ClientAuthMode::Off)),
+                (3, spec(ClientAuthMode::Required)),
+            ]
+            .into(),
             names: vec![(
                 vec!["a.example".into(), "*.b.example".into()],
                 spec(ClientAuthMode::Optional),
@@ -182,9 +183,16 @@ mod tests {
             (0, Some("x.B.example"), ClientAuthMode::Optional),
             (1, None, ClientAuthMode::Pinned),
             (1, Some("x.y.b.example"), ClientAuthMode::Pinned),
-            (1, Some("a.example"), ClientAuthMode::Optional),
+            // The stricter of two, whichever it is.
+            (1, Some("a.example"), ClientAuthMode::Pinned),
+            (2, Some("a.example"), ClientAuthMode::Optional),
+            (2, None, ClientAuthMode::Off),
+            (3, Some("a.example"), ClientAuthMode::Required),
+            (3, Some("x.example"), ClientAuthMode::Required),
         ] {
-            assert_eq!(loaded.of(listener, name).mode, expected, "{name:?}");
+            let name = name.map(HostName::of_name);
+            let found = loaded.of(listener, name.as_ref());
+            assert_eq!(found.mode, expected, "{listener} {name:?}");
         }
     }
 }

@@ -115,7 +115,8 @@ pub struct ClientAuthSpecs {
     pub default: ClientAuthSpec,
     /// On a listener, by its place among them: in place of the default.
     pub listeners: BTreeMap<usize, ClientAuthSpec>,
-    /// For names that clients ask for (SNI), on all listeners, in place of the two above.
+    /// For names that clients ask for (SNI), on all listeners: in place of the default, and of what
+    /// the listener says unless that is stricter.
     pub names: Vec<(Vec<String>, ClientAuthSpec)>,
 }
 
@@ -127,6 +128,21 @@ impl ClientAuthSpecs {
             .into_iter()
             .chain(self.listeners.values())
             .chain(by_name)
+    }
+}
+
+impl ClientAuthSpecs {
+    /// Whether others say the same, wherever it is written.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let names = |it: &Self| {
+            let names = it.names.iter().map(|(names, _)| names.clone());
+            names.collect::<Vec<_>>()
+        };
+        let mut pairs = self.all().zip(other.all());
+        self.listeners.keys().eq(other.listeners.keys())
+            && names(self) == names(other)
+            && pairs.all(|(one, other)| one.says_the_same_as(other))
     }
 }
 
@@ -147,9 +163,22 @@ pub struct ClientAuthSpec {
     pub depth: u8,
     /// Whether clients are told which CAs are trusted.
     pub send_ca_names: bool,
+    /// Whether keys and signatures that can be broken will do.
+    pub takes_weak: bool,
 }
 
 impl ClientAuthSpec {
+    /// Whether another one says the same, wherever it is written.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let place = self.place.clone();
+        *self
+            == Self {
+                place,
+                ..other.clone()
+            }
+    }
+
     fn files(&self) -> impl Iterator<Item = &Path> {
         let trust = self.trust.iter().flat_map(|source| {
             let secret = source.password.as_ref().and_then(Secret::file);
@@ -159,19 +188,18 @@ impl ClientAuthSpec {
     }
 }
 
-/// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether clients are asked for a certificate; from the laxest to the strictest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientAuthMode {
     /// They are not.
     #[default]
     Off,
     /// They are; who has none, or one that is not good, is still connected, and routes decide.
     Optional,
+    /// The same, but nobody vouches for a certificate, and only its fingerprint says whose it is.
+    Pinned,
     /// They are; without a good one there is no connection.
     Required,
-    /// They are, and any will do for a connection: nobody vouches for it, and only its fingerprint
-    /// says whose it is.
-    Pinned,
 }
 
 impl ClientAuthMode {

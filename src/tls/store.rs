@@ -1,7 +1,9 @@
-//! Trust stores for checking client certificates: two settings that boring has no safe call for,
-//! and nothing else. What is put into them, and how they are asked, is for `client_auth`.
+//! What checking client certificates needs of BoringSSL and boring has no safe call for: revocation
+//! lists in a trust store, a store for clients, and a limit on what a client may send. Nothing else
+//! is here; how stores are asked is for `client_auth`.
 
 use boring::error::ErrorStack;
+use boring::ssl::SslContextBuilder;
 use boring::x509::store::{X509Store, X509StoreBuilder};
 use boring::x509::verify::X509VerifyFlags;
 use boring::x509::{X509, X509Ref};
@@ -44,6 +46,18 @@ fn only_for_clients(store: &mut X509StoreBuilder) -> Result<(), ErrorStack> {
     // number in it and keeps nothing.
     let done = unsafe { ffi::X509_STORE_set_purpose(store.as_ptr(), ffi::X509_PURPOSE_SSL_CLIENT) };
     succeeded(done)
+}
+
+/// The most that a client's certificate with all others may take, in bytes. Four certificates with
+/// large keys are a quarter of it; whatever comes is kept while the connection is.
+const MOST_CHAIN: usize = 32 << 10;
+
+/// Makes handshakes fail whose client sends more than any real one has.
+#[allow(unsafe_code)]
+pub(super) fn limit_chains(context: &mut SslContextBuilder) {
+    // SAFETY: the pointer is that of a context that is borrowed for the call. The function changes
+    // a number in it and keeps nothing.
+    unsafe { ffi::SSL_CTX_set_max_cert_list(context.as_ptr(), MOST_CHAIN) }
 }
 
 /// Adds a revocation list in DER.

@@ -14,7 +14,7 @@ use boring::error::ErrorStack;
 use boring::x509::{X509, X509Ref};
 use zeroize::Zeroizing;
 
-use super::ber::{GENERALIZED_TIME, INTEGER, Reader, SEQUENCE, UTC_TIME};
+use super::ber::{EXPLICIT_0, GENERALIZED_TIME, INTEGER, OID, Reader, SEQUENCE, UTC_TIME};
 use super::dn;
 use super::keystore::{self, KeystoreError};
 use super::pem::{self, Flaw};
@@ -194,6 +194,10 @@ pub(super) struct RevocationList {
     pub(super) der: Vec<u8>,
     /// Whose it is.
     pub(super) issuer: String,
+    /// The same in DER.
+    issuer_der: Vec<u8>,
+    /// Its first moment, in seconds since 1970.
+    pub(super) this_update: i64,
     /// Its last moment, in seconds since 1970; without one it never ends.
     pub(super) next_update: Option<i64>,
     /// The file that it is in.
@@ -225,37 +229,106 @@ pub(super) fn revocations(sources: &[PathBuf]) -> Result<Vec<RevocationList>, Tr
 
 impl RevocationList {
     fn read(der: Vec<u8>, path: &Path) -> Result<Self, TrustError> {
-        store::is_crl(&der).map_err(|error| damaged("revocation list", path, error))?;
-        let (issuer, next_update) = issuer_and_end(&der).ok_or_else(|| TrustError::Other {
+        let parts = Parts::of(&der).ok_or_else(|| TrustError::Other {
             path: path.to_owned(),
-            found: "a revocation list with a time that cannot be read".into(),
-            expected: "UTCTime or GeneralizedTime with seconds and Z (RFC 5280 section 5.1.2.5)",
+            found: "a damaged revocation list".into(),
+            expected: "one as RFC 5280 section 5.1 has it, with nothing behind it",
         })?;
+        if parts.is_delta {
+            return Err(TrustError::Other {
+                path: path.to_owned(),
+                found: "a delta of a revocation list, which would be ignored".into(),
+                expected: "complete lists",
+            });
+        }
+        store::is_crl(&der).map_err(|error| damaged("revocation list", path, error))?;
         Ok(Self {
-            issuer,
-            next_update,
+            issuer: parts.issuer,
+            issuer_der: parts.issuer_der,
+            this_update: parts.this_update,
+            next_update: parts.next_update,
             der,
             path: path.to_owned(),
         })
     }
+
+    /// Whether a certificate of its issuer stands in it. Who signed the list is not looked at.
+    pub(super) fn has(&self, certificate: &X509Ref) -> bool {
+        let issuer = certificate.issuer_name().to_der();
+        let serial = certificate.serial_number().to_bn().map(|it| it.to_vec());
+        let (Ok(issuer), Ok(serial)) = (issuer, serial) else {
+            return false;
+        };
+        let is_listed = || {
+            let mut revoked = Parts::of(&self.der)?.revoked?;
+            while !revoked.is_at_end() {
+                let number = revoked.enter(SEQUENCE)?.take(INTEGER)?;
+                let zeros = number.iter().take_while(|byte| **byte == 0).count();
+                if number[zeros..] == serial {
+                    return Some(());
+                }
+            }
+            None
+        };
+        issuer == self.issuer_der && is_listed().is_some()
+    }
 }
 
-fn issuer_and_end(der: &[u8]) -> Option<(String, Option<i64>)> {
-    let mut list = Reader::new(der).enter(SEQUENCE)?.enter(SEQUENCE)?;
-    // The version, which is there only if it is not 1, and how it is signed.
-    list.take(INTEGER);
-    list.take(SEQUENCE)?;
-    let issuer = dn::read(list.enter(SEQUENCE)?)?;
-    // Since when.
-    list.any()?;
-    let next = match list.take(UTC_TIME) {
-        Some(time) => Some(times::utc(time)?),
-        None => match list.take(GENERALIZED_TIME) {
-            Some(time) => Some(times::generalized(time)?),
+/// What stands in a list.
+struct Parts<'l> {
+    issuer: String,
+    issuer_der: Vec<u8>,
+    this_update: i64,
+    next_update: Option<i64>,
+    revoked: Option<Reader<'l>>,
+    is_delta: bool,
+}
+
+impl<'l> Parts<'l> {
+    /// `None` where the structure is another than RFC 5280 section 5.1 says.
+    fn of(der: &'l [u8]) -> Option<Self> {
+        let mut outer = Reader::new(der);
+        let mut list = outer.enter(SEQUENCE)?.enter(SEQUENCE)?;
+        // The version, which is there only if it is not 1, and how it is signed.
+        list.take(INTEGER);
+        list.take(SEQUENCE)?;
+        let issuer = list.take(SEQUENCE)?;
+        let this_update = time(&mut list)??;
+        let next_update = match time(&mut list) {
+            Some(time) => Some(time?),
             None => None,
-        },
-    };
-    Some((issuer.to_string(), next))
+        };
+        let revoked = list.enter(SEQUENCE);
+        let is_delta = match list.enter(EXPLICIT_0) {
+            Some(mut extensions) => has_delta_mark(extensions.enter(SEQUENCE)?)?,
+            None => false,
+        };
+        outer.is_at_end().then_some(Self {
+            issuer: dn::read(Reader::new(issuer))?.to_string(),
+            issuer_der: dn::encoded(SEQUENCE, issuer),
+            this_update,
+            next_update,
+            revoked,
+            is_delta,
+        })
+    }
+}
+
+/// A time, if one comes next: `Some(None)` where it cannot be read.
+fn time(list: &mut Reader<'_>) -> Option<Option<i64>> {
+    let utc = list.take(UTC_TIME).map(times::utc);
+    utc.or_else(|| list.take(GENERALIZED_TIME).map(times::generalized))
+}
+
+/// RFC 5280 section 5.2.4.
+fn has_delta_mark(mut extensions: Reader<'_>) -> Option<bool> {
+    const DELTA_CRL_INDICATOR: &[u8] = &[0x55, 0x1d, 0x1b];
+    while !extensions.is_at_end() {
+        if extensions.enter(SEQUENCE)?.take(OID)? == DELTA_CRL_INDICATOR {
+            return Some(true);
+        }
+    }
+    Some(false)
 }
 
 // === Files and folders ===

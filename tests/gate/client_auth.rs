@@ -854,6 +854,272 @@ fn no_more_intermediates_are_followed_than_is_said() {
     }
 }
 
+// --- What a review tried ---
+
+/// Does something before the client answers the server for the last time in the handshake.
+struct Holding<F> {
+    tcp: TcpStream,
+    writes: usize,
+    meanwhile: Option<F>,
+}
+
+impl<F: FnOnce()> Write for Holding<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.writes += 1;
+        if self.writes > 1
+            && let Some(meanwhile) = self.meanwhile.take()
+        {
+            meanwhile();
+        }
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+impl<F> Read for Holding<F> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.tcp.read(bytes)
+    }
+}
+
+impl<F> std::fmt::Debug for Holding<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Holding")
+    }
+}
+
+#[test]
+fn a_change_in_the_middle_of_a_handshake_counts_for_its_first_request() {
+    let pki = pki();
+    clients(&pki);
+    for (name, leaves) in [("stayer", false), ("leaver", true)] {
+        pki.client(name, &Client::default());
+        let served = Served::start(&pki, REQUIRED, "");
+        let meanwhile = || {
+            if leaves {
+                pki.revoke("int", name);
+            }
+            pki.crl("int", FUTURE, "int.crl");
+            pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
+            served.reload("success");
+        };
+        let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        let file = pki.path(&format!("{name}.pem"));
+        connector.set_certificate_chain_file(&file).unwrap();
+        connector
+            .set_private_key_file(&file, SslFiletype::PEM)
+            .unwrap();
+        let settings = connector.build().configure().unwrap();
+        let holding = Holding {
+            tcp: tcp(served.gate.address),
+            writes: 0,
+            meanwhile: Some(meanwhile),
+        };
+        let mut stream = settings.connect("localhost", holding).unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        let expected = if leaves { 403 } else { 200 };
+        assert_eq!(
+            status_of(&String::from_utf8_lossy(&answer)),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_clients_are_asked_for_waits_for_the_routes_that_go_with_it() {
+    let pki = pki();
+    clients(&pki);
+    let served = Served::start(&pki, REQUIRED, "");
+    // Neither the old file nor the new one lets anybody in without a certificate.
+    served.configure(OPTIONAL, "routes: [{client_cert: required}]\n");
+    served.reload("restart_needed");
+    assert_eq!((served.status("good"), served.status("")), (200, 0));
+    assert!(
+        served.gate.log().contains("tls.client_auth"),
+        "{}",
+        served.gate.log()
+    );
+    // Files go on counting meanwhile, and in spite of a mistake elsewhere.
+    served.configure(OPTIONAL, "routes: [{client_cert: requird}]\n");
+    pki.revoke("int", "good");
+    pki.crl("int", FUTURE, "int.crl");
+    pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
+    served.reload("failure");
+    assert_eq!(served.status("good"), 0);
+    // By itself it is applied at once.
+    served.configure(OPTIONAL, "");
+    served.reload("success");
+    assert_eq!((served.status("good"), served.status("")), (200, 200));
+}
+
+#[test]
+fn neither_a_listener_nor_a_name_is_a_way_around_the_other() {
+    let pki = pki();
+    clients(&pki);
+    let strict = "{mode: required, ca: root.crt}";
+    let tls = format!(
+        "  names:\n    - {{name: lax.example, client_auth: off}}\n    \
+         - {{name: strict.example, client_auth: {strict}}}\n"
+    );
+    let listeners = format!(
+        "listeners:\n  - {{address: '127.0.0.1:0', client_auth: off}}\n  \
+         - {{address: '127.0.0.1:0', client_auth: {strict}}}\n"
+    );
+    let served = Served::start(&pki, &tls, &listeners);
+    let ask = |at: usize, name: &str| {
+        let port = served.gate.addresses()[at].port();
+        let curl = Curl::new(port).args(["--connect-to", &format!("{name}::127.0.0.1:{port}")]);
+        curl.fetch(&format!("https://{name}:{port}/")).status
+    };
+    assert_eq!((ask(0, "lax.example"), ask(0, "strict.example")), (200, 0));
+    assert_eq!((ask(1, "lax.example"), ask(1, "strict.example")), (0, 0));
+}
+
+#[test]
+fn a_request_without_a_host_is_for_no_name_in_particular() {
+    let pki = pki();
+    clients(&pki);
+    let tls = "  client_auth: {mode: required, ca: root.crt}\n  names: [{name: lax.example, client_auth: off}]\n";
+    let served = Served::start(&pki, tls, "");
+    let ask = |request: &str| {
+        let mut command = Command::new("openssl");
+        let address = served.gate.address.to_string();
+        command.args([
+            "s_client",
+            "-ign_eof",
+            "-servername",
+            "lax.example",
+            "-connect",
+            &address,
+        ]);
+        finished(command, request).out
+    };
+    let said = ask("GET / HTTP/1.0\r\n\r\n");
+    assert!(said.contains(" 421 "), "{said}");
+    let said = ask("GET / HTTP/1.0\r\nHost: lax.example\r\n\r\n");
+    assert!(said.contains(" 200 "), "{said}");
+}
+
+#[test]
+fn a_certificate_that_is_trusted_itself_can_be_taken_back_too() {
+    let pki = pki();
+    clients(&pki);
+    pki.join(&["good.crt", "revoked.crt"], "both.crt");
+    let tls = "  client_auth: {mode: optional, ca: both.crt, crl: int.crl}\n";
+    let served = Served::start(&pki, tls, "routes: [{client_cert: required}]\n");
+    assert_eq!(served.status("good"), 200);
+    assert_eq!(
+        reason_of(&served.curl("revoked").get("/")),
+        "client_cert_revoked"
+    );
+}
+
+#[test]
+fn keys_and_signatures_that_can_be_broken_are_refused_unless_that_is_unsafely_off() {
+    let pki = pki();
+    clients(&pki);
+    pki.write("weak.ext", "extendedKeyUsage=clientAuth\n");
+    for (name, key, digest) in [
+        ("short", "RSA -pkeyopt rsa_keygen_bits:1024", "-sha256"),
+        ("sha1", "RSA -pkeyopt rsa_keygen_bits:2048", "-sha1"),
+        ("rsa", "RSA -pkeyopt rsa_keygen_bits:2048", "-sha256"),
+    ] {
+        pki.openssl(&format!("genpkey -algorithm {key} -out {name}.key"));
+        pki.openssl(&format!(
+            "req -new -key {name}.key -subj /CN={name} -out {name}.csr"
+        ));
+        pki.openssl(&format!(
+            "x509 -req -in {name}.csr -CA root.crt -CAkey root.key -days 2 {digest} \
+             -extfile weak.ext -out {name}.crt"
+        ));
+        pki.join(
+            &[&format!("{name}.crt"), &format!("{name}.key")],
+            &format!("{name}.pem"),
+        );
+    }
+    for (more, weak) in [("", 403), (", unsafe_weak_certificates: true", 200)] {
+        let tls = format!("  client_auth: {{mode: optional, ca: root.crt{more}}}\n");
+        let served = Served::start(&pki, &tls, "routes: [{client_cert: required}]\n");
+        for (name, expected) in [("short", weak), ("sha1", weak), ("rsa", 200)] {
+            // The client's own library would refuse to use them.
+            let arguments =
+                format!("-cipher DEFAULT@SECLEVEL=0 -cert {name}.crt -key {name}.key -tls1_3");
+            let said = served.s_client(&arguments, "localhost");
+            assert!(
+                said.contains(&format!("HTTP/1.1 {expected}")),
+                "{name} {more}: {said}"
+            );
+            assert_eq!(said.contains("client_cert_weak"), expected == 403, "{said}");
+        }
+    }
+}
+
+#[test]
+fn no_client_fills_memory_with_what_it_sends_beside_its_certificate() {
+    let pki = pki();
+    clients(&pki);
+    let junk: String = std::iter::repeat_n(pki.read("int.crt"), 90).collect();
+    for (name, text) in [
+        ("some", pki.read("good.pem")),
+        ("many", pki.read("good.pem") + &junk),
+    ] {
+        pki.write(&format!("{name}.pem"), &text);
+    }
+    let served = Served::start(&pki, "  client_auth: {mode: optional, ca: root.crt}\n", "");
+    for version in ["1.2", "1.3"] {
+        let status = |name: &str| {
+            served
+                .curl(name)
+                .args(["--tls-max", version])
+                .get("/")
+                .status
+        };
+        assert_eq!((status("some"), status("many")), (200, 0), "{version}");
+    }
+}
+
+#[test]
+fn lists_and_files_that_would_be_read_in_part_are_refused() {
+    let pki = pki();
+    clients(&pki);
+    pki.write(
+        "delta.cnf",
+        &(pki.read("int.cnf") + "[delta]\n2.5.29.27=critical,ASN1:INTEGER:1\n"),
+    );
+    pki.openssl(
+        "ca -config delta.cnf -cert int.crt -keyfile int.key -gencrl -crldays 2 -crlexts delta -out delta.crl",
+    );
+    let begin =
+        |text: &str, what: &str| text.replacen(&format!("-----BEGIN {what}"), "-----BEGAN", 1);
+    pki.write(
+        "half.crl",
+        &(pki.read("root.crl") + &begin(&pki.read("int.crl"), "X509 CRL")),
+    );
+    pki.write(
+        "half.crt",
+        &(pki.read("root.crt") + &begin(&pki.read("int.crt"), "CERTIFICATE")),
+    );
+    for (ca, crl, words) in [
+        ("root.crt", "delta.crl", "a delta of a revocation list"),
+        ("root.crt", "half.crl", "half.crl: found a revocation list"),
+        ("half.crt", "crls", "only 1 of the 2 certificates"),
+    ] {
+        let tls = format!("  client_auth: {{mode: required, ca: {ca}, crl: {crl}}}\n");
+        let done = check(&pki, &tls, "");
+        assert_eq!(done.code, Some(1), "{ca} {crl}: {done:?}");
+        assert!(format!("{done:?}").contains(words), "{ca} {crl}: {done:?}");
+    }
+}
+
 /// A time so many seconds from now, as `openssl ca` takes it.
 fn soon(seconds: u64) -> String {
     let mut command = Command::new("date");

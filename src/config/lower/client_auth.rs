@@ -8,6 +8,7 @@ use crate::config::file::{
     ClientAuthFile, ClientAuthSettingsFile, NameFile, TrustFile, TrustListFile,
 };
 use crate::config::scalar::{Flag, Items};
+use crate::identity::host::HostName;
 use crate::proxy::spec::IdentitySpec;
 use crate::tls::spec::{
     ClientAuthMode, ClientAuthSpec, ClientAuthSpecs, RevocationScope, TlsSpec, TrustSource,
@@ -48,7 +49,7 @@ fn lower_names(
     source: &Source<'_>,
     at: &At<'_>,
 ) -> Vec<(Vec<String>, ClientAuthSpec)> {
-    let mut known: Vec<(String, String)> = Vec::new();
+    let mut known = Vec::new();
     let mut all = Vec::new();
     for (at, NameFile { name, client_auth }) in at.items(written) {
         let hint = "say which names, as \"name: admin.example.com\"";
@@ -64,7 +65,7 @@ fn lower_names(
                 at.problem(problem);
                 continue;
             }
-            known.push((normal(&name), at.path().to_string()));
+            known.push((HostName::of_name(&name), at.path().to_string()));
             names.push(name);
         }
         if let Some(client_auth) = client_auth {
@@ -75,21 +76,17 @@ fn lower_names(
     all
 }
 
-fn normal(name: &str) -> String {
-    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
-}
-
-fn name_problem(name: &str, known: &[(String, String)], at: &At<'_>) -> Option<String> {
+fn name_problem(name: &str, known: &[(HostName, String)], at: &At<'_>) -> Option<String> {
     let plain = name.strip_prefix("*.").unwrap_or(name);
     let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if normal(plain).is_empty() || !plain.chars().all(legal) {
+    if HostName::of_name(plain).as_str().is_empty() || !plain.chars().all(legal) {
         let name = at.quoted(name);
         return Some(format!(
             "expected a name like admin.example.com or *.example.com, got {name}"
         ));
     }
-    let normal = normal(name);
-    let other = known.iter().find(|(known, _)| *known == normal);
+    let name = HostName::of_name(name);
+    let other = known.iter().find(|(known, _)| *known == name);
     other.map(|(_, place)| format!("{place} already is about this name"))
 }
 
@@ -110,6 +107,7 @@ pub(super) fn lower_one(
         crl_check,
         depth,
         send_ca_names,
+        unsafe_weak_certificates,
     } = written;
     refuse_unused(mode, [("ca", ca.is_some()), ("crl", crl.is_some())], at);
     let has_ca = ca.is_some();
@@ -148,6 +146,7 @@ pub(super) fn lower_one(
         ),
         depth: u8::try_from(depth).unwrap_or(u8::MAX),
         send_ca_names: send_ca_names != Some(Flag(false)),
+        takes_weak: unsafe_weak_certificates == Some(Flag(true)),
     }
 }
 

@@ -45,6 +45,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::tally::{InFlightRequest, Tally};
 use crate::password::credentials::Credentials;
 use crate::password::pool::HashPool;
+use crate::store::attempts::Attempts;
 use crate::store::secret::FormKey;
 use crate::store::{SessionStore, Sessions};
 use client::{ClientFacts, SessionsAccepted};
@@ -88,6 +89,8 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// Who is logged in.
     pub sessions: Sessions,
+    /// The logins that failed.
+    pub attempts: Attempts,
     /// Where passwords are checked.
     pub hashing: HashPool,
     /// The key of our forms' tokens.

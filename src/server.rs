@@ -35,6 +35,7 @@ use crate::proxy::pages::Pages;
 use crate::proxy::spec::{IdentitySpec, LoginSpec};
 use crate::proxy::upstream::UpstreamPool;
 use crate::proxy::{Shared, Snapshot, Worker, now};
+use crate::store::attempts::Attempts;
 use crate::store::memory::MemoryStore;
 use crate::store::secret::{FormKey, NoRandomness};
 use crate::store::{SessionStore, Sessions};
@@ -189,6 +190,10 @@ impl AdminSource for Status {
         let Sessions::Memory(store) = &self.shared.sessions;
         let kept = i64::try_from(store.kept()).unwrap_or(i64::MAX);
         metrics.auth_sessions_active.set(kept);
+        let locked = self.shared.attempts.locked(now());
+        metrics
+            .auth_lockouts_active
+            .set(i64::try_from(locked).unwrap_or(i64::MAX));
         for tally in &self.shared.tallies {
             tally.add_up();
         }
@@ -478,6 +483,7 @@ fn shared(
     let hashing = NonZeroUsize::new(settings.threads / 2).unwrap_or(NonZeroUsize::MIN);
     Ok(Shared {
         sessions: Sessions::Memory(MemoryStore::new(settings.max_sessions)),
+        attempts: Attempts::new(settings.lockout),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         form_key: FormKey::generate()?,
         hsts: Arc::new(ArcSwapOption::new(settings.hsts.clone())),
@@ -599,6 +605,7 @@ async fn sweep(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        shared.attempts.sweep(now());
         let policy = shared.snapshot.load().gate.sessions;
         if let Ok(ended) = shared.sessions.sweep(&policy, now()).await {
             let expired = &shared.metrics.auth_sessions_ended;

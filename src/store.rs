@@ -3,6 +3,7 @@
 //! What a session means is the gate's business (`gate::session`). One trait, so that memory, a file
 //! and a shared store answer alike; one enum, so that the choice costs a match and no allocation.
 
+pub mod attempts;
 pub mod memory;
 pub mod secret;
 

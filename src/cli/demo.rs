@@ -23,6 +23,7 @@ use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
 use crate::proxy::spec::{ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamSpec};
 use crate::server::{Server, StartError};
+use crate::store::attempts::LockoutPolicy;
 use crate::store::secret::random;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::certs::CertifiedKey;
@@ -168,6 +169,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         timeouts: ClientTimeouts::default(),
         admin: None,
         threads: 1,
+        lockout: LockoutPolicy::default(),
         max_sessions: 1000,
         shutdown_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(2),

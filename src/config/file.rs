@@ -507,7 +507,7 @@ pub struct RouteFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with path, logout, title, home and realms"
+    expecting = "a mapping with path, logout, title, home and others"
 )]
 pub struct LoginFile {
     /// The path of the login page. Default: `/auth/login`.
@@ -521,6 +521,24 @@ pub struct LoginFile {
     /// The realms that Ioto password hashes may have been made with. Default: `web`,
     /// `example.com`.
     pub realms: Option<OneOrMany>,
+    /// When guessing passwords has to wait.
+    pub lockout: Option<LockoutFile>,
+}
+
+/// The section `login.lockout`. After so many wrong passwords, each further one has to wait: a
+/// second, and then twice as long each time.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with per_user, per_address and longest"
+)]
+pub struct LockoutFile {
+    /// Wrong passwords for a name from a network (IPv4 /24, IPv6 /48), 1 to 100. Default: 5.
+    pub per_user: Option<Number>,
+    /// Wrong passwords from an address (IPv6: /64), for whichever names, 1 to 10,000. Default: 50.
+    pub per_address: Option<Number>,
+    /// The longest wait, `1m` to `1d`. Default: `15m`.
+    pub longest: Option<Span>,
 }
 
 /// The section `sessions`.

@@ -130,6 +130,7 @@ pub fn lower(
         limits: client::lower_limits(limits.unwrap_or_default(), &top.key("limits")),
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),
+        lockout: login.lockout,
         max_sessions,
         shutdown_delay,
         drain_timeout,

@@ -9,6 +9,7 @@ use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
 use crate::password::credentials::Credentials;
 use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
+use crate::store::attempts::LockoutPolicy;
 use crate::tls::spec::TlsSpec;
 
 /// A configuration without problems.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// Threads that accept and forward.
     pub threads: usize,
+    /// When guessing passwords has to wait.
+    pub lockout: LockoutPolicy,
     /// The most sessions held; the longest unused ends when another begins.
     pub max_sessions: usize,
     /// After SIGTERM, how long connections are still accepted while readiness already fails.

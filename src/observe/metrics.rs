@@ -59,6 +59,8 @@ pub struct Metrics {
     pub auth_decisions: IntCounterVec,
     /// Sessions kept.
     pub auth_sessions_active: IntGauge,
+    /// Names in their networks, and addresses, that have to wait before they may try to log in.
+    pub auth_lockouts_active: IntGauge,
     /// Sessions begun, by method.
     pub auth_sessions_created: IntCounterVec,
     /// Sessions ended, by reason.
@@ -189,6 +191,10 @@ impl Metrics {
                 &["route", "identity", "decision"],
             )?,
             auth_sessions_active: build.gauge("auth_sessions_active", "Sessions kept.")?,
+            auth_lockouts_active: build.gauge(
+                "auth_lockouts_active",
+                "Names and addresses that have to wait before the next login.",
+            )?,
             auth_sessions_created: build.counters(
                 "auth_sessions_created_total",
                 "Sessions begun.",
@@ -235,7 +241,7 @@ impl Metrics {
     /// An alert on a rate cannot fire on a series that appears with its first event.
     fn show_watched_series(&self) {
         for method in ["form", "json"] {
-            for result in ["success", "bad_credentials", "throttled", "error"] {
+            for result in ["success", "bad_credentials", "locked", "throttled", "error"] {
                 self.auth_logins.with_label_values(&[method, result]);
             }
         }

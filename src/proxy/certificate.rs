@@ -246,6 +246,7 @@ mod tests {
     use crate::proxy::upstream::UpstreamPool;
     use crate::proxy::{Shared, Snapshot, Worker};
     use crate::store::Sessions;
+    use crate::store::attempts::{Attempts, LockoutPolicy};
     use crate::store::memory::MemoryStore;
     use crate::store::secret::FormKey;
 
@@ -424,6 +425,7 @@ mod tests {
                 timeouts: settings.timeouts,
             };
             let shared = Shared {
+                attempts: Attempts::new(LockoutPolicy::default()),
                 snapshot: ArcSwap::from_pointee(snapshot),
                 sessions: Sessions::Memory(MemoryStore::new(1)),
                 hashing: HashPool::new(NonZeroUsize::MIN, 1).unwrap(),

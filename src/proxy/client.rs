@@ -17,7 +17,9 @@ use crate::identity::certificate::Peer;
 pub struct ClientFacts {
     /// The listener it came to, by name.
     pub listener: Arc<str>,
-    /// Its address as it is written down, an IPv4 address as such.
+    /// Its address, an IPv4 address as such.
+    pub ip: IpAddr,
+    /// The same as it is written down.
     pub address: String,
     /// What it reached us by.
     pub scheme: Scheme,
@@ -77,6 +79,7 @@ impl ClientFacts {
         };
         Self {
             listener,
+            ip,
             address,
             scheme,
             sessions,

@@ -29,6 +29,7 @@ use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::observe;
 use crate::password::pool::PoolError;
 use crate::store::SessionStore;
+use crate::store::attempts::Locked;
 use crate::store::secret::SessionId;
 
 /// The largest form: a name, a password of 1 KiB percent-encoded, and where to go.
@@ -327,22 +328,35 @@ impl OwnExchange<'_> {
             let answer = self.login_form(StatusCode::FORBIDDEN, &rd, typed, Some(error));
             return Attempted::Failure("csrf", answer);
         }
+        let attempts = &self.shared.attempts;
+        let begun = match attempts.begin(typed, self.client.ip, self.now) {
+            Ok(begun) => begun,
+            Err(locked) => {
+                let answer = self.locked(posted.form, &rd, typed, locked);
+                return Attempted::Failure("locked", answer);
+            }
+        };
         let password = posted.password.unwrap_or_default();
         let password = Zeroizing::new(password.as_bytes().to_vec());
         let credentials = &self.snapshot.credentials;
         let attempt = credentials.attempt(typed, password, user.is_some());
         match (self.shared.hashing.verify(attempt).await, user) {
-            (Ok(true), Some(user)) => self.begin_session(posted.form, user, &rd).await,
+            (Ok(true), Some(user)) => {
+                attempts.succeeded(begun);
+                self.begin_session(posted.form, user, &rd).await
+            }
             (Ok(_), _) => {
                 let answer = self.wrong_credentials(posted.form, &rd, typed);
                 Attempted::Failure("bad_credentials", answer)
             }
             (Err(PoolError::Busy), _) => {
+                attempts.not_tried(begun);
                 let detail = "Too many people are logging in. Try again in a moment.";
                 let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
                 Attempted::Failure("throttled", answer.with("Retry-After", "2"))
             }
             (Err(_), _) => {
+                attempts.not_tried(begun);
                 let detail = "Logging in is not possible at the moment.";
                 let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
                 Attempted::Failure("error", answer)
@@ -370,6 +384,24 @@ impl OwnExchange<'_> {
         };
         let challenge = format!("Cookie form-action=\"{}\"", self.login.path);
         answer.with("WWW-Authenticate", challenge)
+    }
+
+    /// Too many wrong passwords came before. Whether this one is right is not even looked at.
+    fn locked(&self, form: FormKind, rd: &str, typed: &str, locked: Locked) -> Answer {
+        let seconds = locked.wait.as_secs() + u64::from(locked.wait.subsec_nanos() > 0);
+        let wait = match seconds {
+            ..=1 => "a second".to_owned(),
+            2..=90 => format!("{seconds} seconds"),
+            _ => format!("{} minutes", seconds.div_ceil(60)),
+        };
+        let error = format!("Too many wrong passwords. Try again in {wait}.");
+        let answer = match form {
+            FormKind::Form => {
+                self.login_form(StatusCode::TOO_MANY_REQUESTS, rd, typed, Some(&error))
+            }
+            FormKind::Json => self.problem(StatusCode::TOO_MANY_REQUESTS, &error),
+        };
+        answer.with("Retry-After", seconds.to_string())
     }
 
     /// A new id at every login: one that was planted before is worth nothing (session fixation).

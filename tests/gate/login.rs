@@ -1,7 +1,7 @@
 //! Logging in and out: what people and programs do, and what attackers try.
 
 use crate::harness::backend::Backend;
-use crate::harness::client::{Connection, Got, status_of};
+use crate::harness::client::{Connection, Got, log_in_by_form, status_of};
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, in_front_of};
 use crate::harness::nginx::Nginx;
@@ -419,4 +419,81 @@ fn a_grpc_client_is_refused_in_its_own_way() {
         assert_eq!(curl.get("/admin/x").status, 401, "{args:?}");
     }
     assert!(backend.seen().is_empty());
+}
+
+// --- Guessing ---
+
+/// The answer to a login by JSON from an address of this machine.
+#[track_caller]
+fn try_from_address(gate: &Gate, address: &str, user: &str, password: &str) -> Got {
+    let body = serde_json::json!({"username": user, "password": password}).to_string();
+    gate.curl()
+        .args([
+            "--interface",
+            address,
+            "-H",
+            "Content-Type: application/json",
+        ])
+        .args(["-d", &body])
+        .fetch(&format!("https://127.0.0.1:{}/auth/login", gate.port()))
+}
+
+#[test]
+fn guessing_has_to_wait_and_nobody_waits_for_a_guesser_elsewhere() {
+    let gate = in_front_of(Backend::start().address);
+    // Somebody who is there, and somebody who is not.
+    for user in ["ralph", "nobody"] {
+        for _ in 0..5 {
+            let wrong = try_from_address(&gate, "127.0.1.1", user, "a guess");
+            assert_eq!((wrong.status, wrong.field("retry-after")), (401, None));
+        }
+        let locked = try_from_address(&gate, "127.0.1.2", user, PASSWORD);
+        assert_eq!(locked.status, 429, "{locked:?}");
+        assert_eq!(locked.field("retry-after"), Some("1"), "{locked:?}");
+        assert_eq!(locked.session_cookie(), None);
+    }
+    for (address, user) in [("127.0.2.1", "ralph"), ("127.0.1.1", "ada")] {
+        let right = try_from_address(&gate, address, user, PASSWORD);
+        assert_eq!(right.status, 200, "{address} {user} {right:?}");
+    }
+    let line = gate
+        .line_where(|line| line["auth.reason"] == "locked")
+        .unwrap();
+    assert_eq!(
+        (&line["event"], &line["user.name"]),
+        (&"login.failure".into(), &"ralph".into())
+    );
+    let labels = [("method", "json"), ("result", "locked")];
+    gate.await_metric("portcullis_auth_logins_total", &labels, 2.0);
+    // After the wait, the right password is right again, and all is forgotten.
+    eventually("the wait is over", || {
+        let right = try_from_address(&gate, "127.0.1.1", "ralph", PASSWORD);
+        (right.status == 200).then_some(())
+    });
+    for _ in 0..5 {
+        let wrong = try_from_address(&gate, "127.0.1.1", "ralph", "a guess");
+        assert_eq!(wrong.status, 401);
+    }
+    assert!(
+        gate.metrics().contains("portcullis_auth_lockouts_active 2"),
+        "ralph and nobody"
+    );
+}
+
+#[test]
+fn who_has_to_wait_is_told_so_in_the_form() {
+    let gate = in_front_of(Backend::start().address);
+    for _ in 0..5 {
+        let wrong = log_in_by_form(gate.port(), &[], "ralph", "a guess");
+        assert_eq!(wrong.status, 401);
+    }
+    let locked = log_in_by_form(gate.port(), &[], "ralph", "a guess");
+    assert_eq!(locked.status, 429);
+    assert!(
+        locked
+            .body
+            .contains("Too many wrong passwords. Try again in"),
+        "{locked:?}"
+    );
+    assert!(locked.body.contains("name=\"password\""), "{locked:?}");
 }

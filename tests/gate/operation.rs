@@ -93,6 +93,7 @@ fn what_is_asked_of_the_admin_listener_never_reaches_the_backend() {
 /// series of its own.
 const LABELS: &[(&str, &[&str])] = &[
     ("auth_decisions_total", &["decision", "identity", "route"]),
+    ("auth_lockouts_active", &[]),
     ("auth_login_duration_seconds", &["method"]),
     ("auth_logins_total", &["method", "result"]),
     ("auth_sessions_active", &[]),

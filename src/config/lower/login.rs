@@ -1,12 +1,19 @@
 //! The section `login`.
 
+use std::time::Duration;
+
 use crate::config::document::At;
-use crate::config::file::LoginFile;
+use crate::config::file::{LockoutFile, LoginFile};
 use crate::config::scalar::OneOrMany;
 use crate::gate::OwnPaths;
 use crate::gate::route::PathPattern;
 use crate::password::stored::DEFAULT_REALMS;
 use crate::proxy::spec::LoginSpec;
+use crate::store::attempts::LockoutPolicy;
+
+use super::{DAY, in_range, span_within};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The login pages, and the realms of older password hashes.
 pub(super) struct Login {
@@ -14,6 +21,8 @@ pub(super) struct Login {
     pub(super) spec: LoginSpec,
     /// Tried for hashes that have a realm in them.
     pub(super) realms: Vec<String>,
+    /// When guessing has to wait.
+    pub(super) lockout: LockoutPolicy,
 }
 
 impl Login {
@@ -34,6 +43,7 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
         title,
         home,
         realms,
+        lockout,
     } = written;
     let own = |written: Option<String>, key, default: &str| {
         let path = written.and_then(|path| lower_own_path(path, &at.key(key)));
@@ -55,7 +65,32 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
             .problem("a login would lead back to the login or logout page");
     }
     let realms = lower_realms(realms, &at.key("realms"));
-    Login { spec, realms }
+    let lockout = lower_lockout(lockout.unwrap_or_default(), &at.key("lockout"));
+    Login {
+        spec,
+        realms,
+        lockout,
+    }
+}
+
+/// There are bounds, because without any this would be off by another name.
+fn lower_lockout(written: LockoutFile, at: &At<'_>) -> LockoutPolicy {
+    let LockoutFile {
+        per_user,
+        per_address,
+        longest,
+    } = written;
+    let default = LockoutPolicy::default();
+    let count = |written, default: u32, most, key| {
+        let default = usize::try_from(default).unwrap_or(usize::MAX);
+        let count = in_range(written, default, 1..=most, &at.key(key));
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    LockoutPolicy {
+        per_user: count(per_user, default.per_user, 100, "per_user"),
+        per_address: count(per_address, default.per_address, 10_000, "per_address"),
+        longest: span_within(longest, default.longest, MINUTE..=DAY, &at.key("longest")),
+    }
 }
 
 /// The path of a page of our own: one exact path.

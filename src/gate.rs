@@ -97,7 +97,7 @@ impl Gate {
         let (reason, route) = match self.routes.find(host.as_ref(), &path, request.method) {
             Found::Route { route, also } => {
                 let has_login = self.own_pages.is_some();
-                return match authorize(route, also, proved, &path, has_login) {
+                return match authorize(route, &also, proved, &path, has_login) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };

@@ -74,18 +74,17 @@ pub enum RefusalReason {
     NotOwner,
 }
 
-/// Decides whether a request that has `proved` this may use `route` (and `also`, where the path
-/// leads there folded). `has_login` says whether somebody who is not known can log in.
+/// Decides whether a request that has `proved` this may use `route` (and all of `also`, where the
+/// path leads folded). `has_login` says whether somebody who is not known can log in.
 pub(super) fn authorize(
     route: &Arc<Route>,
-    also: Option<&Arc<Route>>,
+    also: &[&Arc<Route>],
     proved: Proved,
     path: &DecodedPath<'_>,
     has_login: bool,
 ) -> Result<Permit, Refusal> {
-    let also = also.map(|also| (also, Reading::Folded));
-    let rules = [Some((route, Reading::AsWritten)), also];
-    let rules = rules.into_iter().flatten();
+    let also = also.iter().map(|also| (*also, Reading::Folded));
+    let rules = std::iter::once((route, Reading::AsWritten)).chain(also);
     // First, so that nobody is sent to a login who would be refused after it all the same.
     for (rule, _) in rules.clone() {
         if let (true, Err(why)) = (rule.access.needs_certificate(), &proved.certificate) {

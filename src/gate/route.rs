@@ -6,8 +6,9 @@
 //! must not let a DELETE fall through to the catch-all.
 //!
 //! A backend may take a path for another one: ignore its case, a slash or dots at its end, or what
-//! follows an encoded `?`. So a path is also looked up folded that way, and where an earlier and
-//! narrower protected route covers it then, that route has to be satisfied too.
+//! follows an encoded `?`. So a path is also looked up folded that way, and where an earlier
+//! protected route covers it then that is narrower, or that only a capture has let it pass by, that
+//! route has to be satisfied too.
 //!
 //! A path may have captures, `/files/{name}/`: whole segments that can be anything. What stands in
 //! them can decide whose the path is ([`Owner`]).
@@ -15,6 +16,7 @@
 //! Look-up costs a hash per path segment, not a comparison per route.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -155,6 +157,55 @@ impl PathPattern {
                 literals.any(|it| fold(it) != *it)
             }
         }
+    }
+}
+
+/// What of a pattern says which of two routes a path is meant for that both cover, one of them only
+/// when it is folded.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// See [`PathPattern::narrowness`].
+    narrowness: (usize, usize),
+    /// Which of its segments are captures, a bit for each, the first the lowest.
+    captures: u64,
+    is_folder: bool,
+}
+
+impl Shape {
+    fn of(pattern: &PathPattern) -> Self {
+        let segments = pattern.segments().take(PathTemplate::MOST_SEGMENTS);
+        let captures = segments.enumerate().map(|(at, segment)| match segment {
+            Segment::Capture(_) => 1 << at,
+            Segment::Literal(_) => 0,
+        });
+        Self {
+            narrowness: pattern.narrowness(),
+            captures: captures.fold(0, |all, bit: u64| all | bit),
+            is_folder: pattern.is_folder(),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.narrowness.0.saturating_sub(1)
+    }
+
+    fn is_narrower_than(&self, chosen: &Self) -> bool {
+        self.narrowness > chosen.narrowness
+    }
+
+    /// Whether a path that both cover, folded, can be `chosen`'s as written only because a capture
+    /// takes everything: a name that is fixed here, spelled otherwise, or something that ends the
+    /// path here and not there. However deep `chosen` is, nobody wrote it for such a path.
+    fn is_passed_by(&self, chosen: &Self, is_cut: bool) -> bool {
+        let depth = u32::try_from(self.depth()).unwrap_or(u32::MAX);
+        let within = 1_u64.checked_shl(depth).map_or(u64::MAX, |bit| bit - 1);
+        let is_fixed_here = chosen.captures & !self.captures & within != 0;
+        let goes_on_there = match self.depth().cmp(&chosen.depth()) {
+            Ordering::Less => true,
+            Ordering::Equal => is_cut && chosen.is_folder,
+            Ordering::Greater => false,
+        };
+        chosen.captures != 0 && (is_fixed_here || !self.is_folder && goes_on_there)
     }
 }
 
@@ -644,8 +695,8 @@ pub enum Found<'t> {
     Route {
         /// Where the request goes, and the first to be satisfied.
         route: &'t Arc<Route>,
-        /// An earlier protected route that covers the path folded, whose abilities are needed too.
-        also: Option<&'t Arc<Route>>,
+        /// Earlier protected routes that cover the path folded, whose abilities are needed too.
+        also: Vec<&'t Arc<Route>>,
     },
     /// The path is known, the method is not taken there. The methods that are.
     MethodNotAllowed {
@@ -666,8 +717,8 @@ pub struct RouteTable {
     folded: PathIndex,
     /// Of each route, all routes with the same host and path, in order, itself included.
     same_place: Vec<Arc<[usize]>>,
-    /// Of each route, [`PathPattern::narrowness`].
-    narrowness: Vec<(usize, usize)>,
+    /// Of each route, the shape of its pattern.
+    shapes: Vec<Shape>,
     /// Whether some pattern differs from its folded form.
     folds_patterns: bool,
     /// Whether some route is only for some hosts.
@@ -868,7 +919,7 @@ impl RouteTable {
             as_written: PathIndex::build(&routes, Reading::AsWritten),
             folded: PathIndex::build(&routes, Reading::Folded),
             same_place,
-            narrowness: routes.iter().map(|it| it.pattern.narrowness()).collect(),
+            shapes: routes.iter().map(|it| Shape::of(&it.pattern)).collect(),
             folds_patterns: routes.iter().any(|it| it.pattern.folds()),
             names_hosts: routes.iter().any(|route| route.hosts != HostPattern::Any),
             routes,
@@ -915,7 +966,10 @@ impl RouteTable {
         }
     }
 
-    /// The protected route, before `chosen` and narrower, that covers the path when it is folded.
+    /// The protected routes before `chosen` that count beside it, because they cover the path when
+    /// it is folded: the first that is narrower, and the first that only a capture has let it pass
+    /// by. Both, because a backend may fold some of the path only, so that either may be the one
+    /// that it serves.
     ///
     /// # Errors
     /// A route that covers it then and, with its siblings, does not take the method.
@@ -925,12 +979,43 @@ impl RouteTable {
         path: &str,
         chosen: usize,
         method: &str,
-    ) -> Result<Option<&Arc<Route>>, usize> {
+    ) -> Result<Vec<&Arc<Route>>, usize> {
         let folded = fold(path);
         if folded == path && !self.folds_patterns {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let narrower = |at: usize| at < chosen && self.narrowness[at] > self.narrowness[chosen];
+        let shape = &self.shapes[chosen];
+        let is_cut = path.contains(['?', '#']);
+        let narrower = |at: usize| at < chosen && self.shapes[at].is_narrower_than(shape);
+        let passed_by = |at: usize| at < chosen && self.shapes[at].is_passed_by(shape, is_cut);
+        let mut also: Vec<&Arc<Route>> = Vec::new();
+        let mut add = |found: Option<_>| match found {
+            Some(route) if !also.contains(&route) => also.push(route),
+            _ => {}
+        };
+        // A backend that ends the path at a `?` and one that goes on can mean different routes.
+        let cut = path.split(['?', '#']).next().filter(|_| is_cut);
+        for path in std::iter::once(path).chain(cut) {
+            add(self.first_when_folded(host, path, &folded, method, narrower)?);
+            if shape.captures != 0 {
+                add(self.first_when_folded(host, path, &folded, method, passed_by)?);
+            }
+        }
+        Ok(also)
+    }
+
+    /// Of the routes that count, the first protected one that covers the path folded.
+    ///
+    /// # Errors
+    /// See [`Self::covered_when_folded`].
+    fn first_when_folded(
+        &self,
+        host: Option<&HostName>,
+        path: &str,
+        folded: &str,
+        method: &str,
+        counts: impl Fn(usize) -> bool,
+    ) -> Result<Option<&Arc<Route>>, usize> {
         let takes = |place: usize| {
             let siblings = self.same_place[place].iter().copied();
             siblings
@@ -938,13 +1023,13 @@ impl RouteTable {
                 .map(|at| &self.routes[at])
                 .next()
         };
-        if let Some(first) = self.folded.first(host, path, &folded, narrower)
+        if let Some(first) = self.folded.first(host, path, folded, &counts)
             && takes(first).is_none()
         {
             return Err(first);
         }
-        let protected = |at: usize| narrower(at) && !self.routes[at].access.is_public();
-        match self.folded.first(host, path, &folded, protected) {
+        let protected = |at: usize| counts(at) && !self.routes[at].access.is_public();
+        match self.folded.first(host, path, folded, protected) {
             None => Ok(None),
             Some(at) => takes(at).map(Some).ok_or(at),
         }
@@ -993,11 +1078,10 @@ mod tests {
         let host = host.map(HostName::from_authority);
         let path = DecodedPath::parse(path).unwrap();
         let found = match table.find(host.as_ref(), &path, method) {
-            Found::Route { route, also: None } => route.label.to_string(),
-            Found::Route {
-                route,
-                also: Some(also),
-            } => format!("{} + {}", route.label, also.label),
+            Found::Route { route, also } => {
+                let labels = [route].into_iter().chain(also).map(|it| &*it.label);
+                labels.collect::<Vec<_>>().join(" + ")
+            }
             Found::MethodNotAllowed { allow, .. } => format!("405 {allow}"),
             Found::Nothing => "404".into(),
         };
@@ -1159,7 +1243,7 @@ mod tests {
             ("/files/bob/x", "/files/bob/"),
             ("/Files/x/y", " + /files/{name}/"),
             ("/Files/", " + /files/"),
-            ("/Files/%3Fx", " + /files/{name}/"),
+            ("/Files/%3Fx", " + /files/{name}/ + /files/"),
         ] {
             check(&table, None, "GET", path, expected);
         }
@@ -1191,65 +1275,221 @@ mod tests {
         }
     }
 
-    /// Whatever the order of routes, and in every spelling.
+    /// Four patterns of up to three segments, and one for all.
+    fn some_patterns(below: &mut impl FnMut(usize) -> usize) -> Vec<String> {
+        let mut patterns: Vec<String> = (0..4)
+            .map(|_| {
+                let depth = 1 + below(3);
+                let segment = |at| match below(7) {
+                    0 | 1 => format!("/{{c{at}}}"),
+                    2 | 3 => "/a".to_owned(),
+                    4 | 5 => "/b".to_owned(),
+                    _ => "/A".to_owned(),
+                };
+                let path: String = (0..depth).map(segment).collect();
+                path + if below(2) == 0 { "" } else { "/" }
+            })
+            .collect();
+        patterns.push(String::new());
+        patterns
+    }
+
+    fn covers_path(pattern: &PathPattern, path: &str) -> bool {
+        pattern.matches(&DecodedPath::parse(path).unwrap())
+    }
+
+    /// All paths of up to four of three names, with and without a slash at their end.
+    fn all_paths() -> Vec<String> {
+        let mut paths = vec![String::new()];
+        let mut longest = paths.clone();
+        for _ in 0..4 {
+            let longer = |path: &String| ["/a", "/b", "/x"].map(|it| path.clone() + it);
+            longest = longest.iter().flat_map(longer).collect();
+            paths.extend(longest.clone());
+        }
+        let with_slash: Vec<_> = paths.iter().map(|it| format!("{it}/")).collect();
+        paths.extend(with_slash);
+        paths.retain(|it| !it.is_empty());
+        paths
+    }
+
+    /// Whether all that `inner` covers is covered by `outer` too, by trying it.
+    fn lies_in(inner: &PathPattern, outer: &PathPattern, paths: &[String]) -> bool {
+        let covered = paths.iter().filter(|it| covers_path(inner, it));
+        covered.into_iter().all(|it| covers_path(outer, it))
+    }
+
+    /// Whatever the order of routes: the first whose pattern covers the path, and no other for a
+    /// path as people write it.
     #[test]
     fn the_index_finds_what_the_patterns_say() {
         let mut below = numbers();
+        let paths = all_paths();
         for _ in 0..500 {
-            let mut patterns: Vec<String> = (0..4)
-                .map(|_| {
-                    let segment = |at| match below(3) {
-                        0 => format!("/{{c{at}}}"),
-                        1 => "/a".to_owned(),
-                        _ => "/b".to_owned(),
-                    };
-                    let path: String = (0..3).map(segment).collect();
-                    let depth = 1 + below(3);
-                    let cut = path
-                        .match_indices('/')
-                        .nth(depth)
-                        .map_or(path.len(), |it| it.0);
-                    path[..cut].to_owned() + if below(2) == 0 { "" } else { "/" }
-                })
-                .collect();
-            patterns.push(String::new());
+            let mut patterns = some_patterns(&mut below);
+            patterns.iter_mut().for_each(|it| it.make_ascii_lowercase());
             let routes = patterns.iter().map(|it| route(it, &[], can("view")));
             let table = RouteTable::new(routes.collect());
-            let segments = ["/a", "/b", "/x"];
-            let path: String = (0..=below(3)).map(|_| segments[below(3)]).collect();
-            let find = |path: &str| {
+            for _ in 0..10 {
+                let path = &paths[below(paths.len())];
+                let covering = |it: &&Arc<Route>| covers_path(&it.pattern, path);
+                let first = table.routes().iter().find(covering).unwrap();
                 let decoded = DecodedPath::parse(path).unwrap();
-                let first = table
-                    .routes()
-                    .iter()
-                    .position(|it| it.pattern.matches(&decoded));
                 let Found::Route { route, also } = table.find(None, &decoded, "GET") else {
                     panic!("the last route covers all");
                 };
-                assert_eq!(
-                    Some(route),
-                    first.map(|at| &table.routes()[at]),
-                    "{patterns:?} {path}"
-                );
-                (Arc::clone(route), also.cloned())
-            };
-            let (meant, also) = find(&path);
-            assert_eq!(also, None, "{patterns:?} {path}");
-            for spelling in [
-                path.to_uppercase(),
-                format!("{path}/"),
-                format!("{path}%3Fx"),
-                format!("{path}."),
-                path.replacen("/a", "/a%20", 1),
-            ] {
-                let (route, also) = find(&spelling);
-                let narrower = meant.pattern.narrowness() > route.pattern.narrowness();
-                let before = |it: &Arc<Route>| table.routes().iter().position(|other| other == it);
-                if route != meant && narrower && before(&meant) < before(&route) {
-                    assert_eq!(also, Some(Arc::clone(&meant)), "{patterns:?} {spelling}");
+                assert_eq!(route, first, "{patterns:?} {path}");
+                if !path.ends_with('/') {
+                    assert_eq!(also, Vec::<&Arc<Route>>::new(), "{patterns:?} {path}");
                 }
             }
         }
+    }
+
+    /// A backend that reads a path otherwise serves what the first route guards that covers it as
+    /// read; so that one has to be satisfied too. It need not where somebody wrote the chosen route
+    /// for this spelling: where all that it covers, read so, lies in the other, or where the two
+    /// are told apart by the slash at the end.
+    #[test]
+    fn what_a_backend_may_read_is_guarded_as_if_it_was_sent_so() {
+        let mut below = numbers();
+        let paths = all_paths();
+        let folded = |it: &PathPattern| PathPattern::parse(&fold_text(it)).unwrap();
+        let (mut guarded, mut free) = (0, 0);
+        for _ in 0..3000 {
+            let patterns = some_patterns(&mut below);
+            let routes = patterns.iter().map(|it| route(it, &[], can("view")));
+            let table = RouteTable::new(routes.collect());
+            let path = paths[below(paths.len())].trim_end_matches('/');
+            if path.is_empty() {
+                continue;
+            }
+            let end_of_first = path[1..].find('/').map_or(path.len(), |at| at + 1);
+            let (first, rest) = path.split_at(end_of_first);
+            for (spelling, read) in [
+                (path.to_owned(), path),
+                (path.to_uppercase(), path),
+                (format!("{}{rest}", first.to_uppercase()), path),
+                (format!("{path}/"), path),
+                (format!("{path}."), path),
+                (format!("{first}%20{rest}"), path),
+                (format!("{path}%3Fx"), path),
+                (format!("{path}%23/x"), path),
+                (format!("{first}%3Fx{rest}"), first),
+                (format!("{first}%3F{rest}/x/"), first),
+                (format!("{first}/%3F{rest}"), first),
+            ] {
+                let decoded = DecodedPath::parse(&spelling).unwrap();
+                let Found::Route { route, also } = table.find(None, &decoded, "GET") else {
+                    panic!("the last route covers all");
+                };
+                let as_read = |it: &Arc<Route>| covers_path(&folded(&it.pattern), read);
+                let chosen = table.routes().iter().position(|it| it == route).unwrap();
+                let Some(meant) = table.routes()[..chosen].iter().find(|it| as_read(it)) else {
+                    continue;
+                };
+                let (inner, outer) = (folded(&route.pattern), folded(&meant.pattern));
+                let (sent, after) = spelling.split_at(spelling.find('%').unwrap_or(spelling.len()));
+                let is_of_slash = (after.is_empty() || sent.ends_with('/'))
+                    && sent.trim_end_matches('/').len() == read.len()
+                    && lies_in(&without_slash(&inner), &outer, &paths);
+                if is_of_slash || lies_in(&inner, &outer, &paths) {
+                    free += 1;
+                    continue;
+                }
+                guarded += 1;
+                assert!(also.contains(&meant), "{patterns:?} {spelling}: {also:?}");
+            }
+        }
+        assert!(guarded > 1000 && free > 100, "{guarded} {free}");
+    }
+
+    /// A pattern as text in lower case.
+    fn fold_text(pattern: &PathPattern) -> String {
+        match pattern {
+            PathPattern::Any => String::new(),
+            other => other.to_string().to_lowercase(),
+        }
+    }
+
+    /// What covers the same, but nothing below it.
+    fn without_slash(pattern: &PathPattern) -> PathPattern {
+        PathPattern::parse(fold_text(pattern).trim_end_matches('/')).unwrap()
+    }
+
+    #[test]
+    fn a_capture_lets_no_spelling_of_a_protected_name_pass_by() {
+        let table = RouteTable::new(vec![
+            route("/secret", &[], can("edit")),
+            route("/admin/", &["GET"], can("edit")),
+            route("/{tenant}", &[], can("edit")),
+            route("/{tenant}/reports/", &[], can("view")),
+            route("/secret/{id}/reports/", &[], can("view")),
+        ]);
+        let (reports, admin) = ("/{tenant}/reports/", "/{tenant}/reports/ + /admin/");
+        for (path, expected) in [
+            ("/admin/reports/x", "/admin/"),
+            ("/ADMIN/reports/x", admin),
+            ("/admin%3F/reports/", admin),
+            ("/admin%23/reports/x", admin),
+            ("/admin./reports/x", admin),
+            ("/admin%20/reports/x", admin),
+            ("/secret%3F/reports/", "/{tenant}/reports/ + /secret"),
+            ("/a%3F/reports/", "/{tenant}/reports/ + /{tenant}"),
+            ("/secret/%3F/reports/", "/secret/{id}/reports/ + /secret"),
+            ("/secret/a/reports/", "/secret/{id}/reports/"),
+            // Nothing else is asked of other names, whatever stands behind them.
+            ("/secret/reports/", reports),
+            ("/a/reports/x", reports),
+            ("/Secret/reports/x", reports),
+            ("/administrator/reports/ADMIN/", reports),
+        ] {
+            check(&table, None, "GET", path, expected);
+        }
+        check(&table, None, "POST", "/ADMIN/reports/x", "405 GET, HEAD");
+        check(&table, None, "POST", "/a/reports/x", reports);
+    }
+
+    #[test]
+    fn a_name_behind_a_capture_is_protected_in_every_spelling_too() {
+        let table = RouteTable::new(vec![
+            route("/{tenant}/admin/", &[], can("edit")),
+            route("/t/{name}/x/", &[], can("view")),
+            route("/t/{name}", &[], Access::Public),
+        ]);
+        let guarded = "/t/{name}/x/ + /{tenant}/admin/";
+        check(&table, None, "GET", "/t/ADMIN/x/", guarded);
+        check(&table, None, "GET", "/t/Bob/x/", "/t/{name}/x/");
+        let guarded = "/t/{name} + /{tenant}/admin/";
+        check(&table, None, "GET", "/t/ADMIN", guarded);
+        check(&table, None, "GET", "/t/Bob", "/t/{name}");
+    }
+
+    #[test]
+    fn a_path_that_may_end_early_is_protected_wherever_it_may_end() {
+        let table = RouteTable::new(vec![
+            route("/{x}/{y}/B", &[], can("view")),
+            route("/admin/", &[], can("edit")),
+            route("", &[], can("view")),
+        ]);
+        let both = " + /{x}/{y}/B + /admin/";
+        check(&table, None, "GET", "/ADMIN/%3F/b", both);
+        check(&table, None, "GET", "/ADMIN/x/b", " + /{x}/{y}/B");
+        check(&table, None, "GET", "/x/%3F/a", "");
+    }
+
+    #[test]
+    fn of_two_routes_that_a_path_passes_by_both_count() {
+        let table = RouteTable::new(vec![
+            route("/admin/", &[], can("view")),
+            route("/{tenant}/reports/secret/", &[], can("edit")),
+            route("/{tenant}/reports/", &[], can("view")),
+        ]);
+        let reports = "/{tenant}/reports/";
+        let both = format!("{reports} + {reports}secret/ + /admin/");
+        check(&table, None, "GET", "/admin./reports/SECRET/", &both);
+        let one = format!("{reports} + {reports}secret/");
+        check(&table, None, "GET", "/a/reports/SECRET/", &one);
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub(super) struct Proved {
     pub(super) session: Result<Principal, NoIdentity>,
     /// Whom a rule of `clients` knows by the certificate.
     pub(super) client: Result<Principal, NoIdentity>,
-    /// The certificate where it means anything: a CA vouches for it, or a rule knows it.
+    /// The certificate where it means anything: a CA vouches for it, or a rule knows it. That of
+    /// somebody disabled means nothing: a backend may take the name in it for a login.
     pub(super) certificate: Result<Arc<ClientIdentity>, NoIdentity>,
 }
 
@@ -69,7 +70,8 @@ impl Proved {
         let presented = request.certificate.as_ref().map_err(|why| *why);
         let client = presented.and_then(|presented| known_client(presented, users));
         let certificate = presented.and_then(|it| match (it.identity.proof, &client) {
-            (CertificateProof::Possession, Err(why)) => Err(*why),
+            (_, Err(why @ NoIdentity::Invalid(InvalidIdentity::UserGone)))
+            | (CertificateProof::Possession, Err(why)) => Err(*why),
             (CertificateProof::Possession, Ok(_)) | (CertificateProof::Chain, _) => {
                 Ok(Arc::clone(&it.identity))
             }

@@ -658,6 +658,25 @@ mod tests {
     }
 
     #[test]
+    fn the_certificate_of_somebody_disabled_vouches_for_nothing() {
+        let both = Access::CertificateAndCan(grant("view", Credentials::Session));
+        let (gone, ralph) = (of("gone", "view"), of("ralph", "view"));
+        let refused = "certificate: user_gone";
+        for access in [&Access::Certificate, &both] {
+            check(access, Ok("ada"), &gone, refused);
+            check(access, Ok("ada"), &ralph, "ada by session + certificate");
+        }
+        check(&Access::Certificate, Err(NOT_PRESENTED), &gone, refused);
+        let known = "ralph by certificate + certificate";
+        check(&Access::Certificate, Err(NOT_PRESENTED), &ralph, known);
+        // Where anybody may, they are nobody.
+        let nobody = "nobody (user_gone)";
+        check(&Access::Public, Err(NOT_PRESENTED), &gone, nobody);
+        check(&Access::Public, Ok("ada"), &gone, "ada by session");
+        check(&Access::Public, Err(NOT_PRESENTED), &ralph, known);
+    }
+
+    #[test]
     fn on_public_routes_the_best_that_is_known_is_told() {
         for (session, certificate, expected) in [
             (Ok("ada"), of("cam", ""), "ada by session + certificate"),

@@ -83,6 +83,14 @@ impl DistinguishedName {
         attributes.filter(|it| it.kind == kind).count()
     }
 
+    /// What the last attribute of this kind says, the most special one.
+    #[must_use]
+    pub fn last(&self, kind: &str) -> Option<&AttributeValue> {
+        let mut attributes = self.0.iter().flatten();
+        let last = attributes.rfind(|it| it.kind == kind);
+        last.map(|it| &it.value)
+    }
+
     /// The texts of all attributes of this kind, in the order of the certificate.
     pub fn texts<'n>(&'n self, kind: &'n str) -> impl Iterator<Item = &'n str> {
         let attributes = self.0.iter().flatten();

@@ -23,7 +23,7 @@ use crate::gate::session::Timestamp;
 use crate::gate::users::User;
 use crate::http1::write;
 use crate::identity::certificate::{ClientIdentity, InvalidCertificate};
-use crate::identity::dn::DistinguishedName;
+use crate::identity::dn::{AttributeValue, DistinguishedName};
 use crate::identity::{InvalidIdentity, NoIdentity};
 
 impl IdentityPreset {
@@ -235,8 +235,9 @@ impl IdentityHeaders {
 /// What OpenSSL, and with it HAProxy and nginx, call what is wrong: the number of X509_V_ERR_… and
 /// its words.
 const fn openssl_error(why: InvalidIdentity) -> (&'static str, &'static str) {
+    const NOT_TAKEN: (&str, &str) = ("50", "application verification failure");
     let InvalidIdentity::Certificate(why) = why else {
-        return ("1", "unspecified certificate verification error");
+        return NOT_TAKEN;
     };
     match why {
         InvalidCertificate::Expired => ("10", "certificate has expired"),
@@ -251,9 +252,7 @@ const fn openssl_error(why: InvalidIdentity) -> (&'static str, &'static str) {
         InvalidCertificate::CrlMissing => ("3", "unable to get certificate CRL"),
         InvalidCertificate::CrlInvalid => ("8", "CRL signature failure"),
         InvalidCertificate::Damaged => ("1", "unspecified certificate verification error"),
-        InvalidCertificate::NoRule | InvalidCertificate::SeveralNames => {
-            ("50", "application verification failure")
-        }
+        InvalidCertificate::NoRule | InvalidCertificate::SeveralNames => NOT_TAKEN,
     }
 }
 
@@ -424,8 +423,10 @@ fn write_haproxy(out: &mut Vec<u8>, certificate: &ClientIdentity) {
     let [verify, subject, common_name, issuer, not_before, not_after] = HAPROXY;
     write::field(out, verify, b"0");
     present(out, subject, &dn_text(&certificate.subject));
-    let last = certificate.subject.texts("CN").last();
-    present(out, common_name, &plain_text(last.unwrap_or_default()));
+    // Where the last is no text, one before it is somebody else's name.
+    if let Some(AttributeValue::Text(last)) = certificate.subject.last("CN") {
+        present(out, common_name, &plain_text(last));
+    }
     present(out, issuer, &dn_text(&certificate.issuer));
     present(out, not_before, &haproxy_time(certificate.not_before));
     present(out, not_after, &haproxy_time(certificate.not_after));
@@ -443,9 +444,12 @@ fn haproxy_time(seconds: i64) -> String {
 }
 
 /// WSO2 looks for `/CN=` before it parses a name, so no slash stands there as such. And it takes
-/// the first common name that it finds for the device: where there are several, it is told nothing.
+/// the first common name that it finds for the device: where there are several, or one that is no
+/// text, it is told nothing.
 fn write_wso2(out: &mut Vec<u8>, certificate: &ClientIdentity) {
-    if certificate.subject.texts("CN").count() <= 1 {
+    let subject = &certificate.subject;
+    let cns = subject.count("CN");
+    if cns <= 1 && subject.texts("CN").count() == cns {
         let subject = dn_text(&certificate.subject).replace('/', "\\2F");
         present(out, WSO2, &subject);
     }
@@ -471,7 +475,7 @@ fn pem(der: &[u8]) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::identity::certificate::CertificateProof;
-    use crate::identity::dn::{Attribute, AttributeValue};
+    use crate::identity::dn::Attribute;
     use crate::proxy::headers::is_reserved;
 
     pub(in crate::proxy) fn name(parts: &[(&str, &str)]) -> DistinguishedName {
@@ -680,6 +684,42 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_common_name_that_is_no_text_counts_as_one() {
+        let device = |texts: [bool; 2]| {
+            let mut subject = name(&[("CN", "first"), ("CN", "last")]);
+            for (part, is_text) in subject.0.iter_mut().zip(texts) {
+                if !is_text {
+                    part[0].value = AttributeValue::Der(vec![4, 1, 0xab]);
+                }
+            }
+            ClientIdentity {
+                subject,
+                ..certificate()
+            }
+        };
+        let haproxy_cn = |certificate| {
+            let written = lines(&[IdentityPreset::HaproxySsl], &certificate);
+            let mut found = written.lines().map(|line| line.split_once(": ").unwrap());
+            found.find_map(|(name, value)| (name == HAPROXY[2]).then(|| value.to_owned()))
+        };
+        for (texts, cn) in [
+            ([true, true], Some("last")),
+            ([false, true], Some("last")),
+            ([true, false], None),
+        ] {
+            check(IdentityPreset::Wso2, &device(texts), &[]);
+            assert_eq!(haproxy_cn(device(texts)).as_deref(), cn, "{texts:?}");
+        }
+        let mut one = device([true, false]);
+        one.subject.0.remove(0);
+        check(IdentityPreset::Wso2, &one, &[]);
+        let mut one = device([true, false]);
+        one.subject.0.pop();
+        let told = "proxy-mutual-auth-header: CN=first";
+        check(IdentityPreset::Wso2, &one, &[told]);
+    }
+
+    #[test]
     fn a_name_ends_where_its_field_ends() {
         assert_eq!(dn_text(&name(&[("CN", "a ")])), "CN=a\\20");
         assert_eq!(dn_text(&name(&[("CN", " ")])), "CN=\\20");
@@ -708,6 +748,8 @@ pub(super) mod tests {
             "ssl-client-verify: FAILED:application verification failure\r\n\
              X-SSL-Client-Verify: 50\r\n"
         );
+        let gone = told(NoIdentity::Invalid(InvalidIdentity::UserGone));
+        assert_eq!(gone, told(invalid(InvalidCertificate::NoRule)));
     }
 
     #[test]

@@ -129,24 +129,34 @@ fn big_endian(digits: &[u8]) -> u64 {
         .fold(0, |number, &digit| number << 8 | u64::from(digit))
 }
 
-/// An object identifier as people write it, `1.2.840.113549.1.5.13`.
-pub(super) fn dotted(oid: &[u8]) -> String {
+/// An object identifier as people write it, `1.2.840.113549.1.5.13`. `None` where a number in it is
+/// too large, has not come to its end, or begins with zeros (X.690 8.19.2): cut down to what fits it
+/// would be another identifier.
+pub(super) fn dotted(oid: &[u8]) -> Option<String> {
     let mut arcs: Vec<u64> = Vec::new();
-    let mut arc: u64 = 0;
-    for &byte in oid {
-        arc = arc.wrapping_shl(7) | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            if arcs.is_empty() {
-                let root = (arc / 40).min(2);
-                arcs.push(root);
-                arc -= root * 40;
-            }
-            arcs.push(arc);
-            arc = 0;
+    for arc in oid.split_inclusive(|byte| byte & 0x80 == 0) {
+        let (last, before) = arc.split_last()?;
+        if last & 0x80 != 0 || before.first() == Some(&0x80) {
+            return None;
+        }
+        let number = arc.iter().try_fold(0_u64, |number, byte| {
+            let number = number.checked_mul(1 << 7)?;
+            Some(number | u64::from(byte & 0x7f))
+        })?;
+        if arcs.is_empty() {
+            let root = (number / 40).min(2);
+            arcs.extend([root, number - root * 40]);
+        } else {
+            arcs.push(number);
         }
     }
     let arcs: Vec<String> = arcs.iter().map(u64::to_string).collect();
-    arcs.join(".")
+    (!arcs.is_empty()).then(|| arcs.join("."))
+}
+
+/// The same for people, who are told where it cannot be read.
+pub(super) fn shown(oid: &[u8]) -> String {
+    dotted(oid).unwrap_or_else(|| "(unreadable)".to_owned())
 }
 
 #[cfg(test)]
@@ -212,12 +222,40 @@ mod tests {
 
     #[test]
     fn identifiers_are_named_as_people_write_them() {
-        assert_eq!(
-            dotted(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]),
-            "1.2.840.113549"
-        );
-        assert_eq!(dotted(&[0x60, 0x86, 0x48]), "2.16.840");
-        assert_eq!(dotted(&[0x88, 0x37]), "2.999");
-        assert_eq!(dotted(&[]), "");
+        for (oid, expected) in [
+            (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d][..], "1.2.840.113549"),
+            (&[0x60, 0x86, 0x48], "2.16.840"),
+            (&[0x88, 0x37], "2.999"),
+            (&[0x00], "0.0"),
+            (&[0x2a, 0x00], "1.2.0"),
+            (
+                &[0x55, 0x81, 255, 255, 255, 255, 255, 255, 255, 255, 0x7f],
+                "2.5.18446744073709551615",
+            ),
+        ] {
+            assert_eq!(dotted(oid).as_deref(), Some(expected));
+            assert_eq!(shown(oid), expected);
+        }
+    }
+
+    #[test]
+    fn an_identifier_that_is_broken_or_too_large_is_not_taken_for_another_one() {
+        for oid in [
+            &[][..],
+            // 2^64 and 2^64 + 3, which would be 0 and 3.
+            &[
+                0x55, 0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00,
+            ],
+            &[
+                0x55, 0x04, 0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x03,
+            ],
+            &[0x55, 0x04, 0x80, 0x03],
+            &[0x80, 0x55, 0x04, 0x03],
+            &[0x55, 0x04, 0x83],
+            &[0x80],
+        ] {
+            assert_eq!(dotted(oid), None, "{oid:?}");
+            assert_eq!(shown(oid), "(unreadable)");
+        }
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn read(mut parts: Reader<'_>) -> Option<DistinguishedName> {
             let oid = attribute.take(OID)?;
             let (tag, contents) = attribute.any()?;
             part.push(Attribute {
-                kind: kind(oid),
+                kind: kind(oid)?,
                 value: value(tag, contents),
             });
         }
@@ -79,9 +79,9 @@ pub(super) fn read(mut parts: Reader<'_>) -> Option<DistinguishedName> {
     Some(name)
 }
 
-fn kind(oid: &[u8]) -> String {
+fn kind(oid: &[u8]) -> Option<String> {
     let known = KINDS.iter().find(|(known, _)| *known == oid);
-    known.map_or_else(|| dotted(oid), |(_, name)| (*name).to_owned())
+    known.map_or_else(|| dotted(oid), |(_, name)| Some((*name).to_owned()))
 }
 
 /// Text where it is one, with every character that it says and no other reading.
@@ -156,6 +156,26 @@ mod tests {
         for length in 0..der.len() {
             check(&der[..length], None);
         }
+    }
+
+    #[test]
+    fn a_kind_that_cannot_be_read_makes_no_name_and_never_another_kind() {
+        let of_kind = |oid: &[u8]| {
+            let length = |inner: &[u8]| u8::try_from(inner.len()).unwrap();
+            let within = |tag: u8, inner: &[u8]| [&[tag, length(inner)], inner].concat();
+            let attribute = [within(OID, oid), within(UTF8_STRING, b"good")].concat();
+            within(SEQUENCE, &within(SET, &within(SEQUENCE, &attribute)))
+        };
+        check(&of_kind(&[0x55, 0x04, 0x03]), Some("CN=good"));
+        check(&of_kind(&[0x55, 0x04, 0x61]), Some("2.5.4.97=good"));
+        // 2.5.4.18446744073709551619, which is 2^64 + 3.
+        let large = [
+            0x55, 0x04, 0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x03,
+        ];
+        check(&of_kind(&large), None);
+        check(&of_kind(&[0x55, 0x04, 0x80, 0x03]), None);
+        check(&of_kind(&[0x55, 0x04, 0x83]), None);
+        check(&of_kind(&[]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a certificate says of its own use: CA or not, key usage, purposes. Read from its DER,
 //! because the TLS library has no accessors for them; it has parsed the certificate before.
 
-use super::ber::{BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE, dotted};
+use super::ber::{BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID, Reader, SEQUENCE, shown};
 
 /// The extensions that decide what a certificate may be used for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,9 +123,9 @@ fn usages(bits: &[u8]) -> Vec<&'static str> {
 }
 
 fn purpose(name: &[u8]) -> String {
-    let dotted = dotted(name);
-    let known = PURPOSES.iter().find(|(number, _)| *number == dotted);
-    known.map_or(dotted, |(_, name)| (*name).to_owned())
+    let number = shown(name);
+    let known = PURPOSES.iter().find(|(known, _)| *known == number);
+    known.map_or(number, |(_, name)| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -137,6 +137,7 @@ mod tests {
         assert_eq!(purpose(&[0x2b, 6, 1, 5, 5, 7, 3, 1]), "TLS server");
         assert_eq!(purpose(&[0x55, 0x1d, 0x25, 0x00]), "any purpose");
         assert_eq!(purpose(&[0x88, 0x37]), "2.999");
+        assert_eq!(purpose(&[0x88]), "(unreadable)");
     }
 
     #[test]

@@ -286,7 +286,7 @@ impl Algorithm {
 
     fn of(oid: &[u8]) -> Self {
         Self {
-            oid: ber::dotted(oid),
+            oid: ber::shown(oid),
         }
     }
 }

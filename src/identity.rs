@@ -40,11 +40,11 @@ impl UserName {
     /// space at either end. Everything else stands in certificates: URIs, names in all scripts.
     ///
     /// # Errors
-    /// [`InvalidUserName`] for anything else.
-    pub fn of_certificate(name: &str) -> Result<Self, InvalidUserName> {
+    /// [`InvalidCertificateName`] for anything else.
+    pub fn of_certificate(name: &str) -> Result<Self, InvalidCertificateName> {
         let fits = (1..=Self::MAX_BYTES_OF_CERTIFICATE).contains(&name.len());
         if !fits || name.trim() != name || name.chars().any(char::is_control) {
-            return Err(InvalidUserName);
+            return Err(InvalidCertificateName);
         }
         Ok(Self(name.into()))
     }
@@ -66,6 +66,14 @@ impl fmt::Display for UserName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a user name has 1 to 64 characters from A-Z a-z 0-9 . _ @ + -")]
 pub struct InvalidUserName;
+
+/// A name from a certificate that is empty, too long, or has a control character in it or a space
+/// at an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a name from a certificate has 1 to 256 bytes, no control characters and no spaces at its ends"
+)]
+pub struct InvalidCertificateName;
 
 /// Why a request has no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +140,21 @@ mod tests {
         }
         for bad in ["", "a b", "a\r\nx: y", "ä", "a,b", "x".repeat(65).as_str()] {
             assert_eq!(UserName::parse(bad), Err(InvalidUserName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_name_says_what_is_right_for_it() {
+        let user = UserName::parse("").unwrap_err().to_string();
+        let most = UserName::MAX_BYTES;
+        assert!(user.contains(&format!("1 to {most} ")), "{user}");
+        for bad in ["", " ada", "ada ", "a\r\nx: y", "x".repeat(257).as_str()] {
+            let why = UserName::of_certificate(bad).unwrap_err().to_string();
+            let most = UserName::MAX_BYTES_OF_CERTIFICATE;
+            assert!(why.contains(&format!("1 to {most} ")), "{why}");
+        }
+        for good in ["Ada Lučić", "spiffe://plant/1", "x".repeat(256).as_str()] {
+            assert!(UserName::of_certificate(good).is_ok(), "{good}");
         }
     }
 }

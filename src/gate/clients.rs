@@ -16,6 +16,7 @@ use super::users::User;
 use crate::identity::certificate::{CertificateProof, ClientIdentity, InvalidCertificate};
 use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 use condition::{Condition, Field, Fit, TextField};
+use pattern::Budget;
 
 const CN: Field = Field::Text(TextField::Cn);
 
@@ -56,13 +57,30 @@ impl Clients {
     /// # Errors
     /// Why it is nobody's.
     pub fn identify(&self, certificate: &ClientIdentity) -> Result<Arc<User>, NoIdentity> {
+        let shown = Shown {
+            certificate,
+            cns: certificate.subject.count("CN"),
+            budget: Budget::new(),
+        };
         let user = self.rules.iter().find_map(|rule| {
-            let named = rule.name_of(certificate).transpose()?;
-            Some(named.and_then(|name| rule.user(&name)))
+            let named = rule.name_of(&shown);
+            // What was not looked at might have made it somebody else's.
+            if shown.budget.is_spent() {
+                return Some(Err(InvalidCertificate::Damaged));
+            }
+            Some(named.transpose()?.and_then(|name| rule.user(&name)))
         });
         user.unwrap_or(Err(InvalidCertificate::NoRule))
             .map_err(|why| NoIdentity::Invalid(InvalidIdentity::Certificate(why)))
     }
+}
+
+/// A certificate that is compared with rules.
+struct Shown<'c> {
+    certificate: &'c ClientIdentity,
+    /// How many common names it has.
+    cns: usize,
+    budget: Budget,
 }
 
 /// One rule: which certificates it is about, and whose those are.
@@ -107,8 +125,7 @@ impl ClientRule {
         roles: Vec<String>,
         abilities: AbilitySet,
     ) -> Self {
-        // Common names last: several of them only matter where all else fits.
-        conditions.sort_by_key(|it| it.field() == Some(CN));
+        conditions.sort_by_key(Condition::rank);
         Self {
             conditions,
             name,
@@ -145,18 +162,18 @@ impl ClientRule {
     }
 
     /// What it calls the client; none where it is not about this certificate.
-    fn name_of(&self, certificate: &ClientIdentity) -> Result<Option<String>, InvalidCertificate> {
+    fn name_of(&self, shown: &Shown<'_>) -> Result<Option<String>, InvalidCertificate> {
+        let certificate = shown.certificate;
         if certificate.proof == CertificateProof::Possession && !self.knows_fingerprint() {
             return Ok(None);
         }
-        let cns = certificate.subject.count("CN");
         let mut fits = Vec::new();
         for condition in &self.conditions {
             let about_cn = condition.field() == Some(CN);
-            if about_cn && cns > 1 && self.several_cns == SeveralCns::Refuse {
+            if about_cn && shown.cns > 1 && self.several_cns == SeveralCns::Refuse {
                 return Err(InvalidCertificate::SeveralNames);
             }
-            let mut found = condition.fits(certificate);
+            let mut found = condition.fits(certificate, &shown.budget);
             if about_cn && let Some(last) = found.last().map(|it| it.value.clone()) {
                 found.retain(|it| it.value == last);
             }
@@ -170,7 +187,7 @@ impl ClientRule {
         }
         let mut name = String::new();
         for part in &self.name {
-            match self.text_of(part, &fits, certificate)? {
+            match self.text_of(part, &fits, shown)? {
                 None => return Ok(None),
                 Some(text) => name.push_str(&text),
             }
@@ -182,7 +199,7 @@ impl ClientRule {
         &self,
         part: &'c NamePart,
         fits: &'c [(&Condition, Vec<Fit<'c>>)],
-        certificate: &'c ClientIdentity,
+        shown: &Shown<'c>,
     ) -> Result<Option<Cow<'c, str>>, InvalidCertificate> {
         match part {
             NamePart::Literal(text) => Ok(Some(text.into())),
@@ -198,22 +215,17 @@ impl ClientRule {
                 let matched = fits.iter().find(|(it, _)| it.field() == Some(*field));
                 match matched {
                     Some((_, fits)) => the_one(fits.iter().map(|it| it.value.clone()).collect()),
-                    None if *field == CN => self.only_cn(certificate),
-                    None => the_one(field.values(certificate)),
+                    None if *field == CN => self.only_cn(shown),
+                    None => the_one(field.values(shown.certificate)),
                 }
             }
         }
     }
 
-    fn only_cn<'c>(
-        &self,
-        certificate: &'c ClientIdentity,
-    ) -> Result<Option<Cow<'c, str>>, InvalidCertificate> {
+    fn only_cn<'c>(&self, shown: &Shown<'c>) -> Result<Option<Cow<'c, str>>, InvalidCertificate> {
         match self.several_cns {
-            SeveralCns::Refuse if certificate.subject.count("CN") > 1 => {
-                Err(InvalidCertificate::SeveralNames)
-            }
-            SeveralCns::Refuse | SeveralCns::Any => Ok(CN.values(certificate).pop()),
+            SeveralCns::Refuse if shown.cns > 1 => Err(InvalidCertificate::SeveralNames),
+            SeveralCns::Refuse | SeveralCns::Any => Ok(CN.values(shown.certificate).pop()),
         }
     }
 }
@@ -501,6 +513,73 @@ pub(super) mod tests {
         let by_key = || rule(vec![Condition::Spki(vec![[2; 32]])], "{cn}");
         check([by_key()], &own, NOBODY);
         check([by_key()], &certificate(), "cam-1");
+    }
+
+    #[test]
+    fn fingerprints_are_compared_before_anything_else_however_the_rule_is_written() {
+        let pins = [
+            Condition::Sha256(vec![[1; 32]]),
+            Condition::ThingsBoard(vec![[3; 32]]),
+            Condition::Spki(vec![[2; 32]]),
+        ];
+        for pin in pins {
+            let uri = text(TextField::SanUri, &["**"]);
+            let written = vec![
+                text(TextField::Cn, &["*"]),
+                uri,
+                subject("CN=*"),
+                pin.clone(),
+            ];
+            let rule = rule(written, "x");
+            assert_eq!(rule.conditions[0], pin);
+            assert_eq!(rule.conditions[3].field(), Some(CN));
+        }
+        // A subject of 80 KB, under thousands of rules for other certificates and the one for it.
+        let long = "x".repeat(1000);
+        let parts = vec![("O", long.as_str()); 80];
+        let parts: Vec<&[(&str, &str)]> = parts.chunks(1).collect();
+        let own = ClientIdentity {
+            proof: CertificateProof::Possession,
+            subject: name(&parts),
+            ..certificate()
+        };
+        let rule_for = |sha256| {
+            let organisation = text(TextField::O, &["*"]);
+            rule(vec![organisation, Condition::Sha256(vec![sha256])], "x")
+        };
+        let others = || (0..3000).map(|_| rule_for([9; 32]));
+        check(others(), &own, NOBODY);
+        check(others().chain([rule_for([1; 32])]), &own, "x");
+    }
+
+    #[test]
+    fn a_certificate_that_takes_too_long_to_compare_is_nobodys() {
+        let of_uris = |count| ClientIdentity {
+            san_uri: vec!["x".repeat(1000); count],
+            ..certificate()
+        };
+        let rules = || {
+            let narrow = || rule(vec![text(TextField::SanUri, &["*y*"])], "narrow");
+            let broad = rule(vec![text(TextField::O, &["Plant"])], "broad");
+            (0..1000).map(move |_| narrow()).chain([broad])
+        };
+        check(rules(), &of_uris(2), "broad");
+        check(rules(), &of_uris(80), "- client_cert_invalid");
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_fits_no_pattern_and_others_beside_it_do() {
+        let uris = |uris: &[&str]| ClientIdentity {
+            san_uri: uris.iter().map(ToString::to_string).collect(),
+            ..certificate()
+        };
+        let everything = || [rule(vec![text(TextField::SanUri, &["**"])], "x")];
+        let (fits, long) = ("x".repeat(1024), "x".repeat(1025));
+        check(everything(), &uris(&[&fits]), "x");
+        check(everything(), &uris(&[&long]), NOBODY);
+        check(everything(), &uris(&[&long, "y"]), "x");
+        let called = || [rule(vec![text(TextField::SanUri, &["**"])], "{san_uri}")];
+        check(called(), &uris(&[&long, "y"]), "y");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::name::NamePattern;
-use super::pattern::{Captured, TextPattern};
+use super::pattern::{Budget, Captured, TextPattern};
 use crate::identity::certificate::ClientIdentity;
 
 /// The keys of a `match`.
@@ -119,6 +119,22 @@ impl TextField {
             _ => {}
         }
         Ok(pattern)
+    }
+
+    /// What it takes to look through it: a step for each byte that is copied, and some for each
+    /// text and attribute.
+    fn size(self, certificate: &ClientIdentity) -> usize {
+        const EACH: usize = 16;
+        let size = |texts: &[String]| texts.iter().map(|it| it.len() + EACH).sum();
+        match self {
+            Self::Cn | Self::O | Self::Ou => {
+                let parts = certificate.subject.0.iter();
+                parts.map(|part| (part.len() + 1) * EACH).sum()
+            }
+            Self::SanDns => size(&certificate.san_dns),
+            Self::SanUri => size(&certificate.san_uri),
+            Self::SanEmail => size(&certificate.san_email),
+        }
     }
 
     /// The texts as they are compared: names of hosts in lower case, as they mean the same in any.
@@ -249,6 +265,21 @@ impl Condition {
         }
     }
 
+    /// In which order conditions are compared, so that little is done where one does not hold: what
+    /// is fixed before what has patterns. A certificate that nobody vouches for is only looked at
+    /// where its fingerprint is known, whatever is written into it. Common names last: several of
+    /// them only matter where all else fits.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Sha256(_) | Self::ThingsBoard(_) | Self::Spki(_) => 0,
+            Self::Serial(_) => 1,
+            Self::SanIp(_) => 2,
+            Self::Issuer(_) | Self::Subject(_) => 3,
+            Self::Text(field, _) if *field != TextField::Cn => 4,
+            Self::Text(..) => 5,
+        }
+    }
+
     /// The names of the captures in each of its patterns.
     #[must_use]
     pub fn captures(&self) -> Vec<Vec<&str>> {
@@ -269,8 +300,13 @@ impl Condition {
         }
     }
 
-    /// What of the certificate fits; nothing where the condition does not hold.
-    pub(super) fn fits<'c>(&self, certificate: &'c ClientIdentity) -> Vec<Fit<'c>> {
+    /// What of the certificate fits; nothing where the condition does not hold, or the budget is
+    /// spent.
+    pub(super) fn fits<'c>(
+        &self,
+        certificate: &'c ClientIdentity,
+        budget: &Budget,
+    ) -> Vec<Fit<'c>> {
         match self {
             Self::Sha256(all) => plain(all.contains(&certificate.sha256), || {
                 base16ct::lower::encode_string(&certificate.sha256).into()
@@ -281,7 +317,9 @@ impl Condition {
                 certificate.serial.as_str().into()
             }),
             Self::Issuer(all) => {
-                let fits = all.iter().filter_map(|it| it.fit(&certificate.issuer));
+                let fits = all
+                    .iter()
+                    .filter_map(|it| it.fit(&certificate.issuer, budget));
                 fits.map(|captured| Fit {
                     value: "".into(),
                     captured,
@@ -289,7 +327,9 @@ impl Condition {
                 .collect()
             }
             Self::Subject(all) => {
-                let fits = all.iter().filter_map(|it| it.fit(&certificate.subject));
+                let fits = all
+                    .iter()
+                    .filter_map(|it| it.fit(&certificate.subject, budget));
                 fits.map(|captured| Fit {
                     value: certificate.subject.to_string().into(),
                     captured,
@@ -297,6 +337,9 @@ impl Condition {
                 .collect()
             }
             Self::SanIp(blocks) => {
+                if !budget.spend(certificate.san_ip.len() * blocks.len()) {
+                    return Vec::new();
+                }
                 let within = |it: &&IpAddr| blocks.iter().any(|block| block.contains(**it));
                 let addresses = certificate.san_ip.iter().filter(within);
                 addresses
@@ -304,10 +347,13 @@ impl Condition {
                     .collect()
             }
             Self::Text(field, patterns) => {
+                if !budget.spend(field.size(certificate)) {
+                    return Vec::new();
+                }
                 let values = field.values(certificate).into_iter();
                 values
                     .flat_map(|value| {
-                        let fits = patterns.iter().filter_map(|it| it.fit(&value));
+                        let fits = patterns.iter().filter_map(|it| it.fit(&value, budget));
                         let fits: Vec<_> = fits.collect();
                         fits.into_iter().map(move |captured| Fit {
                             value: value.clone(),

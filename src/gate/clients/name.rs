@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::pattern::{Captured, PatternChar, TextPattern};
+use super::pattern::{Budget, Captured, PatternChar, TextPattern};
 use crate::identity::dn::{Attribute, AttributeValue, DistinguishedName, kind_number};
 
 /// What a distinguished name has to look like: as many parts, each with the same attributes.
@@ -51,20 +51,24 @@ impl NamePattern {
     }
 
     /// What the captures take where `name` fits.
-    pub(super) fn fit(&self, name: &DistinguishedName) -> Option<Vec<Captured>> {
+    pub(super) fn fit(&self, name: &DistinguishedName, budget: &Budget) -> Option<Vec<Captured>> {
         if self.0.len() != name.0.len() {
             return None;
         }
         let mut captured = Vec::new();
         for (pattern, part) in self.0.iter().zip(&name.0) {
-            captured.extend(fit_part(pattern, part)?);
+            captured.extend(fit_part(pattern, part, budget)?);
         }
         Some(captured)
     }
 }
 
 /// The order within a part means nothing (it is a SET), so both are in the order of their kinds.
-fn fit_part(pattern: &[AttributePattern], part: &[Attribute]) -> Option<Vec<Captured>> {
+fn fit_part(
+    pattern: &[AttributePattern],
+    part: &[Attribute],
+    budget: &Budget,
+) -> Option<Vec<Captured>> {
     if pattern.len() != part.len() {
         return None;
     }
@@ -77,7 +81,7 @@ fn fit_part(pattern: &[AttributePattern], part: &[Attribute]) -> Option<Vec<Capt
     for (pattern, (kind, attribute)) in pattern.iter().zip(attributes) {
         match &attribute.value {
             AttributeValue::Text(text) if pattern.kind == kind => {
-                captured.extend(pattern.value.fit(text)?);
+                captured.extend(pattern.value.fit(text, budget)?);
             }
             AttributeValue::Text(_) | AttributeValue::Der(_) => return None,
         }
@@ -185,7 +189,11 @@ pub(super) mod tests {
     fn check(pattern: &str, parts: &[&[(&str, &str)]], expected: bool) {
         let found = NamePattern::parse(pattern).unwrap();
         let name = name(parts);
-        assert_eq!(found.fit(&name).is_some(), expected, "{pattern} on {name}");
+        assert_eq!(
+            found.fit(&name, &Budget::new()).is_some(),
+            expected,
+            "{pattern} on {name}"
+        );
     }
 
     #[test]
@@ -241,7 +249,8 @@ pub(super) mod tests {
             kind: "CN".into(),
             value: AttributeValue::Der(vec![4, 1, b'a']),
         }]]);
-        assert!(NamePattern::parse("CN=**").unwrap().fit(&der).is_none());
+        let pattern = NamePattern::parse("CN=**").unwrap();
+        assert!(pattern.fit(&der, &Budget::new()).is_none());
         check("CN=**", &[&[("CN", "\u{4}\u{1}a")]], true);
     }
 

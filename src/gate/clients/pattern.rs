@@ -3,7 +3,35 @@
 //! Matched by a table of what can begin where, so the time grows with pattern times text and no
 //! pattern can make it explode.
 
+use std::cell::Cell;
 use std::sync::Arc;
+
+/// How much may still be compared for one certificate. Whoever has one made writes its texts, and
+/// every rule looks at them: without an end, a handshake would buy seconds of a worker.
+#[derive(Debug)]
+pub(super) struct Budget(Cell<usize>);
+
+impl Budget {
+    /// A tenth of a second at the worst. Thousands of rules over the few short texts of a real
+    /// certificate take a hundredth of it.
+    const STEPS: usize = 1 << 25;
+
+    pub(super) const fn new() -> Self {
+        Self(Cell::new(Self::STEPS))
+    }
+
+    /// Takes so much off it. `false` where that is no longer there.
+    pub(super) fn spend(&self, steps: usize) -> bool {
+        let left = self.0.get().saturating_sub(steps);
+        self.0.set(left);
+        left > 0
+    }
+
+    /// Whether it was not enough, so that what was found is not all there is.
+    pub(super) const fn is_spent(&self) -> bool {
+        self.0.get() == 0
+    }
+}
 
 /// What a text has to look like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,9 +149,17 @@ impl TextPattern {
         })
     }
 
+    /// The longest text that a pattern fits, in bytes: what is longer is made to keep us busy. A
+    /// client is called something of 256 bytes at most, and names of hosts and addresses end there
+    /// too.
+    const LONGEST_TEXT: usize = 1024;
+
     /// What the captures take where `text` fits.
-    pub(super) fn fit(&self, text: &str) -> Option<Vec<Captured>> {
-        if !self.ends_fit(text) {
+    pub(super) fn fit(&self, text: &str, budget: &Budget) -> Option<Vec<Captured>> {
+        if text.len() > Self::LONGEST_TEXT || !budget.spend(1) || !self.ends_fit(text) {
+            return None;
+        }
+        if !budget.spend(text.len() * self.pieces.len()) {
             return None;
         }
         let table = self.starts(text.as_bytes());
@@ -302,7 +338,7 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, separator: Option<u8>, text: &str, expected: &str) {
         let found = TextPattern::parse(pattern, separator).unwrap();
-        let said = found.fit(text).map_or_else(
+        let said = found.fit(text, &Budget::new()).map_or_else(
             || "-".into(),
             |captured| {
                 let one =
@@ -397,11 +433,24 @@ mod tests {
     }
 
     #[test]
-    fn very_long_texts_take_no_longer_than_their_length() {
-        let long = "a".repeat(100_000);
+    fn long_texts_fit_up_to_a_limit_and_no_pattern_beyond_it() {
+        let long = "a".repeat(TextPattern::LONGEST_TEXT - 1);
         check("*a*a*a*b", None, &format!("{long}c"), "-");
         check("*a*a*a*b", None, &format!("{long}b"), "");
         check("a**b", None, &format!("{long}b"), "");
+        check("**", None, &format!("{long}b"), "");
+        for pattern in ["*a*a*a*b", "a**b", "**", &format!("{long}ab")] {
+            check(pattern, None, &format!("{long}ab"), "-");
+        }
+    }
+
+    #[test]
+    fn what_is_compared_comes_off_a_budget_and_without_it_nothing_fits() {
+        let budget = Budget::new();
+        let pattern = TextPattern::parse("a*c", None).unwrap();
+        assert!(pattern.fit("abc", &budget).is_some() && !budget.is_spent());
+        assert!(!budget.spend(Budget::STEPS) && budget.is_spent());
+        assert!(pattern.fit("abc", &budget).is_none());
     }
 
     /// All ways to cut `text` into `pieces`: where each capture begins and ends.
@@ -460,7 +509,7 @@ mod tests {
                 continue;
             };
             let ways = ways(&parsed.pieces, URI, &text, 0);
-            let Some(mut captured) = parsed.fit(&text) else {
+            let Some(mut captured) = parsed.fit(&text, &Budget::new()) else {
                 assert!(ways.is_empty(), "{pattern} on {text}");
                 continue;
             };
@@ -493,6 +542,7 @@ mod tests {
     fn what_is_escaped_means_nothing() {
         let chars: Vec<_> = "*{a}".chars().map(PatternChar::Escaped).collect();
         let pattern = TextPattern::from_chars(&chars, None).unwrap();
-        assert!(pattern.fit("*{a}").is_some() && pattern.fit("x").is_none());
+        let fits = |text| pattern.fit(text, &Budget::new()).is_some();
+        assert!(fits("*{a}") && !fits("x"));
     }
 }

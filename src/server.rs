@@ -500,12 +500,10 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
     let IdentitySpec { headers, assertion } = settings.identity;
     let assertions = assertion.zip(signing);
     let assertions = assertions.map(|(spec, key)| Assertions::new(&spec, Arc::new(key)));
-    let title = settings
-        .login
-        .as_ref()
-        .map(|login: &LoginSpec| login.title.as_str());
+    let login: Option<&LoginSpec> = settings.login.as_ref();
+    let title = login.map_or("Portcullis", |login| &login.title);
     Snapshot {
-        pages: Pages::new(title.unwrap_or("Portcullis")),
+        pages: Pages::new(title, login.and_then(|login| login.accent)),
         gate: settings.gate,
         credentials: settings.credentials,
         upstreams: settings.upstreams,

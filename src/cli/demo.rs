@@ -129,6 +129,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
     let login = LoginSpec {
         path: "/auth/login".to_owned(),
         logout: "/auth/logout".to_owned(),
+        accent: None,
         title: "Portcullis demo".to_owned(),
         home: "/".to_owned(),
     };

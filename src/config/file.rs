@@ -516,6 +516,9 @@ pub struct LoginFile {
     pub logout: Option<String>,
     /// What the pages call the thing behind the gate. Default: `Portcullis`.
     pub title: Option<String>,
+    /// The colour of buttons and links, like `"#0a7c3e"`. It is made darker or lighter where it could
+    /// not be read. Default: blue.
+    pub accent: Option<String>,
     /// Where a login goes that came from nowhere in particular. Default: `/`.
     pub home: Option<String>,
     /// The realms that Ioto password hashes may have been made with. Default: `web`,

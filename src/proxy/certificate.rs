@@ -420,7 +420,7 @@ mod tests {
                 upstreams: settings.upstreams,
                 identity: IdentityHeaders::new(settings.identity.headers, None).into(),
                 login: settings.login,
-                pages: Pages::new("Test"),
+                pages: Pages::new("Test", None),
                 limits: settings.limits,
                 timeouts: settings.timeouts,
             };

@@ -142,22 +142,36 @@ impl OwnExchange<'_> {
                 "Logging in is only possible over HTTPS.",
             );
         }
-        let rd = self.head.query().and_then(|query| {
-            form_urlencoded::parse(query.as_bytes())
-                .find(|(name, _)| name == "rd")
-                .map(|(_, value)| value)
-        });
+        let parameter = |wanted: &str| {
+            let parameters = form_urlencoded::parse(self.head.query()?.as_bytes());
+            let mut values = parameters.filter(|(name, _)| name == wanted);
+            values.next().map(|(_, value)| value)
+        };
+        let rd = parameter("rd");
         let rd = self.safe_target(rd.as_deref());
-        self.login_form(StatusCode::OK, &rd, "", None)
+        let note = "Your session has ended. Log in to go on.";
+        let note = parameter("ended").is_some().then_some(note);
+        self.form(StatusCode::OK, &rd, "", (note, None))
     }
 
-    /// The form, tied to this browser by a nonce in a cookie that it gets or already has.
+    /// The form again, with what was wrong.
     fn login_form(
         &self,
         status: StatusCode,
         rd: &str,
         username: &str,
         error: Option<&str>,
+    ) -> Answer {
+        self.form(status, rd, username, (None, error))
+    }
+
+    /// The form, tied to this browser by a nonce in a cookie that it gets or already has.
+    fn form(
+        &self,
+        status: StatusCode,
+        rd: &str,
+        username: &str,
+        (note, error): (Option<&str>, Option<&str>),
     ) -> Answer {
         let known = cookie::login_nonce(self.head.fields());
         let is_new = known.is_none();
@@ -171,6 +185,7 @@ impl OwnExchange<'_> {
             token: &token,
             rd,
             username,
+            note,
             error,
         };
         let page = self.snapshot.pages.login(self.login, &form);

@@ -1,6 +1,8 @@
 //! The pages we show people: login, logout, problems. Rendered here, whole, without scripts and
 //! without a request to anywhere else.
 
+pub mod accent;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
@@ -10,12 +12,15 @@ use sha2::{Digest, Sha256};
 use super::request_id::RequestId;
 use super::spec::LoginSpec;
 
+use accent::Accent;
+
 const STYLE: &str = include_str!("pages/style.css");
 
 /// The pages of one configuration.
 #[derive(Clone, Debug)]
 pub struct Pages {
     title: String,
+    style: String,
     policy: String,
 }
 
@@ -28,6 +33,8 @@ pub struct LoginForm<'f> {
     pub rd: &'f str,
     /// The name typed before, to be corrected.
     pub username: &'f str,
+    /// Why the form is there, if there is something to say.
+    pub note: Option<&'f str>,
     /// What went wrong, if something did.
     pub error: Option<&'f str>,
 }
@@ -35,14 +42,17 @@ pub struct LoginForm<'f> {
 impl Pages {
     /// Pages that call what is behind the gate `title`.
     #[must_use]
-    pub fn new(title: &str) -> Self {
-        let style = STANDARD.encode(Sha256::digest(STYLE));
+    pub fn new(title: &str, accent: Option<Accent>) -> Self {
+        let accent = accent.map_or_else(String::new, Accent::style);
+        let style = format!("{STYLE}{accent}");
+        let digest = STANDARD.encode(Sha256::digest(&style));
         Self {
             title: title.to_owned(),
+            style,
             // Nothing but our own style sheet, by its hash. No framing (ASVS 3.4.6), and forms go
             // nowhere but here.
             policy: format!(
-                "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; \
+                "default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; \
                  frame-ancestors 'none'; base-uri 'none'"
             ),
         }
@@ -64,6 +74,10 @@ impl Pages {
             ),
             None => String::new(),
         };
+        let note = match form.note {
+            Some(note) => format!("<p role=\"status\">{}</p>", escape(note)),
+            None => String::new(),
+        };
         let described = if form.error.is_some() {
             " aria-describedby=\"error\" aria-invalid=\"true\""
         } else {
@@ -75,7 +89,7 @@ impl Pages {
             ("", " autofocus")
         };
         let body = format!(
-            "<h1>{title}</h1>{error}\
+            "<h1>{title}</h1>{note}{error}\
              <form method=\"post\" action=\"{action}\">\
              <input type=\"hidden\" name=\"csrf\" value=\"{token}\">\
              <input type=\"hidden\" name=\"rd\" value=\"{rd}\">\
@@ -145,10 +159,11 @@ impl Pages {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <meta name=\"color-scheme\" content=\"light dark\">\
              <meta name=\"robots\" content=\"noindex\">\
-             <title>{} · {}</title><style>{STYLE}</style></head>\
+             <title>{} · {}</title><style>{}</style></head>\
              <body><main>{body}</main></body></html>\n",
             escape(heading),
             escape(&self.title),
+            self.style,
         )
     }
 }
@@ -200,6 +215,7 @@ mod tests {
             path: "/auth/login".into(),
             logout: "/auth/logout".into(),
             title: String::new(),
+            accent: None,
             home: "/".into(),
         };
         let hostile = "\"><script>alert('x')</script>&";
@@ -207,9 +223,10 @@ mod tests {
             token: hostile,
             rd: hostile,
             username: hostile,
+            note: Some(hostile),
             error: Some(hostile),
         };
-        let page = Pages::new(hostile).login(&login, &form);
+        let page = Pages::new(hostile, None).login(&login, &form);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{page}");
     }

@@ -238,6 +238,20 @@ pub(super) fn certificate_needed(
     Answer::problem_because(StatusCode::FORBIDDEN, because, audience, pages, id)
 }
 
+/// Whether somebody was logged in, and is no more without having done anything about it.
+const fn has_ended(why: NoIdentity) -> bool {
+    match why {
+        NoIdentity::Invalid(why) => matches!(
+            why,
+            InvalidIdentity::IdleTooLong
+                | InvalidIdentity::LifetimeOver
+                | InvalidIdentity::UnknownSession
+                | InvalidIdentity::PasswordChanged
+        ),
+        NoIdentity::NotRequested | NoIdentity::NotPresented => false,
+    }
+}
+
 /// How somebody is known who may still not do what they ask for.
 fn known_as(principal: Option<&Principal>) -> Cow<'static, str> {
     match principal.map(|it| (it.proof(), &it.user().name)) {
@@ -289,7 +303,10 @@ impl Refused<'_> {
             RefusalReason::NotOwner | RefusalReason::Forbidden(_)
                 if self.can_still_log_in(refusal) =>
             {
-                self.login_needed(refusal.route.as_ref().and_then(|r| r.redirect.as_deref()))
+                self.login_needed(
+                    refusal.route.as_ref().and_then(|r| r.redirect.as_deref()),
+                    false,
+                )
             }
             RefusalReason::NotOwner => {
                 let known = known_as(refusal.identity.as_ref().ok());
@@ -308,9 +325,9 @@ impl Refused<'_> {
                 )
                 .with("Retry-After", "5")
             }
-            RefusalReason::LoginNeeded(_) => {
+            RefusalReason::LoginNeeded(why) => {
                 let redirect = refusal.route.as_ref().and_then(|r| r.redirect.as_deref());
-                self.login_needed(redirect)
+                self.login_needed(redirect, has_ended(*why))
             }
         }
     }
@@ -332,7 +349,7 @@ impl Refused<'_> {
             && Audience::of(self.head) == Audience::Browser
     }
 
-    fn login_needed(&self, redirect: Option<&str>) -> Answer {
+    fn login_needed(&self, redirect: Option<&str>, has_ended: bool) -> Answer {
         let page = redirect.or_else(|| self.login.map(|login| login.path.as_str()));
         let audience = Audience::of(self.head);
         if let (Audience::Browser, Some(page)) = (audience, page) {
@@ -342,7 +359,8 @@ impl Refused<'_> {
                 "GET" | "HEAD" => {
                     let join = if page.contains('?') { '&' } else { '?' };
                     let rd = pages::encode_query(self.head.target());
-                    Answer::redirect(StatusCode::FOUND, format!("{page}{join}rd={rd}"))
+                    let ended = if has_ended { "&ended=1" } else { "" };
+                    Answer::redirect(StatusCode::FOUND, format!("{page}{join}rd={rd}{ended}"))
                 }
                 _ => Answer::redirect(StatusCode::SEE_OTHER, page.to_owned()),
             };
@@ -387,7 +405,12 @@ mod tests {
     use super::*;
 
     fn needed(why: NoIdentity, audience: Audience) -> Answer {
-        certificate_needed(why, audience, &Pages::new("Test"), &RequestId::generate())
+        certificate_needed(
+            why,
+            audience,
+            &Pages::new("Test", None),
+            &RequestId::generate(),
+        )
     }
 
     #[test]
@@ -434,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_word_for_programs_is_only_there_where_there_is_one() {
-        let pages = Pages::new("Test");
+        let pages = Pages::new("Test", None);
         let id = RequestId::generate();
         let problem = Answer::problem(StatusCode::NOT_FOUND, "x", Audience::Other, &pages, &id);
         assert!(!problem.body.contains("reason"), "{}", problem.body);

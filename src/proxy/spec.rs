@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
+use super::pages::accent::Accent;
 use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
 use crate::http1::write;
@@ -196,6 +197,8 @@ pub struct LoginSpec {
     pub logout: String,
     /// What the pages call the thing behind the gate.
     pub title: String,
+    /// The colour of their buttons and links, where it is not the usual one.
+    pub accent: Option<Accent>,
     /// Where a login goes that came from nowhere in particular.
     pub home: String,
 }

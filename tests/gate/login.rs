@@ -421,6 +421,23 @@ fn a_grpc_client_is_refused_in_its_own_way() {
     assert!(backend.seen().is_empty());
 }
 
+#[test]
+fn whose_session_has_ended_is_told_so_and_who_was_never_there_is_not() {
+    let gate = in_front_of(Backend::start().address);
+    let gone = "A".repeat(43);
+    for (curl, ended) in [(gate.curl(), false), (gate.curl().session(&gone), true)] {
+        let sent = curl.browser().get("/page");
+        assert_eq!(sent.status, 302);
+        let form = gate.curl().browser().get(sent.field("location").unwrap());
+        assert_eq!(
+            form.body.contains("Your session has ended."),
+            ended,
+            "{form:?}"
+        );
+        assert_eq!(form.input("rd"), "/page");
+    }
+}
+
 // --- Guessing ---
 
 /// The answer to a login by JSON from an address of this machine.

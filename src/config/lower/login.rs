@@ -8,6 +8,7 @@ use crate::config::scalar::OneOrMany;
 use crate::gate::OwnPaths;
 use crate::gate::route::PathPattern;
 use crate::password::stored::DEFAULT_REALMS;
+use crate::proxy::pages::accent::Accent;
 use crate::proxy::spec::LoginSpec;
 use crate::store::attempts::LockoutPolicy;
 
@@ -44,6 +45,7 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
         home,
         realms,
         lockout,
+        accent,
     } = written;
     let own = |written: Option<String>, key, default: &str| {
         let path = written.and_then(|path| lower_own_path(path, &at.key(key)));
@@ -54,6 +56,7 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
         path: own(path, "path", "/auth/login"),
         logout: own(logout, "logout", "/auth/logout"),
         title: lower_title(title, &at.key("title")),
+        accent: accent.and_then(|accent| lower_accent(&accent, &at.key("accent"))),
         home: home_path.unwrap_or_else(|| "/".into()),
     };
     if spec.path == spec.logout {
@@ -128,6 +131,15 @@ fn lower_title(written: Option<String>, at: &At<'_>) -> String {
         at.problem(format!("expected 1 to {MOST} characters on one line"));
     }
     title
+}
+
+fn lower_accent(written: &str, at: &At<'_>) -> Option<Accent> {
+    let accent = Accent::parse(written);
+    if accent.is_none() {
+        let got = at.quoted(written);
+        at.problem(format!("expected a colour like \"#0a7c3e\", got {got}"));
+    }
+    accent
 }
 
 fn lower_realms(written: Option<OneOrMany>, at: &At<'_>) -> Vec<String> {

@@ -380,8 +380,14 @@ impl<'r> Request<'r> {
             RefusalReason::Ambiguous(_) => record.reject("bad_request"),
             RefusalReason::NoRoute => record.reject("no_route"),
             RefusalReason::CertificateNeeded(why) => self.write_certificate_refused(why, record),
+            RefusalReason::LoginNeeded(_) => {
+                // A login would do as well; that the certificate did not is on record all the same.
+                if let Some(why) = record.invalid_certificate() {
+                    let why = NoIdentity::Invalid(InvalidIdentity::Certificate(why));
+                    self.write_certificate_refused(why, record);
+                }
+            }
             RefusalReason::MethodNotAllowed(_)
-            | RefusalReason::LoginNeeded(_)
             | RefusalReason::Forbidden(_)
             | RefusalReason::NotOwner => {}
         }

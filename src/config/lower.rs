@@ -158,7 +158,7 @@ fn warn_across_sections(
     }
     if users.users.is_empty() && routes.iter().any(|it| it.needs_user(clients)) {
         let which = if clients.none_written {
-            "the routes with can"
+            "the routes with can (devices are known by the section clients)"
         } else {
             "the routes with credentials: session or all"
         };

@@ -341,8 +341,12 @@ impl Connection {
             return;
         }
         let log = &self.worker.log;
+        let level = match failed.certificate {
+            None => Level::Info,
+            Some(_) => Level::Warn,
+        };
         let line = log
-            .line(Level::Info, "tls.handshake_error")
+            .line(level, "tls.handshake_error")
             .text("client.address", &client.address)
             .text("listener", &self.name)
             .text("error.type", reason);

@@ -63,6 +63,17 @@ const RESERVED: &[&str] = &[
     "proxy-mutual-auth-header",
     "encoded-pem",
     "x-wso2-client-certificate",
+    // What other gates and clouds write, and backends made for them believe.
+    "x-auth-user",
+    "x-arr-clientcert",
+    "x-ssl",
+    "cert-chain",
+    "cf-access-authenticated-user-email",
+    "cf-access-jwt-assertion",
+    "cf-client-cert-sha256",
+    "tailscale-user-login",
+    "tailscale-user-name",
+    "tailscale-user-profile-pic",
     // CGI hands this to programs as HTTP_PROXY, which they take for their own proxy (httpoxy).
     "proxy",
     // Some frameworks route by these instead of by the path that the gate checked, or take the
@@ -80,6 +91,18 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-auth-request-",
     "x-remote-",
     "x-portcullis-",
+    "x-webauth-",
+    "x-amzn-mtls-",
+    "x-amzn-oidc-",
+    "x-client-cert",
+    "x-client-verify",
+    "x-client-dn",
+    "x-goog-iap-",
+    "x-goog-authenticated-user-",
+    "x-ms-client-principal",
+    "x-authentik-",
+    "x-vouch-",
+    "x-pomerium-",
     "ssl-client-",
     "x-ssl-",
 ];
@@ -97,7 +120,7 @@ const TRACE: &[&str] = &["traceparent", "tracestate"];
 /// as `-`: CGI and WSGI cannot tell `_` from it, and some servers fold the other signs too.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {
-    let mut folded = [0u8; 32];
+    let mut folded = [0u8; 40];
     // No reserved name or prefix is longer; a longer name can still begin with a prefix.
     let length = name.len().min(folded.len());
     for (folded, byte) in folded.iter_mut().zip(name) {

@@ -224,14 +224,9 @@ impl Reloader {
         let mut waiting = settings.sections.changed_since(&reloadable.sections);
         match (&reloadable.acceptor, settings.tls) {
             (Some(acceptor), Some(mut spec)) => {
-                if let Some(running) = self.running.as_ref().filter(|_| !waiting.is_empty()) {
-                    // What clients are asked for and what routes ask of them belong together: one
-                    // without the other could let in who neither the old nor the new would.
-                    let running = running.client_auth.clone();
-                    let written = std::mem::replace(&mut spec.client_auth, running);
-                    if !written.says_the_same_as(&spec.client_auth) {
-                        waiting.push("tls.client_auth".into());
-                    }
+                if let Some(running) = &self.running {
+                    let held_back = hold_back(&mut spec, running, &waiting);
+                    waiting.extend(held_back.map(str::to_owned));
                 }
                 // The files may be others now. Also where they cannot be loaded: one that is
                 // missing may come.
@@ -401,6 +396,24 @@ impl Reloader {
 fn certificates(reloadable: &Reloadable) -> Vec<CertificateFacts> {
     let acceptor = reloadable.acceptor.as_ref();
     acceptor.map_or_else(Vec::new, Acceptor::certificates)
+}
+
+/// Keeps of what clients are asked for what belongs to sections that wait for a restart; its name,
+/// where that is other than what is written now.
+///
+/// What clients are asked for and what routes ask of them belong together: one without the other
+/// could let in who neither the old configuration nor the new one would.
+fn hold_back(spec: &mut TlsSpec, running: &TlsSpec, waiting: &[String]) -> Option<&'static str> {
+    let waits = |section: &str| waiting.iter().any(|it| it == section);
+    let written = spec.client_auth.clone();
+    if ["routes", "clients", "roles"].into_iter().any(waits) {
+        spec.client_auth.clone_from(&running.client_auth);
+    } else if waits("listeners") {
+        let of_listeners = &running.client_auth.listeners;
+        spec.client_auth.listeners.clone_from(of_listeners);
+    }
+    let is_as_written = written.says_the_same_as(&spec.client_auth);
+    (!is_as_written).then_some("tls.client_auth (it goes with them)")
 }
 
 /// A digest of all files that a configuration names.

@@ -14,6 +14,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use boring::error::ErrorStack;
@@ -27,6 +28,8 @@ use boring::ssl::{
 use boring::x509::X509Ref;
 use pingora_core::protocols::IO;
 use pingora_core::protocols::tls::SslStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::certs::{CertError, CertifiedKey, KeyKind, common_name, dns_names, now, unix_seconds};
 use super::client_auth::{ClientPolicy, Verified, alert};
@@ -395,7 +398,15 @@ impl Acceptor {
                 let facts = self.facts(stream.ssl(), listener, generation)?;
                 Ok((stream, facts))
             }
-            Err(error) => Err(HandshakeError::of(&error, stream.ssl())),
+            Err(error) => {
+                let failed = HandshakeError::of(&error, stream.ssl());
+                if failed.failure.is_about_certificate() {
+                    let goodbye = say_goodbye(stream.get_mut());
+                    // Whoever does not listen so long has had its chance.
+                    let _in_time = timeout(GOODBYE, goodbye).await;
+                }
+                Err(failed)
+            }
         }
     }
 
@@ -415,6 +426,24 @@ impl Acceptor {
         let peer = TlsPeer::new(Arc::clone(&self.0), listener, ssl, asked, verified);
         Ok(TlsFacts::of(ssl, peer))
     }
+}
+
+/// How long a client may take to hear why it is not let in.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Lets the alert arrive. In TLS 1.3 a client takes its handshake for done and is sending already;
+/// to close on that would make the kernel reset the connection, and the alert be lost.
+async fn say_goodbye<S: IO>(io: &mut S) -> std::io::Result<()> {
+    const MOST: usize = 64;
+    AsyncWriteExt::flush(io).await?;
+    AsyncWriteExt::shutdown(io).await?;
+    let mut unwanted = [0; 1024];
+    for _ in 0..MOST {
+        if io.read(&mut unwanted).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The listener that a connection came to, by its place among them.
@@ -979,14 +1008,9 @@ impl HandshakeError {
             Some(why) if is_refusal(error) => HandshakeFailure::of(why),
             _ => classify(error),
         };
-        let is_about_certificate = matches!(
-            failure,
-            HandshakeFailure::ClientCertExpired
-                | HandshakeFailure::ClientCertRevoked
-                | HandshakeFailure::ClientCertInvalid
-                | HandshakeFailure::UnknownCa
-        );
-        let refused = is_about_certificate.then(|| RefusedCertificate {
+        let was_shown =
+            failure.is_about_certificate() && failure != HandshakeFailure::ClientCertRequired;
+        let refused = was_shown.then(|| RefusedCertificate {
             why: why.unwrap_or(InvalidCertificate::WrongPurpose),
             shown: Presented::of(ssl).map(|presented| presented.shown()),
         });
@@ -1004,6 +1028,18 @@ impl From<HandshakeFailure> for HandshakeError {
 }
 
 impl HandshakeFailure {
+    /// Whether we ended the handshake because of the client's certificate, or for want of one.
+    const fn is_about_certificate(self) -> bool {
+        matches!(
+            self,
+            Self::ClientCertRequired
+                | Self::ClientCertExpired
+                | Self::ClientCertRevoked
+                | Self::ClientCertInvalid
+                | Self::UnknownCa
+        )
+    }
+
     const fn of(why: InvalidCertificate) -> Self {
         match why {
             InvalidCertificate::Expired => Self::ClientCertExpired,

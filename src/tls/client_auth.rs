@@ -64,6 +64,7 @@ impl ClientPolicy {
     pub(super) fn load(spec: &ClientAuthSpec, answers: &Answers) -> Result<Self, TrustError> {
         let anchors = trust::certificates(&spec.trust, answers)?;
         let lists = trust::revocations(&spec.crl)?;
+        trust::check_signers(&lists, &anchors)?;
         let library = |source| TrustError::Damaged {
             what: "trust store",
             path: spec
@@ -104,6 +105,7 @@ impl ClientPolicy {
         };
         policy.look_at_names(spec)?;
         policy.look_at_anchors(spec);
+        policy.look_at_lists(spec);
         Ok(policy)
     }
 
@@ -145,6 +147,21 @@ impl ClientPolicy {
                 self.anchors.len()
             ));
         }
+    }
+
+    fn look_at_lists(&mut self, spec: &ClientAuthSpec) {
+        if self.lists.is_empty() {
+            return;
+        }
+        let missing = trust::without_list(&self.lists, &self.anchors);
+        let warnings = missing.into_iter().map(|name| {
+            format!(
+                "{}: there is no revocation list of {name}, so that no certificate of that issuer \
+                 is accepted; add its list to crl",
+                spec.place
+            )
+        });
+        self.warnings.extend(warnings);
     }
 
     /// The revocation lists that are out of date at this time.

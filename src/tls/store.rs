@@ -3,6 +3,7 @@
 //! is here; how stores are asked is for `client_auth`.
 
 use boring::error::ErrorStack;
+use boring::pkey::{PKeyRef, Public};
 use boring::ssl::SslContextBuilder;
 use boring::x509::store::{X509Store, X509StoreBuilder};
 use boring::x509::verify::X509VerifyFlags;
@@ -72,6 +73,18 @@ fn add_crl(store: &mut X509StoreBuilder, der: &[u8]) -> Result<(), ErrorStack> {
 /// Whether BoringSSL can read a revocation list in DER.
 pub(super) fn is_crl(der: &[u8]) -> Result<(), ErrorStack> {
     Crl::parse(der).map(drop)
+}
+
+/// Whether the owner of this key has signed a revocation list in DER.
+#[allow(unsafe_code)]
+pub(super) fn has_signed(key: &PKeyRef<Public>, der: &[u8]) -> Result<bool, ErrorStack> {
+    let list = Crl::parse(der)?;
+    // SAFETY: both pointers are those of objects that are borrowed for the call, which changes and
+    // keeps nothing.
+    let verified = unsafe { ffi::X509_CRL_verify(list.0, key.as_ptr()) };
+    // What it has to say of another's signature is none of the next caller's business.
+    drop(ErrorStack::get());
+    Ok(verified == 1)
 }
 
 /// A revocation list that BoringSSL has read. Never null; freed once.

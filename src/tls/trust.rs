@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::ber::{EXPLICIT_0, GENERALIZED_TIME, INTEGER, OID, Reader, SEQUENCE, UTC_TIME};
 use super::dn;
+use super::extensions::Extensions;
 use super::keystore::{self, KeystoreError};
 use super::pem::{self, Flaw};
 use super::secret::{Answers, SecretError};
@@ -216,7 +217,10 @@ pub(super) fn revocations(sources: &[PathBuf]) -> Result<Vec<RevocationList>, Tr
             let found = pem::revocation_lists(&bytes);
             let lists = found.ok_or_else(|| TrustError::Other {
                 path: path.clone(),
-                found: pem::what_is(&bytes).to_owned(),
+                found: match pem::what_is(&bytes) {
+                    "a revocation list" => "a revocation list that is damaged or cut off".into(),
+                    other => other.to_owned(),
+                },
                 expected: "revocation lists, PEM (-----BEGIN X509 CRL-----) or DER",
             })?;
             for der in lists {
@@ -252,6 +256,22 @@ impl RevocationList {
         })
     }
 
+    /// Whether one of these certificates is its issuer's by name, and whether one of those has signed
+    /// it.
+    fn signers<'c>(&self, anchors: impl IntoIterator<Item = &'c X509>) -> (bool, bool) {
+        let of_issuer = |anchor: &&X509| {
+            let name = anchor.subject_name().to_der();
+            name.is_ok_and(|name| name == self.issuer_der)
+        };
+        let mut issuers = anchors.into_iter().filter(of_issuer).peekable();
+        let is_there = issuers.peek().is_some();
+        let has_signed = |issuer: &X509| {
+            let key = issuer.public_key();
+            key.is_ok_and(|key| store::has_signed(&key, &self.der).unwrap_or_default())
+        };
+        (is_there, issuers.any(has_signed))
+    }
+
     /// Whether a certificate of its issuer stands in it. Who signed the list is not looked at.
     pub(super) fn has(&self, certificate: &X509Ref) -> bool {
         let issuer = certificate.issuer_name().to_der();
@@ -272,6 +292,40 @@ impl RevocationList {
         };
         issuer == self.issuer_der && is_listed().is_some()
     }
+}
+
+/// Refuses lists that bear the name of a trusted certificate and somebody else's signature: with
+/// them, nobody whom the owner of the name has issued anything to would be let in.
+///
+/// # Errors
+/// [`TrustError`], with the file.
+pub(super) fn check_signers(lists: &[RevocationList], anchors: &[X509]) -> Result<(), TrustError> {
+    let forged = lists
+        .iter()
+        .find(|list| list.signers(anchors) == (true, false));
+    match forged {
+        None => Ok(()),
+        Some(list) => Err(TrustError::Other {
+            path: list.path.clone(),
+            found: format!("a revocation list that {} has not signed", list.issuer),
+            expected: "one with the signature of the certificate that is trusted under this name",
+        }),
+    }
+}
+
+/// The trusted CAs of which there is no list, by name.
+pub(super) fn without_list(lists: &[RevocationList], anchors: &[X509]) -> Vec<String> {
+    let is_authority = |anchor: &&X509| {
+        let der = anchor.to_der().unwrap_or_default();
+        Extensions::of(&der).is_some_and(|it| it.is_authority())
+    };
+    let has_none = |anchor: &&X509| {
+        let listed = lists.iter().any(|list| list.signers([*anchor]).0);
+        !listed
+    };
+    let authorities = anchors.iter().filter(is_authority).filter(has_none);
+    let names = authorities.filter_map(|it| dn::subject(AsRef::<X509Ref>::as_ref(it)));
+    names.map(|name| name.to_string()).collect()
 }
 
 /// What stands in a list.

@@ -157,6 +157,14 @@ fn a_refused_client_gets_the_alert_that_says_why() {
         let said = served.s_client(&format!("-tls1_3 {certificate}"), "localhost");
         assert!(said.contains(&format!("alert {alert}")), "{file}: {said}");
     }
+    // Also by those who are sending already, and more than they are asked for.
+    for _ in 0..10 {
+        let mut curl = Command::new("curl");
+        curl.args(["-sSk", "--tlsv1.3", "--http2"]);
+        curl.arg(format!("https://localhost:{}/", served.gate.port()));
+        let said = finished(curl, "").errors;
+        assert!(said.contains("alert certificate required"), "{said}");
+    }
     let without = served.s_client("-tls1_2", "localhost");
     assert!(without.contains("alert handshake failure"), "{without}");
 }
@@ -638,7 +646,7 @@ fn without_a_list_that_is_good_nobody_of_that_issuer_is_let_in() {
 }
 
 #[test]
-fn a_list_that_somebody_else_signed_counts_for_nothing() {
+fn a_list_that_somebody_else_signed_is_refused_or_counts_for_nothing() {
     let pki = pki();
     clients(&pki);
     // The same names, other keys.
@@ -652,6 +660,30 @@ fn a_list_that_somebody_else_signed_counts_for_nothing() {
     assert!(
         ["client_cert_crl_invalid", "client_cert_crl_missing"].contains(&reason_of(&got).as_str()),
         "{got:?}"
+    );
+    // Where the issuer's own certificate is there to tell, it is never taken.
+    impostor.crl("root", FUTURE, "root.crl");
+    std::fs::copy(impostor.path("root.crl"), pki.path("forged-root.crl")).unwrap();
+    let done = check(
+        &pki,
+        "  client_auth: {mode: optional, ca: root.crt, crl: [forged-root.crl, int.crl]}\n",
+        "",
+    );
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.errors.contains("that CN=Test Root has not signed"),
+        "{done:?}"
+    );
+    // And that there is none at all is said.
+    let done = check(
+        &pki,
+        "  client_auth: {mode: optional, ca: root.crt, crl: int.crl}\n",
+        "",
+    );
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.out.contains("no revocation list of CN=Test Root"),
+        "{done:?}"
     );
 }
 
@@ -955,10 +987,16 @@ fn what_clients_are_asked_for_waits_for_the_routes_that_go_with_it() {
     pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
     served.reload("failure");
     assert_eq!(served.status("good"), 0);
-    // By itself it is applied at once.
-    served.configure(OPTIONAL, "");
+    // By itself it is applied at once, and beside what has nothing to do with it.
+    served.configure(OPTIONAL, "timeouts: {head: 9s}\n");
     served.reload("success");
-    assert_eq!((served.status("good"), served.status("")), (200, 200));
+    assert_eq!(served.status(""), 200);
+    served.configure(
+        "  client_auth: {mode: required, ca: int.crt}\n",
+        "timeouts: {head: 9s}\n",
+    );
+    served.reload("success");
+    assert_eq!((served.status("good"), served.status("")), (200, 0));
 }
 
 #[test]

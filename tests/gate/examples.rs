@@ -8,11 +8,12 @@ use crate::harness::backend::Backend;
 use crate::harness::client::{Curl, Got, log_in_by_form};
 use crate::harness::gate::{self, Gate, PASSWORD};
 use crate::harness::nginx::Nginx;
-use crate::harness::pki::{Client, Key, Pki};
+use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 6] = [
+const DRIVEN: [&str; 7] = [
+    "clients.yaml",
     "device.yaml",
     "ioto.yaml",
     "minimal.yaml",
@@ -498,6 +499,83 @@ fn the_two_lower_levels_of_thin_edge_are_there_as_the_example_says() {
     }
     assert_eq!(thin_edge.agent.seen().len(), 2);
     assert_eq!(thin_edge.mapper.seen().len(), 2);
+}
+
+// --- clients.yaml ---
+
+#[test]
+fn the_example_of_clients_lets_each_reach_what_it_says() {
+    let (backend, pki) = (Backend::start(), Pki::new());
+    pki.leaf("server", Key::Ecdsa, &["localhost", "open.example.com"]);
+    let make = |file: &str, subject: &str, names: &str, issuer: &str| {
+        let client = Client {
+            subject,
+            names,
+            issuer,
+            ..Client::default()
+        };
+        pki.client(file, &client);
+    };
+    make(
+        "camera",
+        "/CN=x",
+        "URI:spiffe://plant/hall/camera/7",
+        "root",
+    );
+    make("gateway", "/O=Plant/CN=gw-1", "", "root");
+    make("spare", "/CN=spare", "", "root");
+    make("stranger", "/CN=stranger", "", "root");
+    make("gone", "/O=Plant/CN=gw-2", "", "root");
+    pki.revoke("root", "gone");
+    pki.crl("root", FUTURE, "root.crl");
+    let pin = pki
+        .openssl("x509 -in spare.crt -noout -fingerprint -sha256")
+        .stdout;
+    let pin = String::from_utf8(pin).unwrap();
+    let pin = pin.trim().rsplit('=').next().unwrap().to_owned();
+    let path = |name| pki.path(name).display().to_string();
+    // Rules name the CA as the example has it.
+    let text = std::fs::read_to_string(conf().join("clients.yaml")).unwrap();
+    pki.write("clients.yaml", &text.replace("CN=Plant CA", "CN=Test Root"));
+    let example = Example::only_with(
+        pki.path("clients.yaml"),
+        [
+            ("PORTCULLIS_LISTEN", "127.0.0.1:0".to_owned()),
+            ("PORTCULLIS_LISTEN_FLEET", "127.0.0.1:0".to_owned()),
+            ("PORTCULLIS_CERT", path("server.crt")),
+            ("PORTCULLIS_KEY", path("server.key")),
+            ("PORTCULLIS_CA", path("root.crt")),
+            ("PORTCULLIS_CRL", path("root.crl")),
+            ("PORTCULLIS_UPSTREAM", format!("http://{}", backend.address)),
+            ("PORTCULLIS_PIN", pin),
+        ],
+    );
+    let gate = example.start();
+    let status = |file: &str, path: &str| {
+        let curl = match file {
+            "" => gate.curl(),
+            file => gate.curl().args([
+                "--cert",
+                &pki.path(&format!("{file}.pem")).display().to_string(),
+            ]),
+        };
+        curl.get(path).status
+    };
+    for (file, path, expected) in [
+        ("camera", "/files/hall-7/x", 200),
+        ("camera", "/files/hall-8/x", 403),
+        ("gateway", "/files/hall-8/x", 200),
+        ("gone", "/files/hall-8/x", 403),
+        ("stranger", "/files/stranger/x", 403),
+        ("stranger", "/firmware/x", 200),
+        ("", "/firmware/x", 403),
+        ("spare", "/page", 200),
+        ("camera", "/page", 403),
+    ] {
+        assert_eq!(status(file, path), expected, "{file} {path}");
+    }
+    let fleet = gate.addresses()[1];
+    assert_eq!(Curl::new(fleet.port()).get("/page").status, 0);
 }
 
 // --- wso2.yaml ---

@@ -170,6 +170,26 @@ fn refuse_unused(mode: Option<ClientAuthMode>, written: [(&str, bool); 2], at: &
     }
 }
 
+/// Notes where nothing is looked up although it is elsewhere: nobody inherits anything.
+fn warn_of_missing_lists(specs: &ClientAuthSpecs, top: &At<'_>) {
+    if specs.default.crl.is_empty() {
+        return;
+    }
+    let listeners = specs.listeners.iter();
+    let listeners = listeners.map(|(at, spec)| (top.key("listeners").item(*at), spec));
+    let names = specs.names.iter().enumerate();
+    let names = names.map(|(at, (_, spec))| (top.key("tls").key("names").item(at), spec));
+    for (at, spec) in listeners.chain(names) {
+        let is_vouched_for = !spec.trust.is_empty();
+        if is_vouched_for && spec.crl.is_empty() {
+            at.key("client_auth").warn(
+                "no crl is here, so revoked certificates are let in; that of tls.client_auth does \
+                 not count for it",
+            );
+        }
+    }
+}
+
 /// Notes what is right by itself and of no use with what clients are asked for.
 pub(super) fn warn_across(
     tls: Option<&TlsSpec>,
@@ -185,6 +205,9 @@ pub(super) fn warn_across(
         .map(|it| it.mode)
         .collect();
     let vouched = [ClientAuthMode::Optional, ClientAuthMode::Required];
+    if let Some(specs) = specs {
+        warn_of_missing_lists(specs, top);
+    }
     let is_vouched_for = modes.iter().any(|mode| vouched.contains(mode));
     let is_pinned = modes.contains(&ClientAuthMode::Pinned);
     if !is_vouched_for && !is_pinned {

@@ -109,10 +109,15 @@ pub fn lower(
     }
     let (sessions, max_sessions) =
         sessions::lower(sessions.unwrap_or_default(), &top.key("sessions"));
+    let admin = process::lower_admin(admin, &listeners, top);
+    if admin.is_none() && identity.assertion.is_some() {
+        let message = "jwt: without the section admin nobody can get the key of these assertions";
+        top.key("identity").key("headers").warn(message);
+    }
     let (shutdown_delay, drain_timeout) =
         process::lower_shutdown(shutdown.unwrap_or_default(), &top.key("shutdown"));
     Settings {
-        admin: process::lower_admin(admin, &listeners, top),
+        admin,
         listeners,
         tls,
         hsts: hsts.map(Arc::new),

@@ -17,7 +17,8 @@ use sha3::{Digest as _, Sha3_256};
 use super::certs::unix_seconds;
 use super::extensions::Extensions;
 use super::keystore::{self, Entries, KeyEntry, KeystoreError, Kind};
-use super::pem::is_encrypted_key;
+use super::pem::{self, is_encrypted_key};
+use super::trust;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -82,13 +83,24 @@ pub enum Role {
     Leaf,
 }
 
+/// What keeps others from using a private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Nothing in the file.
+    None,
+    /// It is encrypted with a passphrase.
+    Passphrase,
+    /// It is in a keystore that was opened with its password.
+    Keystore,
+}
+
 /// A private key.
 #[derive(Clone, Debug)]
 pub struct KeyFacts {
     /// Kind and size; `None` where only its passphrase could tell.
     pub kind: Option<String>,
-    /// Whether it takes a passphrase to use it.
-    pub is_encrypted: bool,
+    /// What keeps others from using it.
+    pub protection: Protection,
     /// That of the certificates it belongs to.
     pub spki_sha256: Option<String>,
     /// Which certificate of the same file it belongs to.
@@ -202,6 +214,7 @@ struct Found {
 
 enum FoundKey {
     Open(PKey<Private>),
+    OfKeystore(PKey<Private>),
     Encrypted { kind: Option<&'static str> },
 }
 
@@ -212,7 +225,7 @@ impl Found {
                 Some(KeyEntry { key, chain }) => {
                     self.others.push(format!("the key \"{name}\""));
                     self.certificates.extend(chain);
-                    self.keys.push(FoundKey::Open(key));
+                    self.keys.push(FoundKey::OfKeystore(key));
                 }
                 None => {
                     let text = format!("the key \"{name}\", which has a password of its own");
@@ -246,7 +259,7 @@ impl Found {
             }
             // It says nothing that the key after it does not say.
             "EC PARAMETERS" => {}
-            "X509 CRL" => self.others.push("a revocation list (CRL)".to_owned()),
+            "X509 CRL" => self.others.push(list_in_words(block.text)),
             "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => self
                 .others
                 .push("a certificate request, which a CA still has to sign".to_owned()),
@@ -365,13 +378,30 @@ impl CertificateFacts {
     }
 }
 
+/// Whose it is, how much is in it, and until when it counts.
+fn list_in_words(pem: &[u8]) -> String {
+    let lists = pem::revocation_lists(pem);
+    let facts = lists.and_then(|lists| trust::list_facts(lists.first()?));
+    let Some((issuer, count, until)) = facts else {
+        return "a damaged revocation list (CRL)".to_owned();
+    };
+    let date = until.and_then(|until| time::OffsetDateTime::from_unix_timestamp(until).ok());
+    let until = date.map_or_else(
+        || "for ever".to_owned(),
+        |date| format!("until {}", date.date()),
+    );
+    let entries = if count == 1 { "entry" } else { "entries" };
+    format!("a revocation list (CRL) of {issuer}, with {count} {entries}, good {until}")
+}
+
 fn key_facts(key: &FoundKey, certificates: &[CertificateFacts]) -> Result<KeyFacts, ErrorStack> {
-    let key = match key {
-        FoundKey::Open(key) => key,
+    let (key, protection) = match key {
+        FoundKey::Open(key) => (key, Protection::None),
+        FoundKey::OfKeystore(key) => (key, Protection::Keystore),
         FoundKey::Encrypted { kind } => {
             return Ok(KeyFacts {
                 kind: kind.map(str::to_owned),
-                is_encrypted: true,
+                protection: Protection::Passphrase,
                 spki_sha256: None,
                 certificate: None,
             });
@@ -381,7 +411,7 @@ fn key_facts(key: &FoundKey, certificates: &[CertificateFacts]) -> Result<KeyFac
     let has_it = |facts: &CertificateFacts| facts.spki_sha256 == spki_sha256;
     Ok(KeyFacts {
         kind: Some(key_kind(key)),
-        is_encrypted: false,
+        protection,
         certificate: certificates.iter().position(has_it),
         spki_sha256: Some(spki_sha256),
     })

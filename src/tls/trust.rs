@@ -294,6 +294,20 @@ impl RevocationList {
     }
 }
 
+/// The issuer of a list in DER, how many certificates are in it, and its last moment; `None` where
+/// it cannot be read.
+pub(super) fn list_facts(der: &[u8]) -> Option<(String, usize, Option<i64>)> {
+    let parts = Parts::of(der)?;
+    let mut count = 0;
+    if let Some(mut revoked) = parts.revoked {
+        while !revoked.is_at_end() {
+            revoked.enter(SEQUENCE)?;
+            count += 1;
+        }
+    }
+    Some((parts.issuer, count, parts.next_update))
+}
+
 /// Refuses lists that bear the name of a trusted certificate and somebody else's signature: with
 /// them, nobody whom the owner of the name has issued anything to would be let in.
 ///

@@ -917,7 +917,7 @@ fn what_a_keystore_holds_is_said_with_its_password() {
     shop.write("pass", "store-secret\n");
     shop.make("server --ca ca.crt gate.example --pkcs12 --passphrase-file pass");
     let said = shop.make("inspect gate.example.p12 --password-file pass");
-    let first = "gate.example.p12: 2 certificates, an ECDSA P-256 private key (not encrypted), \
+    let first = "gate.example.p12: 2 certificates, an ECDSA P-256 private key (in a keystore), \
                  a PKCS#12 keystore, the key \"gate.example\"\n";
     assert!(said.starts_with(first), "{said}");
     assert!(said.contains("names         DNS gate.example"), "{said}");

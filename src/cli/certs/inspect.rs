@@ -14,8 +14,8 @@ use super::{CertsError, InspectArgs, formatted};
 use crate::cli::secret::{self, Ask};
 use crate::tls::certs::now;
 use crate::tls::inspect::{
-    CertificateFacts, Chain, ChainEnd, Contents, KeyFacts, NotRecognised, Role, contents,
-    is_keystore,
+    CertificateFacts, Chain, ChainEnd, Contents, KeyFacts, NotRecognised, Protection, Role,
+    contents, is_keystore,
 };
 use crate::tls::keystore::KeystoreError;
 use crate::tls::probe::{Shown, Target, probe};
@@ -163,10 +163,10 @@ fn key_text(key: &KeyFacts) -> String {
         "a"
     };
     let space = if kind.is_empty() { "" } else { " " };
-    let protection = if key.is_encrypted {
-        "encrypted"
-    } else {
-        "not encrypted"
+    let protection = match key.protection {
+        Protection::None => "not encrypted",
+        Protection::Passphrase => "encrypted",
+        Protection::Keystore => "in a keystore",
     };
     format!("{article} {kind}{space}private key ({protection})")
 }
@@ -183,10 +183,10 @@ fn add_key(text: &mut String, key: &KeyFacts, certificates: usize) {
     line(
         text,
         "protection",
-        if key.is_encrypted {
-            "encrypted with a passphrase"
-        } else {
-            "none but the mode of the file"
+        match key.protection {
+            Protection::None => "none but the mode of the file",
+            Protection::Passphrase => "encrypted with a passphrase",
+            Protection::Keystore => "the password of the keystore",
         },
     );
     if let Some(spki) = &key.spki_sha256 {
@@ -198,7 +198,7 @@ fn add_key(text: &mut String, key: &KeyFacts, certificates: usize) {
             "belongs to",
             &format!("certificate {} in this file", position + 1),
         ),
-        None if certificates > 0 && !key.is_encrypted => {
+        None if certificates > 0 && key.protection != Protection::Passphrase => {
             line(text, "belongs to", "NO certificate in this file");
         }
         None => {}

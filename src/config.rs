@@ -22,6 +22,7 @@ pub mod settings;
 #[cfg(test)]
 mod golden;
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
@@ -71,9 +72,17 @@ pub fn load(file: &Path) -> Result<Settings, Problems> {
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
     let (document, mut value) = read_yaml(text, &source.file, source.variables)?;
     let top = document.root();
-    let sections = sections(&value);
+    let mut sections = sections(&value);
     let mut written: ConfigFile = fit(&mut value, &top);
-    let FoundUsers { entries, place } = FoundUsers::find(written.users.take(), source, &top);
+    let found = FoundUsers::find(written.users.take(), source, &top);
+    let FoundUsers {
+        entries,
+        place,
+        content,
+    } = found;
+    if let Some(content) = content {
+        sections.insert("users".into(), content);
+    }
     let users = WrittenUsers {
         entries,
         at: place.top(&top),
@@ -83,20 +92,39 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
         Some(problems) => Err(problems),
         None => Ok(Settings {
             warnings: [document.warnings(), place.warnings()].concat(),
-            sections,
+            sections: Sections::new(sections),
             ..settings
         }),
     }
 }
 
-/// The sections that a reload does not apply.
-fn sections(written: &Value) -> Sections {
+/// The file of users that the configuration in `file` names, if it can be read so far. For whoever
+/// wants to know which files to look at, be they right or wrong.
+#[must_use]
+pub fn users_file(file: &Path) -> Option<PathBuf> {
+    let source = Source {
+        file: file.into(),
+        variables: &|name| std::env::var(name).ok(),
+    };
+    let text = read_text(file).ok()?;
+    let (_, value) = read_yaml(&text, file, source.variables).ok()?;
+    let written = value.get("users")?.as_str()?;
+    Some(source.folder().join(written))
+}
+
+/// The sections but for `tls`, of which a reload knows by itself what has changed.
+fn sections(written: &Value) -> BTreeMap<String, u64> {
     let mapping = written.as_mapping().into_iter().flatten();
     let named = mapping.filter_map(|(name, value)| Some((name.as_str()?.to_owned(), value)));
     let others = named.filter(|(name, _)| name != "tls");
-    Sections::new(others.map(|(name, value)| {
-        let mut hasher = DefaultHasher::new();
-        value.hash(&mut hasher);
-        (name, hasher.finish())
-    }))
+    others
+        .map(|(name, value)| (name, content_of(value)))
+        .collect()
+}
+
+/// Stands for what is in a value.
+fn content_of(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

@@ -210,8 +210,8 @@ pub struct Request<'r> {
 }
 
 impl<'r> Request<'r> {
-    /// A request that has just arrived on `client`'s connection, under the configuration that its
-    /// head was read by.
+    /// A request whose head has just arrived on `client`'s connection, under the configuration of
+    /// this moment.
     #[must_use]
     pub fn new(
         worker: &'r Worker,

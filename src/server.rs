@@ -4,6 +4,7 @@
 mod files;
 pub mod reload;
 pub mod signing;
+mod users;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -264,10 +265,7 @@ impl Server {
     /// # Errors
     /// When no thread can be started for it.
     pub fn reloading(mut self, reloadable: Reloadable) -> Result<Self, StartError> {
-        let shared = &self.running.shared;
-        let metrics = Arc::clone(&shared.metrics);
-        let hsts = Arc::clone(&shared.hsts);
-        let started = Reloader::start(reloadable, hsts, shared.log.lane(), metrics);
+        let started = Reloader::start(reloadable, Arc::clone(&self.running.shared));
         self.running.reloader = Some(started.map_err(StartError::Thread)?);
         Ok(self)
     }
@@ -500,10 +498,8 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
     let IdentitySpec { headers, assertion } = settings.identity;
     let assertions = assertion.zip(signing);
     let assertions = assertions.map(|(spec, key)| Assertions::new(&spec, Arc::new(key)));
-    let login: Option<&LoginSpec> = settings.login.as_ref();
-    let title = login.map_or("Portcullis", |login| &login.title);
     Snapshot {
-        pages: Pages::new(title, login.and_then(|login| login.accent)),
+        pages: pages(settings.login.as_ref()),
         gate: settings.gate,
         credentials: settings.credentials,
         upstreams: settings.upstreams,
@@ -512,6 +508,12 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
         limits: settings.limits,
         timeouts: settings.timeouts,
     }
+}
+
+/// The pages of a configuration with this login, or without any.
+fn pages(login: Option<&LoginSpec>) -> Pages {
+    let title = login.map_or("Portcullis", |login| &login.title);
+    Pages::new(title, login.and_then(|login| login.accent))
 }
 
 fn announce(shared: &Shared, listener: &Listener) {

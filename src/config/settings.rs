@@ -62,8 +62,8 @@ pub struct Sections(BTreeMap<String, u64>);
 impl Sections {
     /// Of sections by name, each with something that stands for what is in it.
     #[must_use]
-    pub fn new(sections: impl IntoIterator<Item = (String, u64)>) -> Self {
-        Self(sections.into_iter().collect())
+    pub const fn new(sections: BTreeMap<String, u64>) -> Self {
+        Self(sections)
     }
 
     /// The names of those that came, went or changed.

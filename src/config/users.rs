@@ -2,13 +2,13 @@
 
 use serde_yaml::Value;
 
-use super::Source;
 use super::document::{At, Document};
 use super::file::{UserFile, UsersSection, WrappedUsersFile};
 use super::problem::Problem;
 use super::read::{read_text, read_yaml};
 use super::scalar::Entries;
 use super::shape::fit;
+use super::{Source, content_of};
 
 /// The users as they are written, and where.
 pub struct FoundUsers {
@@ -16,6 +16,8 @@ pub struct FoundUsers {
     pub entries: Entries<UserFile>,
     /// The place.
     pub place: Place,
+    /// Stands for what is in their file, where they have one that could be read.
+    pub content: Option<u64>,
 }
 
 /// The place where users are written.
@@ -52,17 +54,22 @@ impl FoundUsers {
             Err(problem) => Self {
                 entries: Entries::default(),
                 place: Place::BrokenFile(problem),
+                content: None,
             },
         }
     }
 
     const fn here(entries: Entries<UserFile>) -> Self {
-        let place = Place::Here;
-        Self { entries, place }
+        Self {
+            entries,
+            place: Place::Here,
+            content: None,
+        }
     }
 
     fn in_document(document: Document, mut value: Value) -> Self {
         let top = document.root();
+        let content = Some(content_of(&value));
         let (key, entries) = if has_users_key(&value) {
             let WrappedUsersFile { users } = fit(&mut value, &top);
             (Some("users"), users.unwrap_or_default())
@@ -72,6 +79,7 @@ impl FoundUsers {
         Self {
             entries,
             place: Place::File(document.into(), key),
+            content,
         }
     }
 }

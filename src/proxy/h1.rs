@@ -59,7 +59,6 @@ where
             break;
         }
         drain.begun();
-        // From here on it is one request, and it sees one configuration.
         let snapshot = worker.shared.snapshot.load_full();
         let head = match next_head(&snapshot, &mut buffer, &mut io).await {
             Ok(head) => head,
@@ -74,6 +73,8 @@ where
             }
             Err(_) => break,
         };
+        // A head may take its time. Who was disabled meanwhile must not be let in by having begun.
+        let snapshot = worker.shared.snapshot.load_full();
         let request = Request::new(worker, client, snapshot, &head);
         // Apart from the connection, which would hold the room for it while it is idle.
         match Box::pin(exchange(request, &mut buffer, &mut io)).await {

@@ -1,5 +1,5 @@
-//! Certificates, keys and the section `tls` while the server runs: read again when they change,
-//! checked whole, then swapped in. What is wrong keeps the old and is said.
+//! Certificates, keys, users and the section `tls` while the server runs: read again when they
+//! change, checked whole, then swapped in. What is wrong keeps the old and is said.
 //!
 //! One thread of its own does this: reading and building takes time, and nobody waits for it. Also
 //! here: what time does to certificates and ticket keys.
@@ -11,16 +11,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
 
 use super::files::{Caller, Watch, Why};
+use super::users;
 use crate::config;
-use crate::config::settings::Sections;
+use crate::config::settings::{Sections, Settings};
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
-use crate::proxy::spec::Hsts;
+use crate::proxy::Shared;
 use crate::tls::acceptor::{Acceptor, CertificateFacts};
 use crate::tls::certs::now;
 use crate::tls::files::read;
@@ -38,7 +38,7 @@ const DAY: i64 = 86_400;
 /// How many days before a certificate expires this is said.
 const NOTICE_DAYS: [i64; 3] = [21, 7, 1];
 
-/// What TLS is made of, and where it came from.
+/// What can change while the server runs, and where it came from.
 pub struct Reloadable {
     /// The configuration.
     pub file: PathBuf,
@@ -56,9 +56,12 @@ pub struct Reloadable {
 
 /// What is in the files, as digests. Taken before the files are read for use: what changes in
 /// between is a change afterwards, and is not lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     config: [u8; 32],
+    /// The file of users that the configuration names.
+    users_file: Option<PathBuf>,
+    users: [u8; 32],
     /// Of what the configuration names, as it was read last.
     named: [u8; 32],
     /// Of what the one names that is in force, where that is another.
@@ -66,14 +69,41 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The configuration; what it names is not known yet.
+    /// The configuration and its file of users; what else it names is not known yet.
     #[must_use]
     pub fn config(file: &Path) -> Self {
+        let config = digest([file]);
+        Self::named_in(config, config::users_file(file))
+    }
+
+    /// The same now. Which file of users it names is only looked for where it has changed.
+    fn again(&self, file: &Path) -> Self {
+        let config = digest([file]);
+        let users_file = match config == self.config {
+            true => self.users_file.clone(),
+            false => config::users_file(file),
+        };
+        Self::named_in(config, users_file)
+    }
+
+    fn named_in(config: [u8; 32], users_file: Option<PathBuf>) -> Self {
         Self {
-            config: digest([file]),
+            config,
+            users: digest(users_file.as_deref()),
+            users_file,
             named: digest([]),
             running: digest([]),
         }
+    }
+
+    /// Whether the users are all in which the two differ.
+    fn differs_in_users_only(&self, other: &Self) -> bool {
+        let users = other.users;
+        let same = Self {
+            users,
+            ..self.clone()
+        };
+        self != other && same == *other
     }
 
     /// The same with the files that `spec` names.
@@ -94,8 +124,19 @@ impl Seen {
     }
 }
 
+/// How much a reload reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Everything.
+    All,
+    /// Not the files of TLS: they are as they were when they were loaded.
+    Users,
+}
+
 /// What a reload came to.
 struct Applied {
+    /// How many users there are, where they have changed.
+    users: Option<usize>,
     /// What is wrong with certificates that stay as they were before.
     kept: Option<String>,
     /// The sections that have changed and wait for a restart.
@@ -105,9 +146,11 @@ struct Applied {
 /// The thread that reloads.
 pub(super) struct Reloader {
     reloadable: Reloadable,
-    hsts: Arc<ArcSwapOption<Hsts>>,
+    shared: Arc<Shared>,
     log: Logger,
     metrics: Arc<Metrics>,
+    /// Whether the last reload left nothing as it was before.
+    was_whole: bool,
     notices: Notices,
     warned: Vec<String>,
     /// The certificates in the metrics.
@@ -123,9 +166,7 @@ impl Reloader {
     /// Starts the thread. The caller wakes and ends it.
     pub(super) fn start(
         reloadable: Reloadable,
-        hsts: Arc<ArcSwapOption<Hsts>>,
-        log: Logger,
-        metrics: Arc<Metrics>,
+        shared: Arc<Shared>,
     ) -> io::Result<(JoinHandle<()>, Caller)> {
         let (mut watch, caller) = Watch::new();
         // What changed while all was loaded is looked for at once.
@@ -133,9 +174,10 @@ impl Reloader {
         let mut reloader = Self {
             running: reloadable.spec.clone(),
             reloadable,
-            hsts,
-            log,
-            metrics,
+            log: shared.log.lane(),
+            metrics: Arc::clone(&shared.metrics),
+            shared,
+            was_whole: true,
             notices: Notices::default(),
             warned: Vec::new(),
             shown: Shown::default(),
@@ -156,20 +198,24 @@ impl Reloader {
             watch.files(self.files());
             let Some(why) = watch.next() else { return };
             let reloadable = &mut self.reloadable;
-            let seen = Seen::config(&reloadable.file).with(reloadable.spec.as_ref());
+            let seen = reloadable.seen.again(&reloadable.file);
+            let seen = seen.with(reloadable.spec.as_ref());
             let seen = match self.running == reloadable.spec {
                 true => seen,
                 false => seen.and(self.running.as_ref()),
             };
             let has_changed = seen != reloadable.seen;
+            let are_users = self.was_whole && seen.differs_in_users_only(&reloadable.seen);
             // What is wrong is said once for each time that it changes.
             reloadable.seen = seen;
-            if has_changed || why == Why::Asked {
-                self.reload(has_changed);
+            if why == Why::Asked || has_changed && !are_users {
+                self.reload(Scope::All, has_changed);
+            } else if has_changed {
+                self.reload(Scope::Users, true);
             }
             let acceptor = self.reloadable.acceptor.as_ref();
             if acceptor.is_some_and(Acceptor::has_made_one_that_ends) {
-                self.reload(true);
+                self.reload(Scope::All, true);
             }
             self.look_at_certificates();
             // Time makes some of them true.
@@ -179,9 +225,11 @@ impl Reloader {
     }
 
     /// Reads everything again, and swaps it in if it is right.
-    fn reload(&mut self, has_changed: bool) {
+    fn reload(&mut self, scope: Scope, has_changed: bool) {
         let before = certificates(&self.reloadable);
-        match self.try_reload() {
+        let tried = self.try_reload(scope);
+        self.was_whole = tried.as_ref().is_ok_and(|applied| applied.kept.is_none());
+        match tried {
             Ok(applied) => {
                 match &applied.kept {
                     None => self.note_success(),
@@ -191,6 +239,7 @@ impl Reloader {
                     ),
                 }
                 self.say_success(applied.kept.is_none(), has_changed, &before);
+                self.say_users(applied.users);
                 self.say_waiting(&applied.waiting);
             }
             Err(problems) => {
@@ -217,33 +266,62 @@ impl Reloader {
         }
     }
 
-    fn try_reload(&mut self) -> Result<Applied, String> {
-        let settings = config::load(&self.reloadable.file).map_err(|it| it.to_string())?;
-        let reloadable = &mut self.reloadable;
-        let mut kept = None;
-        let mut waiting = settings.sections.changed_since(&reloadable.sections);
-        match (&reloadable.acceptor, settings.tls) {
-            (Some(acceptor), Some(mut spec)) => {
-                if let Some(running) = &self.running {
-                    let held_back = hold_back(&mut spec, running, &waiting);
-                    waiting.extend(held_back.map(str::to_owned));
-                }
-                // The files may be others now. Also where they cannot be loaded: one that is
-                // missing may come.
-                let spec = reloadable.spec.insert(spec);
-                reloadable.seen = reloadable.seen.with(Some(spec)).and(self.running.as_ref());
-                let loaded = acceptor.reload(spec, &reloadable.answers);
-                kept = loaded
-                    .map_err(|error| error.to_string())?
-                    .map(|kept| kept.to_string());
-                self.running = Some(spec.clone());
-                reloadable.seen.running = reloadable.seen.named;
-                self.hsts.store(settings.hsts);
-            }
-            (None, None) => {}
-            (None, Some(_)) | (Some(_), None) => waiting.push("tls".into()),
+    fn try_reload(&mut self, scope: Scope) -> Result<Applied, String> {
+        let mut settings = config::load(&self.reloadable.file).map_err(|it| it.to_string())?;
+        let mut waiting = settings.sections.changed_since(&self.reloadable.sections);
+        let are_new_users = waiting.iter().any(|section| section == "users");
+        waiting.retain(|section| section != "users");
+        let kept = match scope {
+            Scope::All => self.reload_tls(&mut settings, &mut waiting)?,
+            Scope::Users => None,
+        };
+        let mut users = None;
+        if are_new_users && waiting.is_empty() {
+            self.reloadable.sections = settings.sections.clone();
+            users = Some(users::swap(&self.shared, settings));
+        } else if are_new_users {
+            // What they may do is said elsewhere: with the roles that were in force, somebody
+            // could do what neither the old configuration nor the new one allows.
+            waiting.push("users".into());
         }
-        Ok(Applied { kept, waiting })
+        Ok(Applied {
+            users,
+            kept,
+            waiting,
+        })
+    }
+
+    /// Applies the section `tls`. What is wrong with certificates that stay as they were, if
+    /// anything; what cannot be applied is added to `waiting`.
+    fn reload_tls(
+        &mut self,
+        settings: &mut Settings,
+        waiting: &mut Vec<String>,
+    ) -> Result<Option<String>, String> {
+        let reloadable = &mut self.reloadable;
+        let (acceptor, mut spec) = match (&reloadable.acceptor, settings.tls.take()) {
+            (Some(acceptor), Some(spec)) => (acceptor, spec),
+            (None, None) => return Ok(None),
+            (None, Some(_)) | (Some(_), None) => {
+                waiting.push("tls".into());
+                return Ok(None);
+            }
+        };
+        if let Some(running) = &self.running {
+            let held_back = hold_back(&mut spec, running, waiting);
+            waiting.extend(held_back.map(str::to_owned));
+        }
+        // The files may be others now. Also where they cannot be loaded: one that is missing may
+        // come.
+        let spec = reloadable.spec.insert(spec);
+        let seen = reloadable.seen.clone();
+        reloadable.seen = seen.with(Some(spec)).and(self.running.as_ref());
+        let loaded = acceptor.reload(spec, &reloadable.answers);
+        let kept = loaded.map_err(|error| error.to_string())?;
+        self.running = Some(spec.clone());
+        reloadable.seen.running = reloadable.seen.named;
+        self.shared.hsts.store(settings.hsts.take());
+        Ok(kept.map(|kept| kept.to_string()))
     }
 
     /// Reads the files again that are in use, for a configuration that is in force: a mistake in
@@ -260,7 +338,9 @@ impl Reloader {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let specs = self.reloadable.spec.iter().chain(&self.running);
         let of_tls = specs.flat_map(TlsSpec::files);
-        [&*self.reloadable.file].into_iter().chain(of_tls)
+        let users = self.reloadable.seen.users_file.as_deref();
+        let config = [&*self.reloadable.file].into_iter().chain(users);
+        config.chain(of_tls)
     }
 
     fn note_success(&self) {
@@ -300,12 +380,21 @@ impl Reloader {
         self.warned = warnings;
     }
 
+    fn say_users(&self, users: Option<usize>) {
+        let Some(users) = users else { return };
+        let line = self.log.line(Level::Info, "users.reload");
+        self.log.note(line.number("users", users));
+    }
+
     fn say_waiting(&self, waiting: &[String]) {
         if waiting.is_empty() {
             return;
         }
         let sections = waiting.join(", ");
-        let message = format!("only tls is applied while running; restart to apply: {sections}");
+        let message = format!(
+            "only tls and users are applied while running, and users only where nothing else has \
+             changed; restart to apply: {sections}"
+        );
         let line = self.log.line(Level::Warn, "config.reload");
         let line = line
             .text("result", "restart_needed")

@@ -27,3 +27,4 @@ mod redirects;
 mod smuggling;
 mod structure;
 mod tls;
+mod users;

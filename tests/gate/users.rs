@@ -1,0 +1,256 @@
+//! Users while the gate runs: who is changed, disabled or removed, and what becomes of their
+//! sessions.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::backend::Backend;
+use crate::harness::client::{Got, status_of};
+use crate::harness::eventually;
+use crate::harness::gate::{Gate, PASSWORD, ROUTES, certificate, with_hash};
+
+const ROLES: &str = "roles: {user: [view], administrator: [view, edit]}\n";
+
+/// In the texts of the tests `HASH` is the hash of `correct horse`.
+const PEOPLE: &str = "\
+# the people
+ralph:
+  password: HASH  # soon another
+  roles: [user]
+ada:
+  password: HASH
+  roles: [administrator]
+";
+
+/// A gate whose users are in a file of their own.
+struct Peopled {
+    gate: Gate,
+    backend: Backend,
+    folder: TempDir,
+}
+
+impl Peopled {
+    #[track_caller]
+    fn start() -> Self {
+        Self::with("users: users.yaml\n", PEOPLE)
+    }
+
+    #[track_caller]
+    fn with(section: &str, people: &str) -> Self {
+        let backend = Backend::start();
+        let folder = tempfile::tempdir().unwrap();
+        let text = config(&backend, &format!("{ROLES}{section}"));
+        std::fs::write(folder.path().join("portcullis.yaml"), text).unwrap();
+        std::fs::write(folder.path().join("users.yaml"), hashed(people)).unwrap();
+        let gate = Gate::start_file(&folder.path().join("portcullis.yaml"), &[]);
+        Self {
+            gate,
+            backend,
+            folder,
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("users.yaml")
+    }
+
+    /// Puts other users into the file, as an editor does.
+    fn write(&self, people: &str) {
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, hashed(people)).unwrap();
+        std::fs::rename(new, self.file()).unwrap();
+    }
+
+    fn configure(&self, sections: &str) {
+        let text = config(&self.backend, sections);
+        std::fs::write(self.folder.path().join("portcullis.yaml"), text).unwrap();
+    }
+
+    fn reloads(&self, result: &str) -> usize {
+        let is_it = |line: &Value| line["event"] == "config.reload" && line["result"] == result;
+        self.gate.count_lines(is_it)
+    }
+
+    /// Asks for a reload and waits for what comes of it.
+    #[track_caller]
+    fn reload(&self, result: &str) {
+        let before = self.reloads(result);
+        self.gate.signal("HUP");
+        eventually(&format!("a reload with {result}"), || {
+            (self.reloads(result) > before).then_some(())
+        });
+    }
+
+    fn status(&self, session: &str, path: &str) -> u16 {
+        self.gate.curl().session(session).get(path).status
+    }
+
+    fn log_in_with(&self, user: &str, password: &str) -> Got {
+        let body = format!(r#"{{"username":"{user}","password":"{password}"}}"#);
+        let curl = self.gate.curl();
+        let curl = curl.args(["-H", "Content-Type: application/json", "-d", &body]);
+        curl.get("/auth/login")
+    }
+}
+
+fn config(backend: &Backend, more: &str) -> String {
+    let (cert, key) = certificate();
+    with_hash(&format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
+         upstreams: {{backend: {{url: 'http://{}'}}}}\n\
+         admin: {{address: '127.0.0.1:0'}}\n\
+         threads: 2\n{ROUTES}{more}",
+        cert.display(),
+        key.display(),
+        backend.address
+    ))
+}
+
+fn hashed(people: &str) -> String {
+    with_hash(&people.replace("HASH", "\"$2b$04$HASH\""))
+}
+
+#[test]
+fn a_password_that_is_changed_ends_the_sessions_of_the_old_one_and_no_others() {
+    let people = Peopled::start();
+    let [ralph, ada] = ["ralph", "ada"].map(|user| people.gate.log_in(user));
+    let new = bcrypt::hash("battery staple", 4).unwrap();
+    people.write(&PEOPLE.replacen("HASH", &format!("\"{new}\""), 1));
+    // Nobody has to say that the file has changed.
+    let line = eventually("the reload", || people.gate.line("users.reload"));
+    assert_eq!(line["users"], 2, "{line}");
+    assert_eq!(people.status(&ralph, "/"), 401);
+    assert_eq!(people.status(&ada, "/"), 200);
+    assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401);
+    let again = people.log_in_with("ralph", "battery staple");
+    assert_eq!(people.status(&again.session_cookie().unwrap(), "/"), 200);
+    assert_eq!(people.reloads("restart_needed"), 0);
+}
+
+#[test]
+fn whoever_is_disabled_or_removed_is_nobody_from_the_next_request_on() {
+    let people = Peopled::start();
+    let sessions = ["ralph", "ada"].map(|user| people.gate.log_in(user));
+    // A connection that is there already, and a request on it that has begun.
+    let mut connection = people.gate.connect();
+    connection.send(b"GET /a HTTP/1.1\r\nHost: localhost\r\n");
+    let disabled = "  roles: [user]\n  disabled: true\n";
+    people.write(&PEOPLE.replace("  roles: [user]\n", disabled));
+    people.reload("success");
+    connection.send(format!("Cookie: __Host-portcullis={}\r\n\r\n", sessions[0]).as_bytes());
+    assert_eq!(status_of(&connection.read_answer()), 401);
+    let statuses = |people: &Peopled| {
+        let status = |session: &String| people.status(session, "/");
+        (status(&sessions[0]), status(&sessions[1]))
+    };
+    assert_eq!(statuses(&people), (401, 200));
+    assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401);
+    let (ralph_alone, _) = PEOPLE.split_once("ada:").unwrap();
+    people.write(ralph_alone);
+    people.reload("success");
+    // Enabled again before the session has ended, it is as it was.
+    assert_eq!(statuses(&people), (200, 401));
+    assert_eq!(people.log_in_with("ada", PASSWORD).status, 401);
+}
+
+#[test]
+fn a_role_that_is_taken_away_grants_nothing_from_the_next_request_on() {
+    let people = Peopled::start();
+    let ada = people.gate.log_in("ada");
+    assert_eq!(people.status(&ada, "/admin/"), 200);
+    people.write(&PEOPLE.replace("administrator", "user"));
+    people.reload("success");
+    let asked = (people.status(&ada, "/admin/"), people.status(&ada, "/"));
+    assert_eq!(asked, (403, 200));
+    people.write(PEOPLE);
+    people.reload("success");
+    assert_eq!(people.status(&ada, "/admin/"), 200);
+}
+
+#[test]
+fn a_change_is_applied_within_a_second_or_so_without_being_told() {
+    let people = Peopled::start();
+    let ralph = people.gate.log_in("ralph");
+    people.write(&PEOPLE.replace("  roles: [user]\n", "  roles: [user]\n  disabled: true\n"));
+    let begun = Instant::now();
+    eventually("the end of it", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+    // Half a second of quiet is waited for; the rest is for a machine with much to do.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn users_with_a_problem_change_nothing_and_it_is_said() {
+    let people = Peopled::start();
+    let ralph = people.gate.log_in("ralph");
+    for (broken, said) in [
+        ("ralph: [", "not readable as YAML"),
+        ("ralph: {password: plain}\n", "not a password hash"),
+        ("ralph: {password: HASH, roles: [nobody]}\n", "nobody"),
+    ] {
+        people.write(broken);
+        people.reload("failure");
+        assert!(people.gate.log().contains(said), "{}", people.gate.log());
+        assert_eq!(people.status(&ralph, "/"), 200, "{broken}");
+        assert_eq!(people.log_in_with("ada", PASSWORD).status, 200);
+    }
+    std::fs::remove_file(people.file()).unwrap();
+    people.reload("failure");
+    assert_eq!(people.status(&ralph, "/"), 200);
+    people.write("ada: {password: HASH}\n");
+    eventually("the users are good again", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+}
+
+#[test]
+fn users_wait_for_the_roles_that_have_changed_with_them() {
+    let people = Peopled::start();
+    let ralph = people.gate.log_in("ralph");
+    let users = "users: users.yaml\n";
+    people.write(&PEOPLE.replace("[user]", "[administrator]"));
+    let roles = "roles: {user: [view, edit], administrator: [view]}\n";
+    people.configure(&format!("{roles}{users}"));
+    people.reload("restart_needed");
+    let waiting = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.ends_with("restart to apply: roles, users")
+    };
+    assert!(
+        people.gate.line_where(waiting).is_some(),
+        "{}",
+        people.gate.log()
+    );
+    // As administrator under the old roles he could edit, which nobody ever meant.
+    let asked = (people.status(&ralph, "/admin/"), people.status(&ralph, "/"));
+    assert_eq!(asked, (403, 200));
+    people.configure(&format!("{ROLES}{users}"));
+    people.reload("success");
+    assert_eq!(people.status(&ralph, "/admin/"), 200);
+}
+
+#[test]
+fn users_in_the_configuration_are_applied_as_well_and_so_is_another_place_for_them() {
+    let people = Peopled::with(
+        "users: {ralph: {password: \"$2b$04$HASH\", roles: user}}\n",
+        "",
+    );
+    let ralph = people.gate.log_in("ralph");
+    assert_eq!(people.log_in_with("ada", PASSWORD).status, 401);
+    people.write(PEOPLE);
+    people.configure(&format!("{ROLES}users: users.yaml\n"));
+    people.reload("success");
+    // The password is the same, wherever it is written.
+    assert_eq!(people.status(&ralph, "/"), 200);
+    assert_eq!(people.log_in_with("ada", PASSWORD).status, 200);
+    // From now on that file is looked at.
+    people.write("ada: {password: HASH}\n");
+    eventually("the file is watched", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+}

@@ -6,7 +6,6 @@ pub mod demo;
 pub mod passwd;
 pub mod run;
 
-mod beside;
 mod secret;
 
 use std::error::Error;

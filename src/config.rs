@@ -2,7 +2,8 @@
 //!
 //! `file` mirrors the YAML and holds no logic; `read` and `shape` turn text into that mirror;
 //! `lower` turns the mirror into what the program runs on; `problem` says what is wrong and where.
-//! Nothing here binds, connects or changes anything.
+//! Nothing there binds, connects or changes anything. Apart from it, `users_file` changes single
+//! users in a file of theirs.
 
 pub mod file;
 pub mod scalar;
@@ -18,6 +19,9 @@ pub mod users;
 
 pub mod problem;
 pub mod settings;
+
+pub mod beside;
+pub mod users_file;
 
 #[cfg(test)]
 mod golden;

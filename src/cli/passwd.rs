@@ -1,13 +1,8 @@
 //! `portcullis passwd`: hash a password, print it as YAML or put it into a users file, or check it
 //! against one.
 //!
-//! The file is edited line by line, so that comments, order and layout stay as somebody wrote them;
-//! what cannot be edited safely that way is refused and left untouched. Not here: the hash formats
-//! (`password::stored`) and what a user may do.
-
-mod edit;
-mod lines;
-mod users_file;
+//! Not here: how the file is edited (`config::users_file`), the hash formats (`password::stored`) and
+//! what a user may do.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -17,13 +12,12 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use super::secret::{self, Ask, AskError, Secret};
+use crate::config::users_file::edit::{Change, entry};
+use crate::config::users_file::{RoleName, UsersFile, UsersFileError};
 use crate::identity::UserName;
 use crate::password::stored::{
-    FormatError, HashError, MAX_PASSWORD_BYTES, StoredPassword, hash_argon2id, hash_bcrypt,
-    hash_sha256,
+    HashError, MAX_PASSWORD_BYTES, StoredPassword, hash_argon2id, hash_bcrypt, hash_sha256,
 };
-use edit::{Change, entry};
-use users_file::UsersFile;
 
 /// Hash a password for a user, and put it into a users file
 ///
@@ -75,79 +69,11 @@ pub enum PasswdError {
     Hash(#[from] HashError),
     #[error("cannot write to standard output")]
     Print(#[source] io::Error),
-    #[error("cannot read {}", file.display())]
-    Read { file: PathBuf, source: io::Error },
-    #[error("cannot write {}", file.display())]
-    Write { file: PathBuf, source: io::Error },
-    #[error("cannot replace {}: it is a mount point; mount the folder it is in instead", file.display())]
-    MountPoint { file: PathBuf, source: io::Error },
-    #[error("{} was changed, but a power cut may still undo it", file.display())]
-    NotDurable { file: PathBuf, source: io::Error },
-    #[error("{} is not a regular file", file.display())]
-    NotAFile { file: PathBuf },
-    #[error("{} is a symbolic link to a file that does not exist", file.display())]
-    DanglingLink { file: PathBuf },
-    #[error("{} is not UTF-8 text", file.display())]
-    NotText { file: PathBuf },
-    #[error("{} was changed by somebody else meanwhile; try again", file.display())]
-    ChangedMeanwhile { file: PathBuf },
-    #[error("{}:{line}: {obstacle}; the file was not changed", file.display())]
-    Refused {
-        file: PathBuf,
-        line: usize,
-        obstacle: Obstacle,
-    },
-    #[error("{} is not valid YAML", file.display())]
-    NotYaml {
-        file: PathBuf,
-        source: serde_yaml::Error,
-    },
-    #[error("{} has no user `{user}`", file.display())]
-    NoSuchUser { file: PathBuf, user: UserName },
-    #[error("the entry of `{user}` in {} has no password hash", file.display())]
-    NoPassword { file: PathBuf, user: UserName },
-    #[error("the password hash of `{user}` in {} cannot be used", file.display())]
-    StoredHash {
-        file: PathBuf,
-        user: UserName,
-        source: FormatError,
-    },
+    #[error(transparent)]
+    File(#[from] UsersFileError),
     #[error("this is not the password of `{user}`")]
     WrongPassword { user: UserName },
 }
-
-/// Why a users file is left alone rather than edited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
-    #[error("a tab is used for indentation; use spaces")]
-    Tab,
-    #[error("this line break is neither LF nor CRLF")]
-    LineBreak,
-    #[error("more than one YAML document, or a directive; keep one document of users")]
-    Documents,
-    #[error("anchors, aliases and tags (& * << !) cannot be edited safely; write the values out")]
-    Anchor,
-    #[error("flow style ({{…}}) cannot be edited safely; write the entry as an indented block")]
-    FlowStyle,
-    #[error("the same key is on line {first} already; remove one of the two")]
-    Duplicate { first: usize },
-    #[error("expected `name:` here")]
-    NotAKey,
-    #[error("expected a user with `password:` and `roles:` indented below the name")]
-    NotAUser,
-    #[error("expected a plain value on this one line")]
-    NotOneLine,
-    #[error("this cannot be edited safely; write it as plain block style YAML")]
-    Unclear,
-}
-
-/// The name of a role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct RoleName(String);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a role name has characters from A-Z a-z 0-9 _ - only")]
-struct InvalidRoleName;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Cipher {
@@ -277,20 +203,6 @@ impl FromStr for WordArgument {
 impl fmt::Debug for WordArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WordArgument")
-    }
-}
-
-// === Roles ===
-
-impl FromStr for RoleName {
-    type Err = InvalidRoleName;
-
-    fn from_str(name: &str) -> Result<Self, InvalidRoleName> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        if name.is_empty() || !name.bytes().all(fits) {
-            return Err(InvalidRoleName);
-        }
-        Ok(Self(name.to_owned()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::CertsError;
-use crate::cli::beside::{Beside, folder_of};
+use crate::config::beside::{Beside, folder_of};
 
 /// A file to be written.
 pub(super) struct NewFile {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::store::secret::random;
 
-pub(super) fn folder_of(file: &Path) -> &Path {
+/// The folder that a file is in.
+#[must_use]
+pub fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -16,14 +18,18 @@ pub(super) fn folder_of(file: &Path) -> &Path {
 }
 
 /// A new file in the same folder, deleted unless it is renamed.
-pub(super) struct Beside {
+pub struct Beside {
     path: PathBuf,
     file: File,
     is_renamed: bool,
 }
 
 impl Beside {
-    pub(super) fn create(folder: &Path) -> io::Result<Self> {
+    /// Makes it, empty and private.
+    ///
+    /// # Errors
+    /// Where no file can be made in `folder`.
+    pub fn create(folder: &Path) -> io::Result<Self> {
         let random = random().map_err(io::Error::other)?;
         let path = folder.join(format!(".portcullis-{:016x}", u64::from_ne_bytes(random)));
         let file = OpenOptions::new()
@@ -40,7 +46,10 @@ impl Beside {
 
     /// Writes all of it to the disk; for the owner and group of the file that it takes the place
     /// of, and with this mode, if there is one to follow.
-    pub(super) fn fill(
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    pub fn fill(
         &mut self,
         content: &[u8],
         like: Option<&Metadata>,
@@ -60,7 +69,20 @@ impl Beside {
         self.file.sync_all()
     }
 
-    pub(super) fn rename_to(mut self, target: &Path) -> io::Result<()> {
+    /// Whether it belongs to the owner and group of `like`.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn belongs_like(&self, like: &Metadata) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        Ok((own.uid(), own.gid()) == (like.uid(), like.gid()))
+    }
+
+    /// Puts it in the place of `target`.
+    ///
+    /// # Errors
+    /// Where that is not possible; it is deleted then.
+    pub fn rename_to(mut self, target: &Path) -> io::Result<()> {
         fs::rename(&self.path, target)?;
         self.is_renamed = true;
         Ok(())

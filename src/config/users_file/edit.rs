@@ -11,16 +11,21 @@ use super::lines::Lines;
 use super::{Obstacle, RoleName};
 use crate::identity::UserName;
 
-pub(super) struct Change<'a> {
-    pub(super) user: &'a UserName,
-    pub(super) hash: &'a str,
+/// A password and roles for a user, who may be new.
+pub struct Change<'a> {
+    /// Whose.
+    pub user: &'a UserName,
+    /// Of the password.
+    pub hash: &'a str,
     /// Empty: leave the roles as they are.
-    pub(super) roles: &'a [RoleName],
+    pub roles: &'a [RoleName],
 }
 
 // === YAML written ===
 
-pub(super) fn entry(user: &UserName, hash: &str, roles: &[RoleName]) -> String {
+/// A user as YAML.
+#[must_use]
+pub fn entry(user: &UserName, hash: &str, roles: &[RoleName]) -> String {
     let lines = entry_lines(0, 2, &Change { user, hash, roles });
     lines.iter().map(|line| format!("{line}\n")).collect()
 }

@@ -1,0 +1,275 @@
+//! Changing single users in their file: read, checked to be editable, replaced whole or not at all.
+//!
+//! It is edited line by line, so that comments, order and layout stay as somebody wrote them; what
+//! cannot be edited safely that way is refused and left untouched. What changes in its text is
+//! decided in `edit`. How users are read to be served is elsewhere (`users`).
+
+pub mod edit;
+mod lines;
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_yaml::Value;
+
+use super::beside::{Beside, folder_of};
+use crate::identity::UserName;
+use crate::password::stored::{FormatError, StoredPassword};
+use edit::{Change, EditError, Layout, WRAPPER, edit, key_text};
+
+/// How a new file begins.
+pub const FIRST_LINE: &str = "# Users of Portcullis: name, password hash, roles. To set a password: portcullis passwd --file FILE NAME\n";
+
+/// Why a users file was not read or changed. Nothing has been changed, except with
+/// [`UsersFileError::NotDurable`].
+#[derive(Debug, thiserror::Error)]
+pub enum UsersFileError {
+    #[error("cannot read {}", file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("cannot write {}", file.display())]
+    Write { file: PathBuf, source: io::Error },
+    #[error("cannot replace {}: it is a mount point; mount the folder it is in instead", file.display())]
+    MountPoint { file: PathBuf, source: io::Error },
+    #[error("{} was changed, but a power cut may still undo it", file.display())]
+    NotDurable { file: PathBuf, source: io::Error },
+    #[error("{} is not a regular file", file.display())]
+    NotAFile { file: PathBuf },
+    #[error("{} is a symbolic link to a file that does not exist", file.display())]
+    DanglingLink { file: PathBuf },
+    #[error("{} is not UTF-8 text", file.display())]
+    NotText { file: PathBuf },
+    #[error("{} was changed by somebody else meanwhile; try again", file.display())]
+    ChangedMeanwhile { file: PathBuf },
+    #[error("{}:{line}: {obstacle}; the file was not changed", file.display())]
+    Refused {
+        file: PathBuf,
+        line: usize,
+        obstacle: Obstacle,
+    },
+    #[error("{} is not valid YAML", file.display())]
+    NotYaml {
+        file: PathBuf,
+        source: serde_yaml::Error,
+    },
+    #[error("{} has no user `{user}`", file.display())]
+    NoSuchUser { file: PathBuf, user: UserName },
+    #[error("the entry of `{user}` in {} has no password hash", file.display())]
+    NoPassword { file: PathBuf, user: UserName },
+    #[error("the password hash of `{user}` in {} cannot be used", file.display())]
+    StoredHash {
+        file: PathBuf,
+        user: UserName,
+        source: FormatError,
+    },
+}
+
+/// Why a users file is left alone rather than edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    #[error("a tab is used for indentation; use spaces")]
+    Tab,
+    #[error("this line break is neither LF nor CRLF")]
+    LineBreak,
+    #[error("more than one YAML document, or a directive; keep one document of users")]
+    Documents,
+    #[error("anchors, aliases and tags (& * << !) cannot be edited safely; write the values out")]
+    Anchor,
+    #[error("flow style ({{…}}) cannot be edited safely; write the entry as an indented block")]
+    FlowStyle,
+    #[error("the same key is on line {first} already; remove one of the two")]
+    Duplicate { first: usize },
+    #[error("expected `name:` here")]
+    NotAKey,
+    #[error("expected a user with `password:` and `roles:` indented below the name")]
+    NotAUser,
+    #[error("expected a plain value on this one line")]
+    NotOneLine,
+    #[error("this cannot be edited safely; write it as plain block style YAML")]
+    Unclear,
+}
+
+/// The name of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleName(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a role name has characters from A-Z a-z 0-9 _ - only")]
+pub struct InvalidRoleName;
+
+impl FromStr for RoleName {
+    type Err = InvalidRoleName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidRoleName> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if name.is_empty() || !name.bytes().all(fits) {
+            return Err(InvalidRoleName);
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+/// A users file as it was when it was read.
+pub struct UsersFile {
+    /// As the operator wrote it, for messages.
+    pub path: PathBuf,
+    /// What is replaced: the file itself where `path` is a symbolic link to it.
+    target: PathBuf,
+    /// `None`: there is none yet.
+    old: Option<OldFile>,
+}
+
+struct OldFile {
+    text: String,
+    metadata: Metadata,
+}
+
+impl UsersFile {
+    pub fn read(path: &Path) -> Result<Self, UsersFileError> {
+        let file = path.to_path_buf();
+        let failed = |source| UsersFileError::Read {
+            file: path.to_path_buf(),
+            source,
+        };
+        let target = match fs::canonicalize(path) {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::missing(path),
+            Err(error) => return Err(failed(error)),
+        };
+        let metadata = fs::metadata(&target).map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(UsersFileError::NotAFile { file });
+        }
+        let bytes = fs::read(&target).map_err(failed)?;
+        let Ok(text) = String::from_utf8(bytes) else {
+            return Err(UsersFileError::NotText { file });
+        };
+        Ok(Self {
+            path: file,
+            target,
+            old: Some(OldFile { text, metadata }),
+        })
+    }
+
+    /// A file still to be made. Its folder must exist: better said before a password is asked for.
+    fn missing(path: &Path) -> Result<Self, UsersFileError> {
+        let file = path.to_path_buf();
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(UsersFileError::DanglingLink { file });
+        }
+        match fs::metadata(folder_of(path)) {
+            Ok(folder) if folder.is_dir() => Ok(Self {
+                path: file.clone(),
+                target: file,
+                old: None,
+            }),
+            Ok(_) => Err(UsersFileError::NotAFile { file }),
+            Err(source) => Err(UsersFileError::Read { file, source }),
+        }
+    }
+
+    pub fn stored_password(&self, user: &UserName) -> Result<StoredPassword, UsersFileError> {
+        let file = || self.path.clone();
+        let text = self.old.as_ref().map_or("", |old| old.text.as_str());
+        let root: Value = serde_yaml::from_str(text).map_err(|source| UsersFileError::NotYaml {
+            file: file(),
+            source,
+        })?;
+        let users = match Layout::of(&root) {
+            Ok(Layout::Wrapped) => root.get(WRAPPER),
+            Ok(Layout::Flat) => Some(&root),
+            Err(_) => None,
+        };
+        let entry = users
+            .and_then(Value::as_mapping)
+            .and_then(|users| users.iter().find(|(key, _)| key_text(key) == user.as_str()))
+            .ok_or_else(|| UsersFileError::NoSuchUser {
+                file: file(),
+                user: user.clone(),
+            })?;
+        let password = entry
+            .1
+            .get("password")
+            .and_then(Value::as_str)
+            .ok_or_else(|| UsersFileError::NoPassword {
+                file: file(),
+                user: user.clone(),
+            })?;
+        StoredPassword::parse(password).map_err(|source| UsersFileError::StoredHash {
+            file: file(),
+            user: user.clone(),
+            source,
+        })
+    }
+
+    /// Puts the change into the file, all or nothing.
+    pub fn change(&self, change: &Change<'_>) -> Result<(), UsersFileError> {
+        let text = self
+            .old
+            .as_ref()
+            .map_or(FIRST_LINE, |old| old.text.as_str());
+        let text = edit(text, change).map_err(|error| match error {
+            EditError::Refused(line, obstacle) => UsersFileError::Refused {
+                file: self.path.clone(),
+                line: line + 1,
+                obstacle,
+            },
+            EditError::NotYaml(source) => UsersFileError::NotYaml {
+                file: self.path.clone(),
+                source,
+            },
+        })?;
+        self.replace(&text)
+    }
+
+    /// Writes the new text beside the file and renames it over: a reader or a crash sees the old
+    /// whole or the new whole.
+    fn replace(&self, text: &str) -> Result<(), UsersFileError> {
+        let failed = |source| UsersFileError::Write {
+            file: self.path.clone(),
+            source,
+        };
+        let folder = folder_of(&self.target);
+        let mut beside = Beside::create(folder).map_err(failed)?;
+        let like = self.old.as_ref().map(|old| &old.metadata);
+        beside
+            .fill(text.as_bytes(), like, like.map(Metadata::mode))
+            .map_err(failed)?;
+        if self.is_changed().map_err(failed)? {
+            return Err(UsersFileError::ChangedMeanwhile {
+                file: self.path.clone(),
+            });
+        }
+        beside
+            .rename_to(&self.target)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::ResourceBusy => UsersFileError::MountPoint {
+                    file: self.path.clone(),
+                    source,
+                },
+                _ => failed(source),
+            })?;
+        // A rename is on disk once its folder is.
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| UsersFileError::NotDurable {
+                file: self.path.clone(),
+                source,
+            })
+    }
+
+    /// Two operators at once: the second must not undo what the first has just written.
+    fn is_changed(&self) -> io::Result<bool> {
+        match (fs::read(&self.target), &self.old) {
+            (Ok(now), Some(old)) => Ok(now != old.text.as_bytes()),
+            (Ok(_), None) => Ok(true),
+            (Err(error), None) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,685 @@
+//! What becomes of the texts and files of users.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+use tempfile::TempDir;
+
+use super::edit::{Change, EditError, edit, entry, flow_list};
+use super::*;
+
+const OLD: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
+const NEW: &str = "BF1:00128:7B1MFk55Gswv648L:+zReK36LKHWNfbYKKNTsXhiqLMDxTsyK";
+
+fn user(name: &str) -> UserName {
+    UserName::parse(name).unwrap()
+}
+
+fn roles(names: &[&str]) -> Vec<RoleName> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+fn edited(old: &str, name: &str, new_roles: &[&str]) -> Result<String, (usize, Obstacle)> {
+    let change = Change {
+        user: &user(name),
+        hash: NEW,
+        roles: &roles(new_roles),
+    };
+    edit(old, &change).map_err(|error| match error {
+        EditError::Refused(line, obstacle) => (line + 1, obstacle),
+        EditError::NotYaml(error) => panic!("not YAML: {error}"),
+    })
+}
+
+/// In the texts of the tests `OLD` and `NEW` stand for the hashes.
+fn with_hashes(text: &str) -> String {
+    text.replace("OLD", OLD).replace("NEW", NEW)
+}
+
+#[track_caller]
+fn check(old: &str, name: &str, roles: &[&str], new: &str) {
+    assert_eq!(edited(&with_hashes(old), name, roles), Ok(with_hashes(new)));
+}
+
+#[track_caller]
+fn refused(old: &str, name: &str, line: usize, obstacle: Obstacle) {
+    assert_eq!(
+        edited(&with_hashes(old), name, &["view"]),
+        Err((line, obstacle))
+    );
+}
+
+fn folder_with(text: &str) -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("users.yaml");
+    fs::write(&file, with_hashes(text)).unwrap();
+    (folder, file)
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn mode(file: &Path) -> u32 {
+    fs::metadata(file).unwrap().mode() & 0o7777
+}
+
+// === YAML written ===
+
+#[test]
+fn the_entry_is_yaml_for_the_users_file() {
+    assert_eq!(
+        entry(&user("ralph"), "$2b$x", &roles(&["a", "b"])),
+        "ralph:\n  password: \"$2b$x\"\n  roles: [a, b]\n"
+    );
+    assert_eq!(
+        entry(&user("ralph"), "x", &[]),
+        "ralph:\n  password: \"x\"\n"
+    );
+}
+
+#[test]
+fn every_name_is_read_back_as_the_same_text() {
+    for name in [
+        "ralph",
+        "123",
+        "1e3",
+        "0x1F",
+        "1_000",
+        "-",
+        "--",
+        "---",
+        "-a",
+        "+1",
+        ".5",
+        ".inf",
+        ".nan",
+        "@a",
+        "_",
+        "_a",
+        "true",
+        "No",
+        "NULL",
+        "y",
+        "a@b.c",
+        "2026-01-01",
+        "e5",
+        "on",
+        "null",
+        "Off",
+        "users",
+    ] {
+        let text = entry(&user(name), "x", &[]);
+        let value: Value = serde_yaml::from_str(&text).unwrap();
+        assert!(value[name]["password"] == "x", "{text}");
+        assert_eq!(
+            edited(&text, name, &[]).unwrap(),
+            entry(&user(name), NEW, &[])
+        );
+    }
+    for role in ["view", "1", "-", "no", "_", "true"] {
+        let value: Value = serde_yaml::from_str(&flow_list(&roles(&[role]))).unwrap();
+        assert!(value[0] == role, "{role}");
+    }
+}
+
+// === Editing: what is kept and what is changed ===
+
+#[test]
+fn only_the_password_of_the_user_changes_and_all_else_stays() {
+    let old = "# Users\n\nralph:   # the boss\n  # set in May\n  password:   \"OLD\"   # temporary\n\n  \
+               roles: [administrator]  # all\n  email: ralph@x\n\n# the others\nanna:\n    roles:\n    - view\n    \
+               password: OLD\n\n# end\n";
+    let new = old.replacen("\"OLD\"", "\"NEW\"", 1);
+    check(old, "ralph", &[], &new);
+    check(
+        old,
+        "anna",
+        &[],
+        &old.replace("password: OLD", "password: \"NEW\""),
+    );
+}
+
+#[test]
+fn roles_change_only_if_some_are_given() {
+    let old = "ralph:\n  roles: [a, 'b c', \"]\"] # x\n  password: OLD\n";
+    check(
+        old,
+        "ralph",
+        &[],
+        "ralph:\n  roles: [a, 'b c', \"]\"] # x\n  password: \"NEW\"\n",
+    );
+    check(
+        old,
+        "ralph",
+        &["view", "no"],
+        "ralph:\n  roles: [view, \"no\"] # x\n  password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn roles_one_a_line_keep_their_comments() {
+    let old = "ralph:\n  password: 'OLD'\n  roles:  # why\n    - view # to look\n    # careful\n    - edit\n\n    - admin\nanna: {}\n";
+    check(
+        old,
+        "ralph",
+        &["view", "admin"],
+        "ralph:\n  password: \"NEW\"\n  roles:  # why\n    - view # to look\n    # careful\n    - admin\n\nanna: {}\n",
+    );
+    check(
+        "ralph:\n  password: OLD\n  roles:\n  - \"view\"\n  email: x\n",
+        "ralph",
+        &["edit", "view", "1"],
+        "ralph:\n  password: \"NEW\"\n  roles:\n  - edit\n  - \"view\"\n  - \"1\"\n  email: x\n",
+    );
+}
+
+#[test]
+fn fields_that_are_missing_are_added() {
+    check(
+        "ralph:\n    disabled: true\n    roles: [b] # x\nanna:\n",
+        "ralph",
+        &["a"],
+        "ralph:\n    password: \"NEW\"\n    disabled: true\n    roles: [a] # x\nanna:\n",
+    );
+    check(
+        "ralph:\n  roles: [a]\n",
+        "ralph",
+        &["b"],
+        "ralph:\n  password: \"NEW\"\n  roles: [b]\n",
+    );
+    check(
+        "ralph:\n  password: OLD\n",
+        "ralph",
+        &["b"],
+        "ralph:\n  password: \"NEW\"\n  roles: [b]\n",
+    );
+    check(
+        "ralph: # soon\n",
+        "ralph",
+        &["a"],
+        "ralph: # soon\n  password: \"NEW\"\n  roles: [a]\n",
+    );
+    check(
+        "ralph:\n  password:\n  roles: # none\n",
+        "ralph",
+        &["a"],
+        "ralph:\n  password: \"NEW\"\n  roles: [a] # none\n",
+    );
+}
+
+#[test]
+fn a_new_user_goes_to_the_end() {
+    let added = "ralph:\n  password: \"NEW\"\n  roles: [a]\n";
+    check("", "ralph", &["a"], added);
+    check("# nobody\n", "ralph", &["a"], &format!("# nobody\n{added}"));
+    check("---\n", "ralph", &["a"], &format!("---\n{added}"));
+    let old = "anna: {password: OLD}\n# end\n";
+    check(old, "ralph", &["a"], &format!("{old}{added}"));
+    check(
+        "anna:\n    password: OLD\n",
+        "ralph",
+        &[],
+        "anna:\n    password: OLD\nralph:\n    password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn users_may_be_one_level_deeper() {
+    let old = "listeners:\n- address: :80\nusers: # all\n   anna:\n      password: OLD\n   # anna's end\n# users' end\nroles: {a: [b]}\n";
+    check(old, "anna", &[], &old.replace("OLD", "\"NEW\""));
+    check(
+        old,
+        "ralph",
+        &["a"],
+        &old.replace(
+            "# users' end",
+            "   ralph:\n      password: \"NEW\"\n      roles: [a]\n# users' end",
+        ),
+    );
+    check(
+        "users:\n",
+        "ralph",
+        &[],
+        "users:\n  ralph:\n    password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn a_user_may_be_called_users() {
+    check(
+        "users:\n  password: OLD\n",
+        "users",
+        &[],
+        "users:\n  password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn quoted_and_numeric_names_are_found() {
+    check(
+        "\"ralph\" :\n  'password': OLD\n",
+        "ralph",
+        &[],
+        "\"ralph\" :\n  'password': \"NEW\"\n",
+    );
+    check(
+        "123:\n  password: OLD\n",
+        "123",
+        &[],
+        "123:\n  password: \"NEW\"\n",
+    );
+    check(
+        "'it''s':\n  password: OLD\nit:\n  password: OLD\n",
+        "it",
+        &[],
+        "'it''s':\n  password: OLD\nit:\n  password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn line_ends_stay_as_they_are() {
+    let old = "\u{feff}# a\r\nralph:\r\n  password: OLD\r\n";
+    check(
+        old,
+        "ralph",
+        &["a"],
+        "\u{feff}# a\r\nralph:\r\n  password: \"NEW\"\r\n  roles: [a]\r\n",
+    );
+    check(
+        "a:\r\n  password: OLD",
+        "a",
+        &[],
+        "a:\r\n  password: \"NEW\"",
+    );
+    check(
+        "a:\n  password: OLD\r\n  roles: [a]\n",
+        "a",
+        &[],
+        "a:\n  password: \"NEW\"\r\n  roles: [a]\n",
+    );
+    check(
+        "a:\n  password: OLD",
+        "b",
+        &[],
+        "a:\n  password: OLD\nb:\n  password: \"NEW\"",
+    );
+}
+
+#[test]
+fn texts_of_several_lines_elsewhere_do_no_harm() {
+    let old = "anna:\n  note: |\n    ralph:\n      password: x\n  bio: \"a\n    b: c\"\n  roles: [a,\n    b]\nralph:\n  password: OLD\n";
+    check(old, "ralph", &[], &old.replace("OLD", "\"NEW\""));
+}
+
+// === Editing: what is refused ===
+
+#[test]
+fn flow_style_is_refused_for_the_user_and_at_the_top() {
+    let old = "anna:\n  password: OLD\nralph: {password: OLD}\n";
+    refused(old, "ralph", 3, Obstacle::FlowStyle);
+    check(old, "anna", &[], &old.replacen("OLD", "\"NEW\"", 1));
+    refused(
+        "# x\n{ralph: {password: OLD}}\n",
+        "ralph",
+        2,
+        Obstacle::FlowStyle,
+    );
+    refused("{}", "ralph", 1, Obstacle::FlowStyle);
+    refused("users: {}\n", "ralph", 1, Obstacle::FlowStyle);
+    refused(
+        "ralph:\n  {password: OLD}\n",
+        "ralph",
+        2,
+        Obstacle::FlowStyle,
+    );
+}
+
+#[test]
+fn anchors_aliases_merges_and_tags_are_refused() {
+    refused(
+        "anna: &a\n  password: OLD\nralph:\n  <<: *a\n",
+        "ralph",
+        1,
+        Obstacle::Anchor,
+    );
+    refused(
+        "anna:\n  password: &a OLD\nralph:\n  password: *a\n",
+        "ralph",
+        2,
+        Obstacle::Anchor,
+    );
+    refused(
+        "anna:\n  roles:\n  - &a view\nralph:\n  password: OLD\n",
+        "ralph",
+        3,
+        Obstacle::Anchor,
+    );
+    refused(
+        "x: &x 1\nusers:\n  ralph:\n    password: OLD\n    n: *x\n",
+        "ralph",
+        5,
+        Obstacle::Anchor,
+    );
+    refused(
+        "users: &u\n  ralph:\n    password: OLD\n",
+        "ralph",
+        1,
+        Obstacle::Anchor,
+    );
+    refused("&a ralph:\n  password: OLD\n", "ralph", 1, Obstacle::Anchor);
+    refused(
+        "ralph:\n  password: !secret OLD\n",
+        "ralph",
+        2,
+        Obstacle::Anchor,
+    );
+    check(
+        "x: &x 1\nusers:\n  ralph:\n    password: OLD\n",
+        "ralph",
+        &[],
+        "x: &x 1\nusers:\n  ralph:\n    password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn an_anchor_hidden_in_a_list_does_not_change_another_user() {
+    let old =
+        "ralph:\n  password: OLD\n  roles: [&a edit]\nanna:\n  password: OLD\n  roles: [*a]\n";
+    refused(old, "ralph", 1, Obstacle::Unclear);
+    check(old, "ralph", &[], &old.replacen("OLD", "\"NEW\"", 1));
+}
+
+#[test]
+fn tabs_in_the_indentation_are_refused() {
+    refused(
+        "ralph:\n  password: \"a\n\tb\"\n",
+        "ralph",
+        3,
+        Obstacle::Tab,
+    );
+    check(
+        "ralph:\n  password:\tOLD\n",
+        "ralph",
+        &[],
+        "ralph:\n  password:\t\"NEW\"\n",
+    );
+}
+
+#[test]
+fn duplicates_are_refused_with_both_lines() {
+    let first = |first| Obstacle::Duplicate { first };
+    refused(
+        "ralph:\n  password: OLD\nralph:\n  password: OLD\n",
+        "ralph",
+        3,
+        first(1),
+    );
+    refused(
+        "users:\n  a:\n    roles: []\n  'a':\n    roles: []\n",
+        "ralph",
+        4,
+        first(2),
+    );
+    refused(
+        "ralph:\n  password: OLD\n  roles: []\n  password: OLD\n",
+        "anna",
+        4,
+        first(2),
+    );
+    refused(
+        "12:\n  password: OLD\n\"12\":\n  password: OLD\n",
+        "12",
+        3,
+        first(1),
+    );
+}
+
+#[test]
+fn several_documents_and_directives_are_refused() {
+    refused(
+        "ralph:\n  password: OLD\n...\n",
+        "ralph",
+        3,
+        Obstacle::Documents,
+    );
+    refused(
+        "%YAML 1.2\n---\nralph:\n  password: OLD\n",
+        "ralph",
+        1,
+        Obstacle::Documents,
+    );
+    refused("--- {a: {password: x}}\n", "ralph", 1, Obstacle::Documents);
+    check(
+        "# x\n--- # y\nralph:\n  password: OLD\n",
+        "ralph",
+        &[],
+        "# x\n--- # y\nralph:\n  password: \"NEW\"\n",
+    );
+}
+
+#[test]
+fn a_file_of_something_else_is_refused() {
+    refused("listeners:\n- address: x\n", "ralph", 1, Obstacle::NotAUser);
+    refused(
+        "# x\nadmin:\n  address: x\n",
+        "ralph",
+        2,
+        Obstacle::NotAUser,
+    );
+    refused("ralph: OLD\n", "ralph", 1, Obstacle::NotAUser);
+    refused("users: /etc/users.yaml\n", "ralph", 1, Obstacle::NotAUser);
+    refused("users:\n- ralph\n", "ralph", 1, Obstacle::NotAUser);
+    refused("- ralph\n", "ralph", 1, Obstacle::NotAKey);
+    refused("ralph\n", "ralph", 1, Obstacle::NotAKey);
+    refused("? ralph\n: password: OLD\n", "ralph", 1, Obstacle::NotAKey);
+    refused(
+        "users:\n  ralph: OLD\n  anna:\n    password: OLD\n",
+        "ralph",
+        1,
+        Obstacle::NotAUser,
+    );
+}
+
+#[test]
+fn values_that_are_not_on_their_line_are_refused() {
+    for password in [
+        "|\n    OLD",
+        ">-\n    OLD",
+        "\"a\n    b\"",
+        "a\n    b",
+        "{file: x}",
+    ] {
+        refused(
+            &format!("ralph:\n  password: {password}\n"),
+            "ralph",
+            2,
+            Obstacle::NotOneLine,
+        );
+    }
+    refused(
+        "ralph:\n  password:\n    OLD\n",
+        "ralph",
+        2,
+        Obstacle::NotOneLine,
+    );
+    refused(
+        "ralph:\n  password: OLD\n  roles: [a,\n    b]\n",
+        "ralph",
+        3,
+        Obstacle::NotOneLine,
+    );
+    refused(
+        "ralph:\n  password: OLD\n  roles:\n  - {a: b}\n",
+        "ralph",
+        4,
+        Obstacle::NotOneLine,
+    );
+    refused(
+        "ralph:\n  password: OLD\n  roles:\n  - a\n    b\n",
+        "ralph",
+        5,
+        Obstacle::NotOneLine,
+    );
+}
+
+#[test]
+fn what_only_looks_like_a_user_is_refused() {
+    refused(
+        "ralph:\n  password: \"x\nanna: y\"\n",
+        "anna",
+        1,
+        Obstacle::Unclear,
+    );
+    refused(
+        "ralph:\n  roles: []\n  bio: \"x\n  password: y\"\n",
+        "ralph",
+        1,
+        Obstacle::Unclear,
+    );
+    refused("a\rb:\n  password: OLD\n", "ralph", 1, Obstacle::LineBreak);
+    refused(
+        "# a\u{2028}b\nralph:\n  password: OLD\n",
+        "ralph",
+        1,
+        Obstacle::LineBreak,
+    );
+}
+
+#[test]
+fn no_text_panics_and_every_edit_keeps_the_other_lines() {
+    let sample = "# é\r\n\"users\": # x\n  ralph:\n    password: 'OLD' # y\n    roles:\n    - \"a\"\n    - b\n  \
+                  anna: {password: \"OLD\", roles: [a, 'b']}\n  carl:\n    note: |\n      x: *y\nroles: {}";
+    for at in sample.char_indices().map(|(at, _)| at) {
+        for piece in [
+            "", "\n", "\t", "\"", "'", "[", "}", ": ", "- ", "&a ", "#", " #", "é", "\\", "\r",
+            "---\n", "  ",
+        ] {
+            for text in [
+                format!("{}{piece}{}", &sample[..at], &sample[at..]),
+                format!("{}{piece}", &sample[..at]),
+            ] {
+                let change = Change {
+                    user: &user("ralph"),
+                    hash: NEW,
+                    roles: &roles(&["c", "b"]),
+                };
+                let Ok(new) = edit(&text, &change) else {
+                    continue;
+                };
+                let has = |line: &&str| new.contains(line.trim_end());
+                let lost: Vec<&str> = text.lines().filter(|line| !has(line)).collect();
+                let may_change = |line: &&str| {
+                    line.contains("pass") || line.contains('-') || line.contains("roles")
+                };
+                assert!(lost.iter().all(may_change), "{text}\n=>\n{new}\n{lost:?}");
+            }
+        }
+    }
+}
+
+// === Files ===
+
+#[test]
+fn the_mode_and_owner_of_the_file_stay() {
+    let (_folder, file) = folder_with("ralph:\n  password: OLD\n");
+    // Works for root alone; for anybody else the owner stays anyway.
+    let _ = chown(&file, Some(12345), Some(12345));
+    let owner = |file: &Path| {
+        fs::metadata(file)
+            .map(|data| (data.uid(), data.gid()))
+            .unwrap()
+    };
+    for wanted in [0o640, 0o600, 0o664] {
+        fs::set_permissions(&file, Permissions::from_mode(wanted)).unwrap();
+        let before = owner(&file);
+        let change = Change {
+            user: &user("ralph"),
+            hash: NEW,
+            roles: &[],
+        };
+        UsersFile::read(&file).unwrap().change(&change).unwrap();
+        assert_eq!((mode(&file), owner(&file)), (wanted, before));
+    }
+}
+
+#[test]
+fn a_symbolic_link_stays_and_its_target_is_edited() {
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let links = TempDir::new().unwrap();
+    let link = links.path().join("link.yaml");
+    symlink(&file, &link).unwrap();
+    let change = Change {
+        user: &user("ralph"),
+        hash: NEW,
+        roles: &[],
+    };
+    UsersFile::read(&link).unwrap().change(&change).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        with_hashes("ralph:\n  password: \"NEW\"\n")
+    );
+    assert_eq!(names_in(folder.path()), ["users.yaml"]);
+    assert_eq!(names_in(links.path()), ["link.yaml"]);
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let link = folder.path().join("link.yaml");
+    symlink(folder.path().join("nowhere"), &link).unwrap();
+    assert!(matches!(
+        UsersFile::read(&link),
+        Err(UsersFileError::DanglingLink { .. })
+    ));
+    assert!(matches!(
+        UsersFile::read(folder.path()),
+        Err(UsersFileError::NotAFile { .. })
+    ));
+    let nowhere = folder.path().join("no/users.yaml");
+    assert!(matches!(
+        UsersFile::read(&nowhere),
+        Err(UsersFileError::Read { .. })
+    ));
+    let binary = folder.path().join("binary");
+    fs::write(&binary, [0xff, 0xfe]).unwrap();
+    assert!(matches!(
+        UsersFile::read(&binary),
+        Err(UsersFileError::NotText { .. })
+    ));
+}
+
+#[test]
+fn a_file_that_somebody_else_changed_meanwhile_is_left_to_them() {
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let change = Change {
+        user: &user("ralph"),
+        hash: NEW,
+        roles: &[],
+    };
+    let read = UsersFile::read(&file).unwrap();
+    fs::write(&file, "# theirs\n").unwrap();
+    assert!(matches!(
+        read.change(&change),
+        Err(UsersFileError::ChangedMeanwhile { .. })
+    ));
+    assert_eq!(fs::read(&file).unwrap(), b"# theirs\n");
+
+    let new = folder.path().join("new.yaml");
+    let read = UsersFile::read(&new).unwrap();
+    fs::write(&new, "# theirs\n").unwrap();
+    assert!(matches!(
+        read.change(&change),
+        Err(UsersFileError::ChangedMeanwhile { .. })
+    ));
+    assert_eq!(fs::read(&new).unwrap(), b"# theirs\n");
+    assert_eq!(names_in(folder.path()), ["new.yaml", "users.yaml"]);
+}

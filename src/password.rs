@@ -7,5 +7,6 @@ pub mod credentials;
 pub mod stored;
 
 pub mod pool;
+pub mod upgrade;
 
 mod bf1;

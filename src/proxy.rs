@@ -45,6 +45,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::tally::{InFlightRequest, Tally};
 use crate::password::credentials::Credentials;
 use crate::password::pool::HashPool;
+use crate::password::upgrade::Upgrades;
 use crate::store::attempts::Attempts;
 use crate::store::secret::FormKey;
 use crate::store::{SessionStore, Sessions};
@@ -93,6 +94,8 @@ pub struct Shared {
     pub attempts: Attempts,
     /// Where passwords are checked.
     pub hashing: HashPool,
+    /// The stored passwords that should be stored better.
+    pub upgrades: Upgrades,
     /// The key of our forms' tokens.
     pub form_key: FormKey,
     /// What answers over TLS say of Strict-Transport-Security, for connections that begin now.

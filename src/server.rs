@@ -30,6 +30,7 @@ use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::observe::tally::Tally;
 use crate::password::pool::HashPool;
+use crate::password::upgrade::Upgrades;
 use crate::proxy::assertion::Assertions;
 use crate::proxy::identity_headers::IdentityHeaders;
 use crate::proxy::pages::Pages;
@@ -483,6 +484,7 @@ fn shared(
         sessions: Sessions::Memory(MemoryStore::new(settings.max_sessions)),
         attempts: Attempts::new(settings.lockout),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
+        upgrades: Upgrades::default(),
         form_key: FormKey::generate()?,
         hsts: Arc::new(ArcSwapOption::new(settings.hsts.clone())),
         tallies: (0..settings.threads)

@@ -12,7 +12,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
 use serde_yaml::Value;
 
 use super::beside::{Beside, folder_of};
@@ -43,6 +47,12 @@ pub enum UsersFileError {
     NotText { file: PathBuf },
     #[error("{} was changed by somebody else meanwhile; try again", file.display())]
     ChangedMeanwhile { file: PathBuf },
+    #[error("{} is being changed by somebody else; try again", file.display())]
+    Busy { file: PathBuf },
+    #[error("{} is read-only", file.display())]
+    ReadOnly { file: PathBuf },
+    #[error("{} belongs to somebody else, to whom a new one could not be given", file.display())]
+    OwnerWouldChange { file: PathBuf },
     #[error("{}:{line}: {obstacle}; the file was not changed", file.display())]
     Refused {
         file: PathBuf,
@@ -109,6 +119,63 @@ impl FromStr for RoleName {
         }
         Ok(Self(name.to_owned()))
     }
+}
+
+/// What became of a better hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rehashed {
+    /// It is in the file.
+    Written,
+    /// The password has been changed meanwhile, or the user removed: it is not wanted any more.
+    Superseded,
+}
+
+/// Puts `hash` in the place of the stored one, if that is still the one whose fingerprint is
+/// `verified`: what somebody else writes at the same moment is never undone.
+///
+/// # Errors
+/// Why the file is left alone. This is nobody's order but the program's own idea, so it is held to
+/// more than an operator is: a file that is read-only or would change hands stays as it is.
+pub fn rehash(
+    path: &Path,
+    user: &UserName,
+    verified: u64,
+    hash: &str,
+) -> Result<Rehashed, UsersFileError> {
+    const TRIES: usize = 3;
+    let change = Change {
+        user,
+        hash,
+        roles: &[],
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let file = UsersFile::read(path)?;
+        match file.stored_password(user) {
+            Ok(stored) if stored.fingerprint() == verified => {}
+            Ok(_) | Err(UsersFileError::NoSuchUser { .. }) => return Ok(Rehashed::Superseded),
+            Err(error) => return Err(error),
+        }
+        if file.is_read_only() {
+            let file = file.path;
+            return Err(UsersFileError::ReadOnly { file });
+        }
+        match file.change_as(&change, Owner::MustStay) {
+            Ok(()) => return Ok(Rehashed::Written),
+            Err(UsersFileError::ChangedMeanwhile { .. }) if tries < TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a file may change hands when it is replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// As with an editor, where it cannot be given back.
+    MayChange,
+    /// Not at all.
+    MustStay,
 }
 
 /// A users file as it was when it was read.
@@ -206,6 +273,10 @@ impl UsersFile {
 
     /// Puts the change into the file, all or nothing.
     pub fn change(&self, change: &Change<'_>) -> Result<(), UsersFileError> {
+        self.change_as(change, Owner::MayChange)
+    }
+
+    fn change_as(&self, change: &Change<'_>, owner: Owner) -> Result<(), UsersFileError> {
         let text = self
             .old
             .as_ref()
@@ -221,12 +292,12 @@ impl UsersFile {
                 source,
             },
         })?;
-        self.replace(&text)
+        self.replace(&text, owner)
     }
 
     /// Writes the new text beside the file and renames it over: a reader or a crash sees the old
     /// whole or the new whole.
-    fn replace(&self, text: &str) -> Result<(), UsersFileError> {
+    fn replace(&self, text: &str, owner: Owner) -> Result<(), UsersFileError> {
         let failed = |source| UsersFileError::Write {
             file: self.path.clone(),
             source,
@@ -237,6 +308,13 @@ impl UsersFile {
         beside
             .fill(text.as_bytes(), like, like.map(Metadata::mode))
             .map_err(failed)?;
+        if let (Owner::MustStay, Some(like)) = (owner, like)
+            && !beside.belongs_like(like).map_err(failed)?
+        {
+            let file = self.path.clone();
+            return Err(UsersFileError::OwnerWouldChange { file });
+        }
+        let _ours = self.lock(folder)?;
         if self.is_changed().map_err(failed)? {
             return Err(UsersFileError::ChangedMeanwhile {
                 file: self.path.clone(),
@@ -258,6 +336,36 @@ impl UsersFile {
                 file: self.path.clone(),
                 source,
             })
+    }
+
+    /// Whoever replaces a users file holds its folder from the last look at it until it is
+    /// replaced: between these, what another one has just written would be lost. The file itself
+    /// cannot be held, since it is another one afterwards.
+    fn lock(&self, folder: &Path) -> Result<Option<File>, UsersFileError> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        const STEP: Duration = Duration::from_millis(10);
+        let begun = Instant::now();
+        // Where folders cannot be opened or held, there is the last look alone.
+        let Ok(folder) = File::open(folder) else {
+            return Ok(None);
+        };
+        loop {
+            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(folder)),
+                Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => thread::sleep(STEP),
+                Err(Errno::WOULDBLOCK) => {
+                    let file = self.path.clone();
+                    return Err(UsersFileError::Busy { file });
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether its mode says that nobody should write to it, or the system does.
+    fn is_read_only(&self) -> bool {
+        let mode = self.old.as_ref().map_or(0, |old| old.metadata.mode());
+        mode & 0o222 == 0 || access(&self.target, Access::WRITE_OK).is_err()
     }
 
     /// Two operators at once: the second must not undo what the first has just written.

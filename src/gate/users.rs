@@ -40,10 +40,26 @@ impl Users {
         self.0.get(name).filter(|user| !user.disabled)
     }
 
+    /// The user of this name, disabled or not.
+    #[must_use]
+    pub fn find(&self, name: &UserName) -> Option<&User> {
+        self.0.get(name).map(AsRef::as_ref)
+    }
+
     /// Whether there is a user of this name who is disabled.
     #[must_use]
     pub fn is_disabled(&self, name: &UserName) -> bool {
         self.0.get(name).is_some_and(|user| user.disabled)
+    }
+
+    /// Gives each the credential epoch that `epoch` says.
+    pub fn set_epochs(&mut self, epoch: impl Fn(&User) -> u64) {
+        for user in self.0.values_mut() {
+            let epoch = epoch(user);
+            if epoch != user.credential_epoch {
+                Arc::make_mut(user).credential_epoch = epoch;
+            }
+        }
     }
 
     /// How many are configured.

@@ -87,7 +87,7 @@ impl HashPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        self.queue(move || {
             // Whoever asked has hung up: hashing for nobody would only delay the others.
             if reply.is_closed() {
                 return;
@@ -96,12 +96,21 @@ impl HashPool {
             let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(|_| PoolError::Panicked);
             // Fails only if the asker has left meanwhile.
             let _ = reply.send(outcome);
-        });
-        self.queue.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => PoolError::Busy,
-            TrySendError::Disconnected(_) => PoolError::Stopped,
         })?;
         answer.await.unwrap_or(Err(PoolError::Stopped))
+    }
+
+    /// Has work done that nobody waits for. `Err(Busy)` when the queue is full.
+    pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
+        self.queue(move || drop(catch_unwind(AssertUnwindSafe(work))))
+    }
+
+    fn queue(&self, job: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
+        let sent = self.queue.try_send(Box::new(job));
+        sent.map_err(|refused| match refused {
+            TrySendError::Full(_) => PoolError::Busy,
+            TrySendError::Disconnected(_) => PoolError::Stopped,
+        })
     }
 }
 

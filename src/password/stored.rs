@@ -144,6 +144,11 @@ impl StoredPassword {
         }
     }
 
+    /// Whether it is stored as a new one would be, or better. Others are foreign or weak.
+    pub fn is_preferred(&self) -> bool {
+        matches!(self.hash, Hash::Argon2id { .. }) && !self.is_weak()
+    }
+
     pub fn format_name(&self) -> &'static str {
         match self.hash {
             Hash::Argon2id { .. } => "argon2id",
@@ -1191,6 +1196,10 @@ mod tests {
         assert!(!stored(&bcrypt("10")).is_weak());
         assert!(stored(&bcrypt("09")).is_weak());
         assert!(stored(DOC_SAMPLE).is_weak() && stored(BARE_SHA256).is_weak());
+        // Only argon2id is what a new one would be; one that costs more than that may stay.
+        assert!(stored(&argon2id("m=65536,t=3,p=4")).is_preferred());
+        assert!(!stored(&argon2id("m=7167,t=64,p=1")).is_preferred());
+        assert!(!stored(&bcrypt("12")).is_preferred());
     }
 
     #[test]

@@ -238,6 +238,7 @@ mod tests {
     use crate::observe::metrics::Metrics;
     use crate::observe::tally::Tally;
     use crate::password::pool::HashPool;
+    use crate::password::upgrade::Upgrades;
     use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted};
     use crate::proxy::exchange::{AnswerLength, BodyFailure, ClientGone};
     use crate::proxy::identity_headers::IdentityHeaders;
@@ -429,6 +430,7 @@ mod tests {
                 snapshot: ArcSwap::from_pointee(snapshot),
                 sessions: Sessions::Memory(MemoryStore::new(1)),
                 hashing: HashPool::new(NonZeroUsize::MIN, 1).unwrap(),
+                upgrades: Upgrades::default(),
                 form_key: FormKey::generate().unwrap(),
                 hsts: Arc::default(),
                 metrics,

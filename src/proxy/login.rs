@@ -355,9 +355,15 @@ impl OwnExchange<'_> {
         let password = Zeroizing::new(password.as_bytes().to_vec());
         let credentials = &self.snapshot.credentials;
         let attempt = credentials.attempt(typed, password, user.is_some());
-        match (self.shared.hashing.verify(attempt).await, user) {
+        let (hashing, upgrades) = (&self.shared.hashing, &self.shared.upgrades);
+        let upgrade =
+            user.and_then(|user| upgrades.candidate(&attempt, &user.name, user.credential_epoch));
+        match (hashing.verify(attempt).await, user) {
             (Ok(true), Some(user)) => {
                 attempts.succeeded(begun);
+                if let Some(upgrade) = upgrade {
+                    upgrades.begin(upgrade, hashing);
+                }
                 self.begin_session(posted.form, user, &rd).await
             }
             (Ok(_), _) => {

@@ -15,7 +15,7 @@ use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
 
 use super::files::{Caller, Watch, Why};
-use super::users;
+use super::users::LiveUsers;
 use crate::config;
 use crate::config::settings::{Sections, Settings};
 use crate::observe::log::{Level, Logger};
@@ -147,6 +147,7 @@ struct Applied {
 pub(super) struct Reloader {
     reloadable: Reloadable,
     shared: Arc<Shared>,
+    users: LiveUsers,
     log: Logger,
     metrics: Arc<Metrics>,
     /// Whether the last reload left nothing as it was before.
@@ -174,6 +175,10 @@ impl Reloader {
         let mut reloader = Self {
             running: reloadable.spec.clone(),
             reloadable,
+            users: LiveUsers::new(Arc::clone(&shared), {
+                let caller = caller.clone();
+                move || caller.look()
+            }),
             log: shared.log.lane(),
             metrics: Arc::clone(&shared.metrics),
             shared,
@@ -197,6 +202,11 @@ impl Reloader {
         loop {
             watch.files(self.files());
             let Some(why) = watch.next() else { return };
+            if why == Why::Asked {
+                self.users.try_again();
+            }
+            let users_file = self.reloadable.seen.users_file.as_deref();
+            self.users.upgrade(users_file);
             let reloadable = &mut self.reloadable;
             let seen = reloadable.seen.again(&reloadable.file);
             let seen = seen.with(reloadable.spec.as_ref());
@@ -278,7 +288,7 @@ impl Reloader {
         let mut users = None;
         if are_new_users && waiting.is_empty() {
             self.reloadable.sections = settings.sections.clone();
-            users = Some(users::swap(&self.shared, settings));
+            users = Some(self.users.swap(settings));
         } else if are_new_users {
             // What they may do is said elsewhere: with the roles that were in force, somebody
             // could do what neither the old configuration nor the new one allows.

@@ -1,36 +1,155 @@
-//! Users while the server runs: swapped in when they change, everything else as it is.
+//! Users while the server runs: swapped in when they change, everything else as it is; and their
+//! passwords stored better when they log in.
 
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::pages;
 use crate::config::settings::Settings;
+use crate::config::users_file::{Rehashed, UsersFileError, rehash};
 use crate::gate::Gate;
+use crate::gate::users::Users;
+use crate::identity::UserName;
+use crate::observe::log::{Level, Logger};
+use crate::password::stored::StoredPassword;
+use crate::password::upgrade::Upgrade;
 use crate::proxy::{Shared, Snapshot};
 
-/// Puts the users of `settings` in the place of those that are in force. What else `settings` says
-/// must be what is in force already: abilities come from `roles`, and it is for the caller to know
-/// that these have not changed. How many there are now.
+/// The users of a running server.
+pub(super) struct LiveUsers {
+    shared: Arc<Shared>,
+    log: Logger,
+    same: SamePasswords,
+    /// Why passwords were not stored better, each said once.
+    said: HashSet<String>,
+}
+
+/// Which hashes are of one password, as far as we know because we made one from the other.
 ///
-/// Sessions need no care: the gate looks at the users of the moment with every request, so those of
-/// somebody who is gone or disabled, or has another password, prove nothing from now on.
-pub(super) fn swap(shared: &Shared, settings: Settings) -> usize {
-    let old = shared.snapshot.load_full();
-    let users = settings.gate.users.len();
-    let snapshot = Snapshot {
-        gate: Gate {
-            // The very same ones: connections remember what these said of their certificates.
-            clients: Arc::clone(&old.gate.clients),
-            ..settings.gate
-        },
-        credentials: settings.credentials,
-        upstreams: old.upstreams.clone(),
-        identity: Arc::clone(&old.identity),
-        // With the first of them comes the login, and with the last it may go.
-        pages: pages(settings.login.as_ref()),
-        login: settings.login,
-        limits: old.limits,
-        timeouts: old.timeouts,
-    };
-    shared.snapshot.store(Arc::new(snapshot));
-    users
+/// A session is bound to the fingerprint of the hash it was begun with, so that it ends when the
+/// password is changed. A better hash has another fingerprint and is no change of the password: we
+/// made it from the password that was right for the old one, at that moment. So the users whose
+/// stored hash is exactly the one that we made keep the credential epoch of the old one. A hash
+/// that anybody else writes is not known here and ends the sessions, as it should. Nothing of this
+/// outlives the process, nor do sessions.
+#[derive(Default)]
+struct SamePasswords(HashMap<(UserName, u64), u64>);
+
+impl SamePasswords {
+    fn epoch(&self, user: &UserName, fingerprint: u64) -> u64 {
+        let known = self.0.get(&(user.clone(), fingerprint));
+        known.copied().unwrap_or(fingerprint)
+    }
+
+    /// Gives `users`, as they were read, the epochs of their passwords, and forgets hashes that are
+    /// not in use any more.
+    fn apply(&mut self, users: &mut Users) {
+        self.0.retain(|(name, fingerprint), _| {
+            let user = users.find(name);
+            user.is_some_and(|user| user.credential_epoch == *fingerprint)
+        });
+        users.set_epochs(|user| self.epoch(&user.name, user.credential_epoch));
+    }
+}
+
+impl LiveUsers {
+    /// Those of `shared`. `wake` is called when there is something to [`LiveUsers::upgrade`].
+    pub(super) fn new(shared: Arc<Shared>, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        shared.upgrades.listen(wake);
+        Self {
+            log: shared.log.lane(),
+            shared,
+            same: SamePasswords::default(),
+            said: HashSet::new(),
+        }
+    }
+
+    /// Puts the users of `settings` in the place of those that are in force. What else `settings`
+    /// says must be what is in force already: abilities come from `roles`, and it is for the caller
+    /// to know that these have not changed. How many there are now.
+    ///
+    /// Sessions need no care: the gate looks at the users of the moment with every request, so
+    /// those of somebody who is gone or disabled, or has another password, prove nothing from now
+    /// on.
+    pub(super) fn swap(&mut self, settings: Settings) -> usize {
+        let old = self.shared.snapshot.load_full();
+        let mut users = settings.gate.users;
+        let count = users.len();
+        self.same.apply(&mut users);
+        let snapshot = Snapshot {
+            gate: Gate {
+                users,
+                // The very same ones: connections remember what these said of their certificates.
+                clients: Arc::clone(&old.gate.clients),
+                ..settings.gate
+            },
+            credentials: settings.credentials,
+            upstreams: old.upstreams.clone(),
+            identity: Arc::clone(&old.identity),
+            // With the first of them comes the login, and with the last it may go.
+            pages: pages(settings.login.as_ref()),
+            login: settings.login,
+            limits: old.limits,
+            timeouts: old.timeouts,
+        };
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.upgrades.try_again();
+        count
+    }
+
+    /// Writes the better hashes that logins have left, into the file that the users are in. What is
+    /// written is read again as any other change of it is.
+    pub(super) fn upgrade(&mut self, file: Option<&Path>) {
+        for upgrade in self.shared.upgrades.take() {
+            let user = upgrade.user.as_str();
+            match self.write(&upgrade, file) {
+                Ok(Rehashed::Written) => {
+                    let line = self.log.line(Level::Info, "password.upgraded");
+                    let line = line.text("user.name", user);
+                    self.log.note(line.text("password.format", upgrade.format));
+                }
+                Ok(Rehashed::Superseded) => {}
+                Err(why) => self.say_why_not(why),
+            }
+        }
+    }
+
+    /// Somebody asked: what was in the way is tried again, and said again if it still is.
+    pub(super) fn try_again(&mut self) {
+        self.said.clear();
+        self.shared.upgrades.try_again();
+    }
+
+    fn write(&mut self, upgrade: &Upgrade, file: Option<&Path>) -> Result<Rehashed, String> {
+        let file = file.ok_or("users in the configuration itself are not changed")?;
+        let better = StoredPassword::parse(&upgrade.hash).map_err(|error| error.to_string())?;
+        // Before it can be read from there.
+        let same = (upgrade.user.clone(), better.fingerprint());
+        self.same.0.insert(same, upgrade.epoch);
+        let written = rehash(file, &upgrade.user, upgrade.verified, &upgrade.hash);
+        written.or_else(|error| match error {
+            // It is there, and that is what counts for those who log in.
+            UsersFileError::NotDurable { .. } => Ok(Rehashed::Written),
+            error => Err(in_full(&error)),
+        })
+    }
+
+    fn say_why_not(&mut self, why: String) {
+        if self.said.contains(&why) {
+            return;
+        }
+        let message = format!("a password stays stored as it is: {why}");
+        let line = self.log.line(Level::Warn, "password.not_upgraded");
+        self.log.note(line.text("message", &message));
+        self.said.insert(why);
+    }
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", in_full(source)),
+        None => error.to_string(),
+    }
 }

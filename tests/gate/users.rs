@@ -1,6 +1,7 @@
 //! Users while the gate runs: who is changed, disabled or removed, and what becomes of their
 //! sessions.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -121,9 +122,11 @@ fn a_password_that_is_changed_ends_the_sessions_of_the_old_one_and_no_others() {
     let new = bcrypt::hash("battery staple", 4).unwrap();
     people.write(&PEOPLE.replacen("HASH", &format!("\"{new}\""), 1));
     // Nobody has to say that the file has changed.
-    let line = eventually("the reload", || people.gate.line("users.reload"));
+    eventually("the end of the session", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+    let line = people.gate.line("users.reload").unwrap();
     assert_eq!(line["users"], 2, "{line}");
-    assert_eq!(people.status(&ralph, "/"), 401);
     assert_eq!(people.status(&ada, "/"), 200);
     assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401);
     let again = people.log_in_with("ralph", "battery staple");
@@ -253,4 +256,89 @@ fn users_in_the_configuration_are_applied_as_well_and_so_is_another_place_for_th
     eventually("the file is watched", || {
         (people.status(&ralph, "/") == 401).then_some(())
     });
+}
+
+// --- Passwords that are stored better ---
+
+#[test]
+fn a_weak_hash_becomes_a_better_one_at_a_login_and_the_sessions_go_on() {
+    let people = Peopled::start();
+    let mode = |mode| std::fs::set_permissions(people.file(), PermissionsExt::from_mode(mode));
+    mode(0o640).unwrap();
+    let sessions = [people.gate.log_in("ralph"), people.gate.log_in("ralph")];
+    let line = eventually("a better hash", || people.gate.line("password.upgraded"));
+    assert_eq!(
+        (&line["user.name"], &line["password.format"]),
+        (&"ralph".into(), &"bcrypt".into())
+    );
+    eventually("the reload", || people.gate.line("users.reload"));
+    // Only this hash has changed.
+    let text = std::fs::read_to_string(people.file()).unwrap();
+    let (_, after) = text.split_once("password: \"").unwrap();
+    let (hash, _) = after.split_once('"').unwrap();
+    assert!(
+        hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        "{hash}"
+    );
+    assert_eq!(
+        text,
+        hashed(&PEOPLE.replacen("HASH", &format!("\"{hash}\""), 1))
+    );
+    let metadata = std::fs::metadata(people.file()).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+    // That is no other password: who has logged in with it stays so, and logs in with it.
+    let last = people.gate.log_in("ralph");
+    for session in sessions.iter().chain([&last]) {
+        assert_eq!(people.status(session, "/"), 200);
+    }
+    // It stays so when the users are read again.
+    people.write(&text.replace("[administrator]", "[user]"));
+    people.reload("success");
+    for session in sessions.iter().chain([&last]) {
+        assert_eq!(people.status(session, "/"), 200);
+    }
+    // A hash that we did not make is another password, for all that anybody knows.
+    let other = bcrypt::hash(PASSWORD, 4).unwrap();
+    people.write(&text.replace(hash, &other));
+    people.reload("success");
+    for session in sessions.iter().chain([&last]) {
+        assert_eq!(people.status(session, "/"), 401);
+    }
+    assert_eq!(people.gate.line("password.not_upgraded"), None);
+}
+
+#[test]
+fn a_file_that_is_not_to_be_changed_is_left_alone_and_that_is_said_once() {
+    let flow = "ralph: {password: HASH, roles: user}\nada: {password: HASH}\n";
+    for (people, mode, said) in [
+        (PEOPLE, 0o444, "users.yaml is read-only"),
+        (flow, 0o644, "users.yaml:1: flow style"),
+    ] {
+        let gate = Peopled::with("users: users.yaml\n", people);
+        let before = std::fs::read_to_string(gate.file()).unwrap();
+        std::fs::set_permissions(gate.file(), PermissionsExt::from_mode(mode)).unwrap();
+        let not_upgraded = |line: &Value| line["event"] == "password.not_upgraded";
+        for _ in 0..2 {
+            let session = gate.gate.log_in("ralph");
+            let line = eventually("a word", || gate.gate.line_where(not_upgraded));
+            assert!(line["message"].as_str().unwrap().contains(said), "{line}");
+            assert_eq!(gate.status(&session, "/"), 200);
+        }
+        assert_eq!(gate.gate.count_lines(not_upgraded), 1);
+        assert_eq!(std::fs::read_to_string(gate.file()).unwrap(), before);
+    }
+}
+
+#[test]
+fn users_in_the_configuration_itself_are_not_rewritten() {
+    let inline = "users: {ralph: {password: \"$2b$04$HASH\", roles: user}}\n";
+    let people = Peopled::with(inline, "");
+    let file = people.folder.path().join("portcullis.yaml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    people.gate.log_in("ralph");
+    let line = eventually("a word", || people.gate.line("password.not_upgraded"));
+    let said =
+        "a password stays stored as it is: users in the configuration itself are not changed";
+    assert_eq!(line["message"], said);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
 }

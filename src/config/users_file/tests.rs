@@ -683,3 +683,60 @@ fn a_file_that_somebody_else_changed_meanwhile_is_left_to_them() {
     assert_eq!(fs::read(&new).unwrap(), b"# theirs\n");
     assert_eq!(names_in(folder.path()), ["new.yaml", "users.yaml"]);
 }
+
+// === Better hashes ===
+
+fn fingerprint(hash: &str) -> u64 {
+    StoredPassword::parse(hash).unwrap().fingerprint()
+}
+
+#[test]
+fn a_better_hash_takes_the_place_of_the_very_one_it_is_for_and_of_no_other() {
+    let (_folder, file) = folder_with("ralph:  # r\n  password: OLD  # o\nanna: {password: OLD}\n");
+    let put = |name, verified| rehash(&file, &user(name), fingerprint(verified), NEW);
+    let text = || fs::read_to_string(&file).unwrap();
+    let before = text();
+    assert_eq!(put("ralph", NEW).unwrap(), Rehashed::Superseded);
+    assert_eq!(put("nobody", OLD).unwrap(), Rehashed::Superseded);
+    assert!(matches!(
+        put("anna", OLD),
+        Err(UsersFileError::Refused { line: 3, .. })
+    ));
+    fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+    assert!(matches!(
+        put("ralph", OLD),
+        Err(UsersFileError::ReadOnly { .. })
+    ));
+    assert_eq!(text(), before);
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(put("ralph", OLD).unwrap(), Rehashed::Written);
+    let expected = "ralph:  # r\n  password: \"NEW\"  # o\nanna: {password: OLD}\n";
+    assert_eq!(text(), with_hashes(expected));
+}
+
+#[test]
+fn of_many_who_write_at_the_same_moment_nobody_loses_anything() {
+    const USERS: usize = 8;
+    let text: String = (0..USERS)
+        .map(|number| format!("user{number}:\n  password: OLD\n"))
+        .collect();
+    let (folder, file) = folder_with(&text);
+    let write = &|number: usize| {
+        let user = user(&format!("user{number}"));
+        loop {
+            match rehash(&file, &user, fingerprint(OLD), NEW) {
+                Ok(done) => return assert_eq!(done, Rehashed::Written),
+                Err(UsersFileError::ChangedMeanwhile { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for number in 0..USERS {
+            scope.spawn(move || write(number));
+        }
+    });
+    let expected = with_hashes(&text.replace("OLD", "\"NEW\""));
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    assert_eq!(names_in(folder.path()), ["users.yaml"]);
+}

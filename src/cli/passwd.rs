@@ -1,5 +1,5 @@
 //! `portcullis passwd`: hash a password, print it as YAML or put it into a users file, or check it
-//! against one.
+//! against one; disable, enable or remove a user.
 //!
 //! Not here: how the file is edited (`config::users_file`), the hash formats (`password::stored`) and
 //! what a user may do.
@@ -19,7 +19,10 @@ use crate::password::stored::{
     HashError, MAX_PASSWORD_BYTES, StoredPassword, hash_argon2id, hash_bcrypt, hash_sha256,
 };
 
-/// Hash a password for a user, and put it into a users file
+/// Add, change, disable or remove a user, or check a password
+///
+/// Sets the password of a user, who may be new. --disable, --enable and --remove are about users
+/// who are in the file, and need no password; a server that runs with that file follows at once.
 ///
 /// A password has at least 8 characters (15 or more are advised) and at most 1024 bytes, of any
 /// kind. It is asked for twice on a terminal, otherwise read as one line from standard input.
@@ -39,8 +42,23 @@ pub struct PasswdArgs {
     password: Option<WordArgument>,
 
     /// Change nothing: check the password against the one in the file
-    #[arg(long, requires = "file", conflicts_with_all = ["cipher", "roles"])]
+    #[arg(long, requires = "file", group = "instead", conflicts_with_all = ["cipher", "roles"])]
     verify: bool,
+
+    /// Keep the user from logging in; everything said of them stays
+    #[arg(long, requires = "file", group = "instead",
+        conflicts_with_all = ["cipher", "roles", "password"])]
+    disable: bool,
+
+    /// Let a user who was disabled log in again
+    #[arg(long, requires = "file", group = "instead",
+        conflicts_with_all = ["cipher", "roles", "password"])]
+    enable: bool,
+
+    /// Take the user out of the file
+    #[arg(long, requires = "file", group = "instead",
+        conflicts_with_all = ["cipher", "roles", "password"])]
+    remove: bool,
 
     /// 1 to 64 characters of A-Z a-z 0-9 . _ @ + -
     #[arg(value_parser = UserName::parse)]
@@ -50,7 +68,8 @@ pub struct PasswdArgs {
     roles: Vec<RoleName>,
 }
 
-/// Why `passwd` did not do it. Nothing has been changed, except with [`PasswdError::NotDurable`].
+/// Why `passwd` did not do it. Nothing has been changed, except with
+/// [`UsersFileError::NotDurable`].
 #[derive(Debug, thiserror::Error)]
 pub enum PasswdError {
     #[error(
@@ -100,14 +119,27 @@ pub fn run(args: PasswdArgs) -> Result<(), PasswdError> {
         cipher,
         password,
         verify,
+        disable,
+        enable,
+        remove,
         username,
         roles,
     } = args;
     let file = file.as_deref().map(UsersFile::read).transpose()?;
-    if let (true, Some(file)) = (verify, &file) {
-        let stored = file.stored_password(&username)?;
-        let password = read_password(password, &username, Ask::Once)?;
-        return check(&stored, &username, &password).and_then(|()| print("ok\n"));
+    match &file {
+        Some(file) if verify => return verify_one(file, &username, password),
+        Some(file) if disable || enable => {
+            file.set_disabled(&username, disable)?;
+            let done = if disable { "disabled" } else { "enabled" };
+            say(&format!("{}: `{username}` {done}", file.path.display()));
+            return Ok(());
+        }
+        Some(file) if remove => {
+            file.remove(&username)?;
+            say(&format!("{}: `{username}` removed", file.path.display()));
+            return Ok(());
+        }
+        _ => {}
     }
     let password = read_password(password, &username, Ask::Twice)?;
     check_policy(&password)?;
@@ -136,6 +168,22 @@ fn hash(cipher: Cipher, user: &UserName, password: &Password) -> Result<String, 
             Ok(hash_sha256(user.as_str(), password))
         }
     }
+}
+
+/// Says how the password is stored, then whether it is the one that is given.
+fn verify_one(
+    file: &UsersFile,
+    user: &UserName,
+    password: Option<WordArgument>,
+) -> Result<(), PasswdError> {
+    let stored = file.stored_password(user)?;
+    let password = read_password(password, user, Ask::Once)?;
+    let format = stored.format_name();
+    say(&match stored.is_preferred() {
+        true => format!("stored with {format}"),
+        false => format!("stored with {format}; argon2id takes its place at a login"),
+    });
+    check(&stored, user, &password).and_then(|()| print("ok\n"))
 }
 
 fn check(stored: &StoredPassword, user: &UserName, password: &Password) -> Result<(), PasswdError> {

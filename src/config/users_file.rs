@@ -22,7 +22,7 @@ use serde_yaml::Value;
 use super::beside::{Beside, folder_of};
 use crate::identity::UserName;
 use crate::password::stored::{FormatError, StoredPassword};
-use edit::{Change, EditError, Layout, WRAPPER, edit, key_text};
+use edit::{Change, EditError, Layout, WRAPPER, edit, key_text, remove, set_disabled};
 
 /// How a new file begins.
 pub const FIRST_LINE: &str = "# Users of Portcullis: name, password hash, roles. To set a password: portcullis passwd --file FILE NAME\n";
@@ -239,7 +239,7 @@ impl UsersFile {
 
     pub fn stored_password(&self, user: &UserName) -> Result<StoredPassword, UsersFileError> {
         let file = || self.path.clone();
-        let text = self.old.as_ref().map_or("", |old| old.text.as_str());
+        let text = self.text().unwrap_or_default();
         let root: Value = serde_yaml::from_str(text).map_err(|source| UsersFileError::NotYaml {
             file: file(),
             source,
@@ -277,22 +277,48 @@ impl UsersFile {
     }
 
     fn change_as(&self, change: &Change<'_>, owner: Owner) -> Result<(), UsersFileError> {
-        let text = self
-            .old
-            .as_ref()
-            .map_or(FIRST_LINE, |old| old.text.as_str());
-        let text = edit(text, change).map_err(|error| match error {
+        let text = edit(self.text().unwrap_or(FIRST_LINE), change);
+        self.replace(&text.map_err(|why| self.refused(why, change.user))?, owner)
+    }
+
+    /// Disables or enables a user.
+    ///
+    /// # Errors
+    /// Why the file stays as it is.
+    pub fn set_disabled(&self, user: &UserName, disabled: bool) -> Result<(), UsersFileError> {
+        let text = set_disabled(self.text().unwrap_or_default(), user, disabled);
+        let text = text.map_err(|why| self.refused(why, user))?;
+        self.replace(&text, Owner::MayChange)
+    }
+
+    /// Takes a user out.
+    ///
+    /// # Errors
+    /// Why the file stays as it is.
+    pub fn remove(&self, user: &UserName) -> Result<(), UsersFileError> {
+        let text = remove(self.text().unwrap_or_default(), user);
+        let text = text.map_err(|why| self.refused(why, user))?;
+        self.replace(&text, Owner::MayChange)
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.old.as_ref().map(|old| old.text.as_str())
+    }
+
+    fn refused(&self, why: EditError, user: &UserName) -> UsersFileError {
+        let file = self.path.clone();
+        match why {
             EditError::Refused(line, obstacle) => UsersFileError::Refused {
-                file: self.path.clone(),
+                file,
                 line: line + 1,
                 obstacle,
             },
-            EditError::NotYaml(source) => UsersFileError::NotYaml {
-                file: self.path.clone(),
-                source,
+            EditError::NotYaml(source) => UsersFileError::NotYaml { file, source },
+            EditError::NoSuchUser => UsersFileError::NoSuchUser {
+                file,
+                user: user.clone(),
             },
-        })?;
-        self.replace(&text, owner)
+        }
     }
 
     /// Writes the new text beside the file and renames it over: a reader or a crash sees the old

@@ -410,6 +410,9 @@ fn the_help_of_every_command_says_what_a_newcomer_needs() {
                 "at least 8 characters",
                 "one line from standard input",
                 "--verify",
+                "--disable",
+                "--enable",
+                "--remove",
             ],
         ),
         (
@@ -635,6 +638,40 @@ fn a_password_is_verified_against_a_file_that_stays_as_it_is() {
         assert!((done.out + &done.errors).contains(said), "{name} {word}");
     }
     assert_eq!(folder.read("users.yaml"), before);
+}
+
+#[test]
+fn a_user_is_disabled_enabled_and_removed_in_the_file() {
+    let folder = Folder::new();
+    let users = folder.path("users.yaml");
+    let users = users.to_str().unwrap();
+    let hash = bcrypt::hash(WORD, 4).unwrap();
+    let text =
+        format!("# people\nralph:  # r\n  password: \"{hash}\"\nada: {{password: \"{hash}\"}}\n");
+    std::fs::write(users, &text).unwrap();
+    let disabled = text.replace("\nada", "\n  disabled: true\nada");
+    let enabled = disabled.replace("true", "false");
+    let removed = format!("# people\nada: {{password: \"{hash}\"}}\n");
+    for (flag, name, code, said, after) in [
+        ("--disable", "ralph", 0, "`ralph` disabled", &disabled),
+        (
+            "--verify",
+            "ralph",
+            0,
+            "stored with bcrypt; argon2id takes its place at a login",
+            &disabled,
+        ),
+        ("--enable", "ralph", 0, "`ralph` enabled", &enabled),
+        ("--disable", "nobody", 1, "has no user `nobody`", &enabled),
+        ("--disable", "ada", 1, "users.yaml:5: flow style", &enabled),
+        ("--remove", "ralph", 0, "`ralph` removed", &removed),
+        ("--remove", "ralph", 1, "has no user `ralph`", &removed),
+    ] {
+        let done = passwd(&["--file", users, flag, name], WORD);
+        assert_eq!(done.code, Some(code), "{flag} {name}: {done:?}");
+        assert!(done.errors.contains(said), "{flag} {name}: {done:?}");
+        assert_eq!(&folder.read("users.yaml"), after, "{flag} {name}");
+    }
 }
 
 #[test]

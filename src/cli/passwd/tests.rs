@@ -93,6 +93,20 @@ fn a_name_alone_means_argon2id_and_no_roles() {
 fn lines_that_contradict_themselves_are_refused() {
     assert!(parsed(&["--verify", "--file", "f", "ralph"]).is_ok());
     assert!(parsed(&["--verify", "ralph"]).is_err());
+    for instead in ["--disable", "--enable", "--remove"] {
+        let with = |more: &[&str]| parsed(&[&[instead, "ralph"], more].concat());
+        assert!(with(&["--file", "f"]).is_ok());
+        for more in [
+            &[][..],
+            &["--file", "f", "view"],
+            &["--file", "f", "--verify"],
+            &["--file", "f", "--password", "x"],
+            &["--file", "f", "--cipher", "bcrypt"],
+        ] {
+            assert!(with(more).is_err(), "{instead} {more:?}");
+        }
+    }
+    assert!(parsed(&["--file", "f", "--disable", "--remove", "ralph"]).is_err());
     assert!(parsed(&["--verify", "--file", "f", "ralph", "view"]).is_err());
     assert!(parsed(&["--verify", "--file", "f", "--cipher", "bcrypt", "ralph"]).is_err());
     assert!(parsed(&[]).is_err());

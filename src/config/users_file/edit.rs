@@ -85,6 +85,7 @@ pub(super) enum EditError {
     /// Zero-based line, and what is the matter with it.
     Refused(usize, Obstacle),
     NotYaml(serde_yaml::Error),
+    NoSuchUser,
 }
 
 /// Where the users are in the file.
@@ -100,30 +101,123 @@ pub(super) enum Layout {
 /// comparison with a real parser: it must see the same keys beforehand, and afterwards the old
 /// content with this one change.
 pub(super) fn edit(text: &str, change: &Change<'_>) -> Result<String, EditError> {
-    let lines = Lines::split(text)?;
-    let old: Value = serde_yaml::from_str(text).map_err(|error| lines.why_invalid(error))?;
-    let users = Users::find(&lines, &old)?;
-    let entry = users
-        .entries
-        .iter()
-        .find(|entry| entry.name == change.user.as_str());
-    let splices = match entry {
-        Some(entry) => change_user(&lines, &users, entry, change)?,
-        None => vec![Splice {
-            range: users.end..users.end,
+    let text = UsersText::read(text)?;
+    let (lines, users) = (&text.lines, &text.users);
+    let Some(entry) = text.entry(change.user) else {
+        let end = users.end;
+        let new = Splice {
+            range: end..end,
             lines: entry_lines(users.indent, users.step, change),
-        }],
+        };
+        let key = Value::from(change.user.as_str());
+        let expected = with_change(text.content.clone(), users.layout, &key, change);
+        return text.spliced(vec![new], end.saturating_sub(1), expected.as_ref());
     };
-    let new_text = lines.spliced(splices);
-    let key = entry.map_or_else(
-        || Value::from(change.user.as_str()),
-        |entry| entry.key.clone(),
-    );
-    let expected = with_change(old, users.layout, &key, change);
-    let line = entry.map_or_else(|| users.end.saturating_sub(1), |entry| entry.line);
-    match serde_yaml::from_str::<Value>(&new_text) {
-        Ok(new) if Some(&new) == expected.as_ref() => Ok(new_text),
-        _ => Err(EditError::Refused(line, Obstacle::Unclear)),
+    let splices = change_user(lines, users, entry, change)?;
+    let expected = with_change(text.content.clone(), users.layout, &entry.key, change);
+    text.spliced(splices, entry.line, expected.as_ref())
+}
+
+/// The text with the user disabled or enabled, and every other byte kept.
+pub(super) fn set_disabled(
+    text: &str,
+    user: &UserName,
+    disabled: bool,
+) -> Result<String, EditError> {
+    let unchanged = text;
+    let text = UsersText::read(text)?;
+    let entry = text.entry(user).ok_or(EditError::NoSuchUser)?;
+    let Some(splice) = disabled_line(&text, entry, disabled)? else {
+        return Ok(unchanged.to_owned());
+    };
+    let mut expected = text.content.clone();
+    let fields = users_in(&mut expected, text.users.layout)
+        .and_then(|users| filled(users.get_mut(&entry.key)?));
+    if let Some(fields) = fields {
+        fields.insert("disabled".into(), disabled.into());
+    }
+    text.spliced(vec![splice], entry.line, Some(&expected))
+}
+
+/// What has to be written for it; nothing for a user who is enabled because nothing else is said.
+fn disabled_line(
+    text: &UsersText<'_>,
+    entry: &Entry,
+    disabled: bool,
+) -> Result<Option<Splice>, EditError> {
+    let lines = &text.lines;
+    lines.refuse_value(entry, Obstacle::NotAUser)?;
+    let body = entry.line + 1..entry.last + 1;
+    let first = lines.first_content(body.clone());
+    let indent = first.map_or(text.users.indent + text.users.step, |line| {
+        lines.indent(line)
+    });
+    let fields = lines.block(body.clone(), indent)?;
+    if let Some(field) = fields.iter().find(|field| field.name == "disabled") {
+        return lines.with_value(field, &disabled.to_string()).map(Some);
+    }
+    Ok(disabled.then(|| Splice {
+        range: body.end..body.end,
+        lines: vec![format!("{:indent$}disabled: true", "")],
+    }))
+}
+
+/// The text without the user, and every other line kept: comments before and after, too.
+pub(super) fn remove(text: &str, user: &UserName) -> Result<String, EditError> {
+    let text = UsersText::read(text)?;
+    let entry = text.entry(user).ok_or(EditError::NoSuchUser)?;
+    let splice = Splice {
+        range: entry.line..entry.last + 1,
+        lines: Vec::new(),
+    };
+    let mut expected = text.content.clone();
+    if let Some(users) = users_at(&mut expected, text.users.layout) {
+        let left = users.as_mapping_mut().filter(|users| users.len() > 1);
+        match left {
+            Some(left) => drop(left.shift_remove(&entry.key)),
+            // Without any line, there is nothing and not a mapping of nothing.
+            None => *users = Value::Null,
+        }
+    }
+    text.spliced(vec![splice], entry.line, Some(&expected))
+}
+
+/// The text of a users file, and what a parser sees in it.
+struct UsersText<'t> {
+    lines: Lines<'t>,
+    content: Value,
+    users: Users,
+}
+
+impl<'t> UsersText<'t> {
+    fn read(text: &'t str) -> Result<Self, EditError> {
+        let lines = Lines::split(text)?;
+        let content = serde_yaml::from_str(text).map_err(|error| lines.why_invalid(error))?;
+        let users = Users::find(&lines, &content)?;
+        Ok(Self {
+            lines,
+            content,
+            users,
+        })
+    }
+
+    fn entry(&self, user: &UserName) -> Option<&Entry> {
+        let entries = &mut self.users.entries.iter();
+        entries.find(|entry| entry.name == user.as_str())
+    }
+
+    /// The text with these changes around `line`, if a parser sees in it what is expected.
+    fn spliced(
+        &self,
+        splices: Vec<Splice>,
+        line: usize,
+        expected: Option<&Value>,
+    ) -> Result<String, EditError> {
+        let text = self.lines.spliced(splices);
+        match serde_yaml::from_str::<Value>(&text) {
+            Ok(new) if Some(&new) == expected => Ok(text),
+            _ => Err(EditError::Refused(line, Obstacle::Unclear)),
+        }
     }
 }
 
@@ -372,10 +466,7 @@ pub(super) fn with_change(
     key: &Value,
     change: &Change<'_>,
 ) -> Option<Value> {
-    let users = match layout {
-        Layout::Flat => filled(&mut root)?,
-        Layout::Wrapped => filled(root.get_mut(WRAPPER)?)?,
-    };
+    let users = users_in(&mut root, layout)?;
     let user = filled(users.entry(key.clone()).or_insert(Value::Null))?;
     user.insert("password".into(), change.hash.into());
     if !change.roles.is_empty() {
@@ -383,6 +474,18 @@ pub(super) fn with_change(
         user.insert("roles".into(), Value::Sequence(roles.collect()));
     }
     Some(root)
+}
+
+/// Where the users are.
+fn users_at(root: &mut Value, layout: Layout) -> Option<&mut Value> {
+    match layout {
+        Layout::Flat => Some(root),
+        Layout::Wrapped => root.get_mut(WRAPPER),
+    }
+}
+
+fn users_in(root: &mut Value, layout: Layout) -> Option<&mut Mapping> {
+    filled(users_at(root, layout)?)
 }
 
 /// The mapping in `value`, which may be empty.

@@ -242,7 +242,7 @@ impl<'a> Lines<'a> {
         }
         let mut text = lines.concat();
         if is_last_open {
-            text.truncate(text.len() - self.line_end.len());
+            text.truncate(text.len().saturating_sub(self.line_end.len()));
         }
         format!("{}{text}", self.byte_order_mark)
     }

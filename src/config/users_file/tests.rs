@@ -27,10 +27,16 @@ fn edited(old: &str, name: &str, new_roles: &[&str]) -> Result<String, (usize, O
         hash: NEW,
         roles: &roles(new_roles),
     };
-    edit(old, &change).map_err(|error| match error {
+    edit(old, &change).map_err(why)
+}
+
+#[track_caller]
+fn why(error: EditError) -> (usize, Obstacle) {
+    match error {
         EditError::Refused(line, obstacle) => (line + 1, obstacle),
         EditError::NotYaml(error) => panic!("not YAML: {error}"),
-    })
+        EditError::NoSuchUser => panic!("no such user"),
+    }
 }
 
 /// In the texts of the tests `OLD` and `NEW` stand for the hashes.
@@ -566,6 +572,10 @@ fn no_text_panics_and_every_edit_keeps_the_other_lines() {
                 format!("{}{piece}{}", &sample[..at], &sample[at..]),
                 format!("{}{piece}", &sample[..at]),
             ] {
+                for disabled in [true, false] {
+                    drop(set_disabled(&text, &user("ralph"), disabled));
+                    drop(remove(&text, &user("carl")));
+                }
                 let change = Change {
                     user: &user("ralph"),
                     hash: NEW,
@@ -583,6 +593,84 @@ fn no_text_panics_and_every_edit_keeps_the_other_lines() {
             }
         }
     }
+}
+
+// === Disabling and removing ===
+
+#[test]
+fn a_user_is_disabled_and_enabled_and_all_else_stays() {
+    let switched = |text: &str, name: &str, disabled| {
+        set_disabled(&with_hashes(text), &user(name), disabled).map_err(why)
+    };
+    let check = |old: &str, name, disabled, new: &str| {
+        assert_eq!(switched(old, name, disabled), Ok(with_hashes(new)));
+    };
+    let ralph = "# all\nralph:  # r\n  roles:\n  - a  # why\n  password: OLD\n  # end\nanna:\n  password: OLD\n";
+    let disabled = ralph.replace("OLD\n  # end", "OLD\n  disabled: true\n  # end");
+    check(ralph, "ralph", true, &disabled);
+    check(&disabled, "ralph", true, &disabled);
+    let enabled = disabled.replace("true", "false");
+    check(&disabled, "ralph", false, &enabled);
+    check(&enabled, "ralph", true, &disabled);
+    // Who is not disabled is enabled already.
+    check(ralph, "ralph", false, ralph);
+    check(
+        "users:\r\n    12:\r\n        password: OLD # p",
+        "12",
+        true,
+        "users:\r\n    12:\r\n        password: OLD # p\r\n        disabled: true",
+    );
+    let commented = "a:\n  disabled: no-one # x\n  roles: b\n";
+    check(
+        commented,
+        "a",
+        true,
+        "a:\n  disabled: true # x\n  roles: b\n",
+    );
+    for (text, line, obstacle) in [
+        ("ralph: {password: OLD}\n", 1, Obstacle::FlowStyle),
+        ("ralph: &r\n  password: OLD\n", 1, Obstacle::Anchor),
+        (
+            "ralph:\n  disabled:\n    true\n  roles: a\n",
+            2,
+            Obstacle::NotOneLine,
+        ),
+    ] {
+        assert_eq!(
+            switched(text, "ralph", true),
+            Err((line, obstacle)),
+            "{text}"
+        );
+    }
+    assert!(matches!(
+        set_disabled("", &user("ralph"), true),
+        Err(EditError::NoSuchUser)
+    ));
+}
+
+#[test]
+fn a_user_is_removed_and_all_others_and_every_comment_outside_stay() {
+    let without = |text: &str, name: &str| remove(&with_hashes(text), &user(name)).map_err(why);
+    let check = |old: &str, name, new: &str| {
+        assert_eq!(without(old, name), Ok(with_hashes(new)), "{old}");
+    };
+    let both =
+        "# all\nralph:\n  password: OLD\n  # his\n  roles: [a]\n# of anna\nanna: {password: OLD}\n";
+    check(both, "ralph", "# all\n# of anna\nanna: {password: OLD}\n");
+    check(
+        both,
+        "anna",
+        "# all\nralph:\n  password: OLD\n  # his\n  roles: [a]\n# of anna\n",
+    );
+    check("ralph:\n  password: OLD", "ralph", "");
+    check("# x\nralph:\n  password: OLD\n", "ralph", "# x\n");
+    check("users:\n  ralph:\n    password: OLD\n", "ralph", "users:\n");
+    let anchored = "ralph: &r\n  password: OLD\nanna: *r\n";
+    assert_eq!(without(anchored, "ralph"), Err((1, Obstacle::Anchor)));
+    assert!(matches!(
+        remove(both, &user("nobody")),
+        Err(EditError::NoSuchUser)
+    ));
 }
 
 // === Files ===
@@ -731,7 +819,7 @@ fn of_many_who_write_at_the_same_moment_nobody_loses_anything() {
             }
         }
     };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for number in 0..USERS {
             scope.spawn(move || write(number));
         }

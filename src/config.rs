@@ -34,7 +34,7 @@ use serde_yaml::Value;
 
 use file::ConfigFile;
 use lower::{WrittenUsers, lower};
-use problem::Problems;
+use problem::{Problem, Problems};
 use read::{Variables, read_text, read_yaml};
 use settings::{Sections, Settings};
 use shape::fit;
@@ -102,18 +102,19 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
     }
 }
 
-/// The file of users that the configuration in `file` names, if it can be read so far. For whoever
-/// wants to know which files to look at, be they right or wrong.
-#[must_use]
-pub fn users_file(file: &Path) -> Option<PathBuf> {
+/// The file of users that the configuration in `file` names, right or wrong as that may be
+/// otherwise: for whoever has to know which files to look at.
+///
+/// # Errors
+/// Where it cannot be read so far.
+pub fn users_file(file: &Path) -> Result<Option<PathBuf>, Problem> {
     let source = Source {
         file: file.into(),
         variables: &|name| std::env::var(name).ok(),
     };
-    let text = read_text(file).ok()?;
-    let (_, value) = read_yaml(&text, file, source.variables).ok()?;
-    let written = value.get("users")?.as_str()?;
-    Some(source.folder().join(written))
+    let (_, value) = read_yaml(&read_text(file)?, file, source.variables)?;
+    let written = value.get("users").and_then(Value::as_str);
+    Ok(written.map(|written| source.folder().join(written)))
 }
 
 /// The sections but for `tls`, of which a reload knows by itself what has changed.

@@ -440,6 +440,7 @@ const NOT_ACCEPTED: [(&str, &str, &str); 12] = [
 const MIN_BCRYPT_COST: u32 = 4;
 /// A single login at 16 takes seconds; each step doubles it.
 const MAX_BCRYPT_COST: u32 = 16;
+/// Ioto takes 128 unless told otherwise. This many cost a login in the order of a second.
 const MAX_BF1_ROUNDS: u32 = 1_000_000;
 
 /// bcrypt's alphabet. The last character of a salt carries four bits that mean nothing, and some

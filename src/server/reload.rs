@@ -73,7 +73,7 @@ impl Seen {
     #[must_use]
     pub fn config(file: &Path) -> Self {
         let config = digest([file]);
-        Self::named_in(config, config::users_file(file))
+        Self::named_in(config, config::users_file(file).unwrap_or_default())
     }
 
     /// The same now. Which file of users it names is only looked for where it has changed.
@@ -81,7 +81,8 @@ impl Seen {
         let config = digest([file]);
         let users_file = match config == self.config {
             true => self.users_file.clone(),
-            false => config::users_file(file),
+            // One that cannot be read names the one that it named before, for all that is known.
+            false => config::users_file(file).unwrap_or_else(|_| self.users_file.clone()),
         };
         Self::named_in(config, users_file)
     }

@@ -1640,6 +1640,29 @@ fn nothing_in_a_certificate_forges_a_line_of_the_log() {
 }
 
 #[test]
+fn who_is_disabled_while_it_runs_is_so_with_a_certificate_too_on_a_connection_that_is_there() {
+    let pki = pki();
+    pki.client("ralph", &named("/CN=ralph"));
+    let config = |users: &str| {
+        format!("{ROLES}{users}{RULES}routes:\n  - {{can: view, credentials: certificate}}\n")
+    };
+    let served = Served::start(&pki, OPTIONAL, &config(USERS));
+    let mut connection = Connection::with_certificate(served.gate.address, &pki.path("ralph.pem"));
+    let mut ask = || {
+        connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        status_of(&connection.read_answer())
+    };
+    assert_eq!(ask(), 200);
+    let disabled = USERS.replace("email: ralph@example.com", "disabled: true");
+    served.configure(OPTIONAL, &config(&disabled));
+    served.reload("success");
+    assert_eq!(ask(), 403);
+    served.configure(OPTIONAL, &config(USERS));
+    served.reload("success");
+    assert_eq!(ask(), 200);
+}
+
+#[test]
 fn whoever_is_disabled_is_told_of_as_such_in_the_log() {
     let pki = pki();
     pki.client("disabled", &named("/CN=cam-9"));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -74,7 +75,7 @@ where
             Err(_) => break,
         };
         // A head may take its time. Who was disabled meanwhile must not be let in by having begun.
-        let snapshot = worker.shared.snapshot.load_full();
+        let snapshot = newest(worker, snapshot);
         let request = Request::new(worker, client, snapshot, &head);
         // Apart from the connection, which would hold the room for it while it is idle.
         match Box::pin(exchange(request, &mut buffer, &mut io)).await {
@@ -89,6 +90,16 @@ where
         }
     }
     drop(timeout(LINGER, io.shutdown()).await);
+}
+
+/// The configuration of this moment, where that is not the one that is there already. It is looked
+/// at before it is taken: all threads count in one place who has it.
+fn newest(worker: &Worker, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+    let now = worker.shared.snapshot.load();
+    match Arc::ptr_eq(&now, &snapshot) {
+        true => snapshot,
+        false => Guard::into_inner(now),
+    }
 }
 
 async fn next_head(

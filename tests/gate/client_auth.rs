@@ -674,7 +674,11 @@ fn a_list_that_somebody_else_signed_is_refused_or_counts_for_nothing() {
         done.errors.contains("that CN=Test Root has not signed"),
         "{done:?}"
     );
-    let shown = finished(portcullis(["certs", "inspect", &path_of(&pki, "root.crl")]), "").out;
+    let shown = finished(
+        portcullis(["certs", "inspect", &path_of(&pki, "root.crl")]),
+        "",
+    )
+    .out;
     let expected = "a revocation list (CRL) of CN=Test Root, with 1 entry, good until 2048-01-01";
     assert!(shown.contains(expected), "{shown}");
     // And that there is none at all is said.

@@ -2,7 +2,8 @@
 //!
 //! The way to the digest is a base64 check and a SHA-256. The look-up is measured among a thousand
 //! to a million sessions, in random order: with more of them it costs what memory costs that is in
-//! no cache, and nothing else. A miss is what a forged or old cookie costs.
+//! no cache, and nothing else. A miss is what a forged or old cookie costs. How much memory a million
+//! of them take is said first: with one of each user, and with twenty.
 
 #[path = "common/random.rs"]
 mod random;
@@ -18,16 +19,53 @@ use portcullis::gate::session::{Session, SessionDigest, Timestamp};
 use portcullis::http1::fields::Fields;
 use portcullis::identity::UserName;
 use portcullis::proxy::cookie;
-use portcullis::store::SessionStore;
+
 use portcullis::store::memory::MemoryStore;
 use portcullis::store::secret::SessionId;
+use portcullis::store::{SessionBounds, SessionStore};
 use random::Random;
 
 fn main() {
     runner::run(|criterion| {
+        memory(1_000_000);
+        memory(50_000);
         digests(criterion);
         look_ups(criterion);
     });
+}
+
+const ROOMY: SessionBounds = SessionBounds {
+    max: usize::MAX,
+    per_user: 20,
+};
+
+/// What a million sessions of so many users add to the memory of the process. The names are not
+/// counted: those belong to the configuration.
+fn memory(users: usize) {
+    const COUNT: usize = 1_000_000;
+    let mut random = Random::new(1);
+    let names = names(users);
+    let before = resident_kib();
+    let store = MemoryStore::new(ROOMY);
+    for user in names.iter().cycle().take(COUNT) {
+        let session = Session::begin(user.clone(), 1, Timestamp(0));
+        answer(store.begin(digest(&mut random), session)).unwrap();
+    }
+    let megabytes = (resident_kib() - before) * 1024 / 1_000_000;
+    let kept = store.kept();
+    println!("sessions/memory: {kept} sessions of {users} users: {megabytes} MB");
+}
+
+fn names(count: usize) -> Vec<UserName> {
+    let names = (0..count).map(|at| UserName::parse(&format!("user-{at}")));
+    names.map(Result::unwrap).collect()
+}
+
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse().unwrap()
 }
 
 fn digests(criterion: &mut Criterion) {
@@ -57,10 +95,10 @@ fn look_ups(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sessions/look-up");
     for size in [1_000, 10_000, 100_000, 1_000_000] {
         let mut random = Random::new(size);
-        let store = MemoryStore::new(usize::MAX);
+        let store = MemoryStore::new(ROOMY);
         let mut kept: Vec<_> = (0..size).map(|_| digest(&mut random)).collect();
-        let user = UserName::parse("ada").unwrap();
-        for digest in &kept {
+        let users = names(kept.len().div_ceil(ROOMY.per_user));
+        for (digest, user) in kept.iter().zip(users.iter().cycle()) {
             let session = Session::begin(user.clone(), 1, Timestamp(0));
             answer(store.begin(*digest, session)).unwrap();
         }

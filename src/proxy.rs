@@ -40,7 +40,7 @@ use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::timer::Timer;
 use crate::http1::write::BodyEncoder;
 use crate::identity::{InvalidIdentity, NoIdentity};
-use crate::observe::log::Logger;
+use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::observe::tally::{InFlightRequest, Tally};
 use crate::password::credentials::Credentials;
@@ -48,7 +48,7 @@ use crate::password::pool::HashPool;
 use crate::password::upgrade::Upgrades;
 use crate::store::attempts::Attempts;
 use crate::store::secret::FormKey;
-use crate::store::{SessionStore, Sessions};
+use crate::store::{Kept, SessionStore, Sessions};
 use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
 use forward::{ForwardFailure, forward};
@@ -106,6 +106,27 @@ pub struct Shared {
     pub tallies: Vec<Arc<Tally>>,
     /// Where lines go.
     pub log: Logger,
+}
+
+impl Shared {
+    /// Puts on record that a session was ended, and counts it.
+    pub fn note_end(&self, log: &Logger, ended: &Kept, reason: &str) {
+        let counter = &self.metrics.auth_sessions_ended;
+        counter.with_label_values(&[reason]).inc();
+        let line = log
+            .line(Level::Info, "session.end")
+            .text("user.name", ended.session.user.as_str())
+            .text("session.id", ended.digest.short().as_str())
+            .text("auth.reason", reason);
+        log.note(line);
+    }
+
+    /// The same for those that ended because there were too many.
+    pub fn note_displaced(&self, log: &Logger) {
+        for ended in self.sessions.displaced() {
+            self.note_end(log, &ended, "limit");
+        }
+    }
 }
 
 /// What one forwarding thread works with.

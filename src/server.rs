@@ -189,8 +189,7 @@ impl AdminSource for Status {
         metrics
             .log_messages_dropped
             .inc_by(dropped.saturating_sub(counted));
-        let Sessions::Memory(store) = &self.shared.sessions;
-        let kept = i64::try_from(store.kept()).unwrap_or(i64::MAX);
+        let kept = i64::try_from(self.shared.sessions.kept()).unwrap_or(i64::MAX);
         metrics.auth_sessions_active.set(kept);
         let locked = self.shared.attempts.locked(now());
         metrics
@@ -481,7 +480,7 @@ fn shared(
     // Half the cores, so that a rush of logins leaves room for what is forwarded.
     let hashing = NonZeroUsize::new(settings.threads / 2).unwrap_or(NonZeroUsize::MIN);
     Ok(Shared {
-        sessions: Sessions::Memory(MemoryStore::new(settings.max_sessions)),
+        sessions: Sessions::Memory(MemoryStore::new(settings.session_bounds)),
         attempts: Attempts::new(settings.lockout),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         upgrades: Upgrades::default(),
@@ -613,5 +612,7 @@ async fn sweep(shared: Arc<Shared>) {
             let expired = &shared.metrics.auth_sessions_ended;
             expired.with_label_values(&["expired"]).inc_by(ended as u64);
         }
+        // Those of a login that was given up before it could say so.
+        shared.note_displaced(&shared.log);
     }
 }

@@ -9,7 +9,8 @@ pub mod secret;
 
 use std::sync::Arc;
 
-use crate::gate::session::{Session, SessionDigest, SessionPolicy, Timestamp};
+use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
+use crate::identity::UserName;
 use memory::MemoryStore;
 
 /// The store could not answer. Protected routes refuse.
@@ -17,9 +18,39 @@ use memory::MemoryStore;
 #[error("the session store is not available")]
 pub struct StoreUnavailable;
 
+/// How many sessions there may be. Beyond that, the longest unused one ends for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionBounds {
+    /// In all.
+    pub max: usize,
+    /// Of one user.
+    pub per_user: usize,
+}
+
+impl Default for SessionBounds {
+    /// A hundred thousand take 25 MB at worst. Twenty are all browsers and programs that a person
+    /// has, and what a stolen password can begin beside them shows.
+    fn default() -> Self {
+        Self {
+            max: 100_000,
+            per_user: 20,
+        }
+    }
+}
+
+/// A session, and what the store knows it by.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Of its id.
+    pub digest: SessionDigest,
+    /// What is known of it.
+    pub session: Arc<Session>,
+}
+
 /// What every store can do.
 pub trait SessionStore {
-    /// Keeps a new session. May end the longest unused one to stay within its bound.
+    /// Keeps a new session. Longest unused ones may end, to stay within the bounds: see
+    /// [`SessionStore::displaced`].
     fn begin(
         &self,
         digest: SessionDigest,
@@ -38,12 +69,40 @@ pub trait SessionStore {
         digest: &SessionDigest,
     ) -> impl Future<Output = Result<bool, StoreUnavailable>> + Send;
 
+    /// Ends all sessions, or all of one user; which they were.
+    fn end_all(
+        &self,
+        user: Option<&UserName>,
+    ) -> impl Future<Output = Result<Vec<Kept>, StoreUnavailable>> + Send;
+
     /// Forgets all that have ended by time; how many.
     fn sweep(
         &self,
         policy: &SessionPolicy,
         now: Timestamp,
     ) -> impl Future<Output = Result<usize, StoreUnavailable>> + Send;
+
+    /// The sessions, or those of one user, in the order of users and digests: at most so many,
+    /// after the one at that place. It need not be there any more.
+    fn list(
+        &self,
+        user: Option<&UserName>,
+        after: Option<&(UserName, SessionDigest)>,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Kept>, StoreUnavailable>> + Send;
+
+    /// Those that people know by this short digest: nearly always one or none.
+    fn find(
+        &self,
+        short: &ShortDigest,
+    ) -> impl Future<Output = Result<Vec<Kept>, StoreUnavailable>> + Send;
+
+    /// Those that ended to stay within the bounds and were not told of before. Whoever asks has to
+    /// put them on record.
+    fn displaced(&self) -> Vec<Kept>;
+
+    /// How many there are.
+    fn kept(&self) -> usize;
 }
 
 /// The configured store.
@@ -75,6 +134,12 @@ impl SessionStore for Sessions {
         }
     }
 
+    async fn end_all(&self, user: Option<&UserName>) -> Result<Vec<Kept>, StoreUnavailable> {
+        match self {
+            Self::Memory(store) => store.end_all(user).await,
+        }
+    }
+
     async fn sweep(
         &self,
         policy: &SessionPolicy,
@@ -84,4 +149,36 @@ impl SessionStore for Sessions {
             Self::Memory(store) => store.sweep(policy, now).await,
         }
     }
+
+    async fn list(
+        &self,
+        user: Option<&UserName>,
+        after: Option<&(UserName, SessionDigest)>,
+        most: usize,
+    ) -> Result<Vec<Kept>, StoreUnavailable> {
+        match self {
+            Self::Memory(store) => store.list(user, after, most).await,
+        }
+    }
+
+    async fn find(&self, short: &ShortDigest) -> Result<Vec<Kept>, StoreUnavailable> {
+        match self {
+            Self::Memory(store) => store.find(short).await,
+        }
+    }
+
+    fn displaced(&self) -> Vec<Kept> {
+        match self {
+            Self::Memory(store) => store.displaced(),
+        }
+    }
+
+    fn kept(&self) -> usize {
+        match self {
+            Self::Memory(store) => store.kept(),
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
 use crate::proxy::spec::{ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamSpec};
 use crate::server::{Server, StartError};
+use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
 use crate::store::secret::random;
 use crate::tls::acceptor::Acceptor;
@@ -171,7 +172,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         admin: None,
         threads: 1,
         lockout: LockoutPolicy::default(),
-        max_sessions: 1000,
+        session_bounds: SessionBounds::default(),
         shutdown_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(2),
         log_format: LogFormat::Auto,

@@ -548,7 +548,7 @@ pub struct LockoutFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with store, idle, lifetime and max"
+    expecting = "a mapping with store, idle, lifetime, max and per_user"
 )]
 pub struct SessionsFile {
     /// Where sessions are kept. Only `memory` for now.
@@ -557,8 +557,12 @@ pub struct SessionsFile {
     pub idle: Option<Span>,
     /// A session ends this long after the login. Default: `12h`.
     pub lifetime: Option<Span>,
-    /// Sessions held at one time, 1 to 10,000,000. Default: 100,000.
+    /// Sessions held at one time, 1 to 10,000,000; the longest unused ends for a new one. Default:
+    /// 100,000.
     pub max: Option<Number>,
+    /// Sessions that one user has at one time, 1 to 10,000; the longest unused ends for a new one.
+    /// Default: 20.
+    pub per_user: Option<Number>,
 }
 
 /// The section `identity`.

@@ -152,7 +152,9 @@ fn what_is_written_is_what_runs() {
     assert_eq!(settings.limits.body, 10 << 10);
     assert_eq!(settings.timeouts.head, Duration::from_millis(500));
     assert_eq!(settings.admin, Some("127.0.0.1:9901".parse().unwrap()));
-    assert_eq!((settings.threads, settings.max_sessions), (2, 1000));
+    let bounds = settings.session_bounds;
+    assert_eq!((bounds.max, bounds.per_user), (1000, 5));
+    assert_eq!(settings.threads, 2);
     assert_eq!(settings.drain_timeout, Duration::from_secs(86_400));
     assert_eq!(settings.log_format, LogFormat::Json);
 }

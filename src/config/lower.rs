@@ -107,7 +107,7 @@ pub fn lower(
     for route in &routes {
         route.warn_of_own_page(has_login.then_some(&login));
     }
-    let (sessions, max_sessions) =
+    let (sessions, session_bounds) =
         sessions::lower(sessions.unwrap_or_default(), &top.key("sessions"));
     let admin = process::lower_admin(admin, &listeners, top);
     if admin.is_none() && identity.assertion.is_some() {
@@ -136,7 +136,7 @@ pub fn lower(
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),
         lockout: login.lockout,
-        max_sessions,
+        session_bounds,
         shutdown_delay,
         drain_timeout,
         log_format: process::lower_log(log.unwrap_or_default(), &top.key("log")),

@@ -9,6 +9,7 @@ use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
 use crate::password::credentials::Credentials;
 use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
+use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
 use crate::tls::spec::TlsSpec;
 
@@ -41,8 +42,8 @@ pub struct Settings {
     pub threads: usize,
     /// When guessing passwords has to wait.
     pub lockout: LockoutPolicy,
-    /// The most sessions held; the longest unused ends when another begins.
-    pub max_sessions: usize,
+    /// How many sessions there may be.
+    pub session_bounds: SessionBounds,
     /// After SIGTERM, how long connections are still accepted while readiness already fails.
     pub shutdown_delay: Duration,
     /// After that, how long requests in flight may take to end.

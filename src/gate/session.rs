@@ -41,6 +41,14 @@ impl SessionDigest {
 pub struct ShortDigest([u8; 8]);
 
 impl ShortDigest {
+    /// Takes eight hex digits, as [`SessionDigest::short`] writes them.
+    #[must_use]
+    pub fn parse(digits: &str) -> Option<Self> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let digits: [u8; 8] = digits.as_bytes().try_into().ok()?;
+        digits.iter().all(is_digit).then_some(Self(digits))
+    }
+
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -149,6 +157,22 @@ mod tests {
             policy.check(&session, Timestamp(60 * MINUTE)),
             Err(InvalidIdentity::LifetimeOver)
         );
+    }
+
+    #[test]
+    fn a_short_digest_is_eight_lower_case_hex_digits() {
+        let short = SessionDigest([0xa7; 32]).short();
+        assert_eq!(ShortDigest::parse("a7a7a7a7"), Some(short));
+        for bad in [
+            "",
+            "a7a7a7a",
+            "a7a7a7a7a",
+            "A7A7A7A7",
+            "g7a7a7a7",
+            "-7a7a7a7",
+        ] {
+            assert_eq!(ShortDigest::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -246,6 +246,7 @@ mod tests {
     use crate::proxy::pages::Pages;
     use crate::proxy::upstream::UpstreamPool;
     use crate::proxy::{Shared, Snapshot, Worker};
+    use crate::store::SessionBounds;
     use crate::store::Sessions;
     use crate::store::attempts::{Attempts, LockoutPolicy};
     use crate::store::memory::MemoryStore;
@@ -428,7 +429,7 @@ mod tests {
             let shared = Shared {
                 attempts: Attempts::new(LockoutPolicy::default()),
                 snapshot: ArcSwap::from_pointee(snapshot),
-                sessions: Sessions::Memory(MemoryStore::new(1)),
+                sessions: Sessions::Memory(MemoryStore::new(SessionBounds::default())),
                 hashing: HashPool::new(NonZeroUsize::MIN, 1).unwrap(),
                 upgrades: Upgrades::default(),
                 form_key: FormKey::generate().unwrap(),

@@ -24,6 +24,7 @@ mod login;
 mod operation;
 mod paths;
 mod redirects;
+mod sessions;
 mod smuggling;
 mod structure;
 mod tls;

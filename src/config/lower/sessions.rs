@@ -5,22 +5,21 @@ use std::time::Duration;
 use crate::config::document::At;
 use crate::config::file::SessionsFile;
 use crate::gate::session::SessionPolicy;
+use crate::store::SessionBounds;
 
 use super::{choose, in_range, span_within, words};
-
-/// Sessions held where nothing is written: at some 200 bytes each, 20 MB at worst.
-const DEFAULT_MAX: usize = 100_000;
 
 /// The longest that anything about a session may last.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long sessions last, and how many there may be.
-pub(super) fn lower(written: SessionsFile, at: &At<'_>) -> (SessionPolicy, usize) {
+pub(super) fn lower(written: SessionsFile, at: &At<'_>) -> (SessionPolicy, SessionBounds) {
     let SessionsFile {
         store,
         idle,
         lifetime,
         max,
+        per_user,
     } = written;
     let stores = [("memory", Some(())), ("file", None), ("redis", None)];
     choose(store.as_deref(), (), &stores, &at.key("store"));
@@ -44,6 +43,10 @@ pub(super) fn lower(written: SessionsFile, at: &At<'_>) -> (SessionPolicy, usize
                 .problem(format!("shorter than the idle time, which is {idle}"));
         }
     }
-    let max = in_range(max, DEFAULT_MAX, 1..=10_000_000, &at.key("max"));
-    (policy, max)
+    let default = SessionBounds::default();
+    let bounds = SessionBounds {
+        max: in_range(max, default.max, 1..=10_000_000, &at.key("max")),
+        per_user: in_range(per_user, default.per_user, 1..=10_000, &at.key("per_user")),
+    };
+    (policy, bounds)
 }

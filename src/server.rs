@@ -3,6 +3,7 @@
 
 mod files;
 pub mod reload;
+pub mod sessions;
 pub mod signing;
 mod users;
 
@@ -38,7 +39,6 @@ use crate::proxy::spec::{IdentitySpec, LoginSpec};
 use crate::proxy::upstream::UpstreamPool;
 use crate::proxy::{Shared, Snapshot, Worker, now};
 use crate::store::attempts::Attempts;
-use crate::store::memory::MemoryStore;
 use crate::store::secret::{FormKey, NoRandomness};
 use crate::store::{SessionStore, Sessions};
 use crate::tls::acceptor::Acceptor;
@@ -191,6 +191,8 @@ impl AdminSource for Status {
             .inc_by(dropped.saturating_sub(counted));
         let kept = i64::try_from(self.shared.sessions.kept()).unwrap_or(i64::MAX);
         metrics.auth_sessions_active.set(kept);
+        let is_up = self.shared.sessions.is_up();
+        metrics.session_store_up.set(i64::from(is_up));
         let locked = self.shared.attempts.locked(now());
         metrics
             .auth_lockouts_active
@@ -206,7 +208,7 @@ impl AdminSource for Status {
 
 impl Server {
     /// Binds every listener, starts the threads, and accepts. `signing` is the key of the
-    /// assertions, where there are to be any.
+    /// assertions, where there are to be any; `sessions` are those of before.
     ///
     /// # Errors
     /// [`StartError`]; nothing stays bound then.
@@ -214,6 +216,7 @@ impl Server {
         settings: Settings,
         acceptor: Option<&Acceptor>,
         signing: Option<SigningKey>,
+        sessions: Sessions,
         log: Logger,
     ) -> Result<Self, StartError> {
         let descriptors = descriptors_wanted(&settings);
@@ -226,7 +229,7 @@ impl Server {
         };
         let admin = bind_admin(settings.admin, &runtime)?;
         let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
-        let shared = Arc::new(shared(settings, signing, log)?);
+        let shared = Arc::new(shared(settings, signing, sessions, log)?);
         raise_descriptor_limit(descriptors, &shared.log);
         for listener in &listeners {
             announce(&shared, listener);
@@ -244,6 +247,7 @@ impl Server {
             runtime.spawn(admin::serve(admin, Arc::clone(&status)));
         }
         runtime.spawn(sweep(Arc::clone(&shared)));
+        runtime.spawn(watch_sessions(Arc::clone(&shared)));
         let running = Running {
             shared,
             status,
@@ -364,6 +368,7 @@ impl Running {
         if let Some(thread) = reloading {
             wait_for(&thread, LAST_RELOAD);
         }
+        self.shared.sessions.close(now());
         let log = &self.shared.log;
         log.note(log.line(Level::Info, "server.stopped"));
         log.flush(LAST_LINES);
@@ -463,6 +468,7 @@ fn bind_admin(
 fn shared(
     settings: Settings,
     signing: Option<SigningKey>,
+    sessions: Sessions,
     log: Logger,
 ) -> Result<Shared, StartError> {
     let metrics = Arc::new(Metrics::new()?);
@@ -480,7 +486,7 @@ fn shared(
     // Half the cores, so that a rush of logins leaves room for what is forwarded.
     let hashing = NonZeroUsize::new(settings.threads / 2).unwrap_or(NonZeroUsize::MIN);
     Ok(Shared {
-        sessions: Sessions::Memory(MemoryStore::new(settings.session_bounds)),
+        sessions,
         attempts: Attempts::new(settings.lockout),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         upgrades: Upgrades::default(),
@@ -614,5 +620,26 @@ async fn sweep(shared: Arc<Shared>) {
         }
         // Those of a login that was given up before it could say so.
         shared.note_displaced(&shared.log);
+    }
+}
+
+/// Says when the store stops answering, and when it does again.
+async fn watch_sessions(shared: Arc<Shared>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_up = true;
+    loop {
+        ticks.tick().await;
+        let is_up = shared.sessions.is_up();
+        let log = &shared.log;
+        match (was_up, is_up) {
+            (true, false) => log.note(log.line(Level::Error, "session_store.down").text(
+                "message",
+                "sessions cannot be written; protected routes refuse until they can",
+            )),
+            (false, true) => log.note(log.line(Level::Info, "session_store.up")),
+            _ => {}
+        }
+        was_up = is_up;
     }
 }

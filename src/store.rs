@@ -4,6 +4,7 @@
 //! and a shared store answer alike; one enum, so that the choice costs a match and no allocation.
 
 pub mod attempts;
+pub mod file;
 pub mod memory;
 pub mod secret;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
 use crate::identity::UserName;
+use file::FileStore;
 use memory::MemoryStore;
 
 /// The store could not answer. Protected routes refuse.
@@ -110,12 +112,34 @@ pub trait SessionStore {
 pub enum Sessions {
     /// In this process; gone with it.
     Memory(MemoryStore),
+    /// In a file too, which outlives the process.
+    File(FileStore),
+}
+
+impl Sessions {
+    /// Whether it answers.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::File(store) => store.is_up(),
+        }
+    }
+
+    /// Keeps what is still to be kept, before the process ends.
+    pub fn close(&self, now: Timestamp) {
+        match self {
+            Self::Memory(_) => {}
+            Self::File(store) => store.close(now),
+        }
+    }
 }
 
 impl SessionStore for Sessions {
     async fn begin(&self, digest: SessionDigest, session: Session) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(store) => store.begin(digest, session).await,
+            Self::File(store) => store.begin(digest, session).await,
         }
     }
 
@@ -125,18 +149,21 @@ impl SessionStore for Sessions {
     ) -> Result<Option<Arc<Session>>, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.look_up(digest).await,
+            Self::File(store) => store.look_up(digest).await,
         }
     }
 
     async fn end(&self, digest: &SessionDigest) -> Result<bool, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.end(digest).await,
+            Self::File(store) => store.end(digest).await,
         }
     }
 
     async fn end_all(&self, user: Option<&UserName>) -> Result<Vec<Kept>, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.end_all(user).await,
+            Self::File(store) => store.end_all(user).await,
         }
     }
 
@@ -147,6 +174,7 @@ impl SessionStore for Sessions {
     ) -> Result<usize, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.sweep(policy, now).await,
+            Self::File(store) => store.sweep(policy, now).await,
         }
     }
 
@@ -158,24 +186,28 @@ impl SessionStore for Sessions {
     ) -> Result<Vec<Kept>, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.list(user, after, most).await,
+            Self::File(store) => store.list(user, after, most).await,
         }
     }
 
     async fn find(&self, short: &ShortDigest) -> Result<Vec<Kept>, StoreUnavailable> {
         match self {
             Self::Memory(store) => store.find(short).await,
+            Self::File(store) => store.find(short).await,
         }
     }
 
     fn displaced(&self) -> Vec<Kept> {
         match self {
             Self::Memory(store) => store.displaced(),
+            Self::File(store) => store.displaced(),
         }
     }
 
     fn kept(&self) -> usize {
         match self {
             Self::Memory(store) => store.kept(),
+            Self::File(store) => store.kept(),
         }
     }
 }

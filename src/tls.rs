@@ -13,7 +13,7 @@ mod pem;
 pub mod secret;
 
 pub mod certs;
-mod self_signed;
+pub mod self_signed;
 
 mod names;
 mod tickets;

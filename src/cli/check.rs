@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::complain_of_config;
 use super::run::ask;
 use crate::config;
-use crate::server::signing;
+use crate::server::{sessions, signing};
 use crate::tls::acceptor;
 use crate::tls::secret::Answers;
 
@@ -24,11 +24,13 @@ pub fn check(file: &Path) -> ExitCode {
     // Without a certificate, one is made and kept when the server starts; not here.
     let tls = settings.tls.as_ref();
     let tls = tls.map(|spec| acceptor::check(spec, &Answers::from(ask)));
-    match (tls.transpose(), signing::load(&settings.identity)) {
-        (Ok(odd), Ok(_)) => warnings.extend(odd.into_iter().flatten()),
-        (tls, signing) => {
+    let signing = signing::load(&settings.identity);
+    match (tls.transpose(), signing, sessions::check(&settings)) {
+        (Ok(odd), Ok(_), Ok(())) => warnings.extend(odd.into_iter().flatten()),
+        (tls, signing, sessions) => {
             tls.err().inspect(|error| eprintln!("{error}"));
             signing.err().inspect(|error| eprintln!("{error}"));
+            sessions.err().inspect(|error| eprintln!("{error}"));
             return ExitCode::FAILURE;
         }
     }

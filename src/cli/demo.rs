@@ -22,7 +22,7 @@ use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
 use crate::proxy::spec::{ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamSpec};
-use crate::server::{Server, StartError};
+use crate::server::{Server, StartError, sessions};
 use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
 use crate::store::secret::random;
@@ -71,12 +71,9 @@ fn start(args: &DemoArgs) -> Result<(), Box<dyn Error>> {
     } else {
         crate::observe::log::Logger::start(crate::observe::log::Format::Text, std::io::sink())?
     };
-    let server = Server::start(
-        settings(args.port, backend, &password)?,
-        Some(&acceptor),
-        None,
-        log,
-    )?;
+    let settings = settings(args.port, backend, &password)?;
+    let sessions = sessions::open(&settings)?;
+    let server = Server::start(settings, Some(&acceptor), None, sessions, log)?;
     if let Some((_, address)) = server.addresses().next() {
         print_welcome(address.port(), &password);
     }
@@ -173,6 +170,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         threads: 1,
         lockout: LockoutPolicy::default(),
         session_bounds: SessionBounds::default(),
+        session_file: None,
         shutdown_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(2),
         log_format: LogFormat::Auto,

@@ -12,7 +12,8 @@ use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
 use crate::server::Server;
 use crate::server::reload::{Reloadable, Seen};
-use crate::server::signing;
+use crate::server::{sessions, signing};
+use crate::store::Sessions;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::secret::Answers;
 use crate::tls::signing::SigningKey;
@@ -42,6 +43,16 @@ pub fn run(file: &Path) -> ExitCode {
             return EX_CONFIG.into();
         }
     };
+    let sessions = match sessions::open(&settings) {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            eprintln!("{error}");
+            return match error.is_in_use() {
+                true => ExitCode::FAILURE,
+                false => EX_CONFIG.into(),
+            };
+        }
+    };
     let reloadable = Reloadable {
         file: file.to_owned(),
         spec: settings.tls.clone(),
@@ -50,7 +61,7 @@ pub fn run(file: &Path) -> ExitCode {
         acceptor,
         seen,
     };
-    match serve(settings, reloadable, signing) {
+    match serve(settings, reloadable, signing, sessions) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
@@ -67,9 +78,11 @@ fn serve(
     settings: Settings,
     reloadable: Reloadable,
     signing: Option<SigningKey>,
+    sessions: Sessions,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let log = start_log(settings.log_format)?;
-    let server = Server::start(settings, reloadable.acceptor.as_ref(), signing, log)?;
+    let acceptor = reloadable.acceptor.as_ref();
+    let server = Server::start(settings, acceptor, signing, sessions, log)?;
     server.reloading(reloadable)?.run();
     Ok(())
 }

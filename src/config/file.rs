@@ -548,11 +548,14 @@ pub struct LockoutFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with store, idle, lifetime, max and per_user"
+    expecting = "a mapping with store, path, idle, lifetime, max and per_user"
 )]
 pub struct SessionsFile {
-    /// Where sessions are kept. Only `memory` for now.
+    /// Where sessions are kept: `memory`, or `file`, which outlives a restart. Default: `memory`.
     pub store: Option<String>,
+    /// The file for `store: file`, of this gate alone. Default: `sessions.redb` in the state
+    /// folder.
+    pub path: Option<String>,
     /// A session ends when unused for this long. Default: `30m`.
     pub idle: Option<Span>,
     /// A session ends this long after the login. Default: `12h`.

@@ -90,7 +90,7 @@ pub fn lower(
     let hsts = tls.as_ref().and_then(|tls| tls.hsts.as_ref());
     let hsts = hsts.and_then(|hsts| hsts::lower(hsts, &top.key("tls").key("hsts")));
     let state = state.and_then(|state| path(&state, source, &top.key("state")));
-    let tls = tls::lower(tls, state, (&listeners, of_listeners), source, top);
+    let tls = tls::lower(tls, state.clone(), (&listeners, of_listeners), source, top);
     let upstreams = upstreams::lower(upstreams, top);
     let roles = roles::lower(roles, top);
     let users = users::lower(written_users, &roles);
@@ -107,8 +107,12 @@ pub fn lower(
     for route in &routes {
         route.warn_of_own_page(has_login.then_some(&login));
     }
-    let (sessions, session_bounds) =
-        sessions::lower(sessions.unwrap_or_default(), &top.key("sessions"));
+    let sessions = sessions::lower(
+        sessions.unwrap_or_default(),
+        state.as_deref(),
+        source,
+        &top.key("sessions"),
+    );
     let admin = process::lower_admin(admin, &listeners, top);
     if admin.is_none() && identity.assertion.is_some() {
         let message = "jwt: without the section admin nobody can get the key of these assertions";
@@ -126,7 +130,7 @@ pub fn lower(
             routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()),
             users: users.users,
             clients: Arc::new(clients.clients),
-            sessions,
+            sessions: sessions.policy,
             own_pages: has_login.then(|| login.own_paths()),
         },
         credentials: Arc::new(Credentials::new(users.passwords, login.realms)),
@@ -136,7 +140,8 @@ pub fn lower(
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),
         lockout: login.lockout,
-        session_bounds,
+        session_bounds: sessions.bounds,
+        session_file: sessions.file,
         shutdown_delay,
         drain_timeout,
         log_format: process::lower_log(log.unwrap_or_default(), &top.key("log")),

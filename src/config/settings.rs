@@ -11,6 +11,7 @@ use crate::password::credentials::Credentials;
 use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
 use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
+use crate::store::file::SessionFile;
 use crate::tls::spec::TlsSpec;
 
 /// A configuration without problems.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub lockout: LockoutPolicy,
     /// How many sessions there may be.
     pub session_bounds: SessionBounds,
+    /// Where they are kept beside memory, to outlive the process.
+    pub session_file: Option<SessionFile>,
     /// After SIGTERM, how long connections are still accepted while readiness already fails.
     pub shutdown_delay: Duration,
     /// After that, how long requests in flight may take to end.

@@ -80,6 +80,22 @@ impl Session {
         }
     }
 
+    /// One that was kept somewhere.
+    #[must_use]
+    pub const fn resume(
+        user: UserName,
+        credential_epoch: u64,
+        created: Timestamp,
+        last_seen: Timestamp,
+    ) -> Self {
+        Self {
+            user,
+            created,
+            credential_epoch,
+            last_seen: AtomicU64::new(last_seen.0),
+        }
+    }
+
     /// When it was last used.
     pub fn last_seen(&self) -> Timestamp {
         Timestamp(self.last_seen.load(Ordering::Relaxed))

@@ -65,6 +65,8 @@ pub struct Metrics {
     pub auth_sessions_created: IntCounterVec,
     /// Sessions ended, by reason.
     pub auth_sessions_ended: IntCounterVec,
+    /// Whether sessions can be kept and looked up.
+    pub session_store_up: IntGauge,
     /// Log lines dropped because the writer could not keep up.
     pub log_messages_dropped: IntCounter,
     /// Reloads, by result.
@@ -204,6 +206,10 @@ impl Metrics {
                 "auth_sessions_ended_total",
                 "Sessions ended.",
                 &["reason"],
+            )?,
+            session_store_up: build.gauge(
+                "session_store_up",
+                "Whether sessions can be kept and looked up.",
             )?,
             log_messages_dropped: build.counter(
                 "log_messages_dropped_total",

@@ -24,7 +24,7 @@ use crate::gate::authenticate::Principal;
 use crate::gate::session::{Session, SessionDigest, Timestamp};
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
-use crate::identity::{NoIdentity, UserName};
+use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::observe;
 use crate::password::pool::PoolError;
@@ -464,6 +464,10 @@ impl OwnExchange<'_> {
     // --- Logging out ---
 
     async fn log_out(&self, identity: &Result<Principal, NoIdentity>, posted: &Posted) -> Answer {
+        // Nobody can tell whether there is a session: it must not look as if it had ended.
+        if let Err(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)) = identity {
+            return self.cannot_log_out();
+        }
         let Some((principal, session)) = in_session(identity) else {
             return self.logged_out(posted.form);
         };
@@ -481,10 +485,7 @@ impl OwnExchange<'_> {
             );
         }
         if self.shared.sessions.end(session).await.is_err() {
-            return self.problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Logging out is not possible at the moment. Try again soon.",
-            );
+            return self.cannot_log_out();
         }
         self.session_ended("logout");
         let line = self
@@ -494,6 +495,13 @@ impl OwnExchange<'_> {
             .text("auth.reason", "logout");
         self.log.note(line);
         self.logged_out(posted.form)
+    }
+
+    fn cannot_log_out(&self) -> Answer {
+        self.problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Logging out is not possible at the moment. Try again soon.",
+        )
     }
 
     fn session_ended(&self, reason: &str) {

@@ -60,13 +60,16 @@ impl MemoryStore {
         self.shard(digest).read().get(digest).cloned()
     }
 
-    pub(super) fn insert(&self, kept: Kept) {
+    /// Which ones ended for it.
+    pub(super) fn insert(&self, kept: Kept) -> Vec<SessionDigest> {
         let Kept { digest, session } = kept;
         let mut all = self.all.lock();
+        let told = all.displaced.len();
         self.remove(&mut all, &digest);
         self.make_room_for(&session.user, &mut all);
         all.by_user.insert((session.user.clone(), digest));
         self.shard(&digest).write().insert(digest, session);
+        all.displaced[told..].iter().map(|it| it.digest).collect()
     }
 
     pub(super) fn take(&self, digest: &SessionDigest) -> Option<Kept> {

@@ -33,6 +33,12 @@ macro_rules! suite {
 
 suite! {
     memory: |bounds| Sessions::Memory(MemoryStore::new(bounds));
+    file: |bounds| {
+        // Open, it needs no name.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.redb");
+        Sessions::File(FileStore::open(&path, bounds).unwrap())
+    };
 }
 
 const ROOMY: SessionBounds = SessionBounds {

@@ -85,7 +85,8 @@ fn names() -> Vec<AltName> {
 // === Where it is kept ===
 
 /// Where a service keeps what it must not lose (systemd.exec(5), the XDG base directories).
-fn state_folder() -> Option<PathBuf> {
+#[must_use]
+pub fn state_folder() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(given) = variable("STATE_DIRECTORY") {
         // Of several, the first.

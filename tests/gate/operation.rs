@@ -116,6 +116,7 @@ const LABELS: &[(&str, &[&str])] = &[
     ),
     ("http_response_body_bytes_total", &["route"]),
     ("log_messages_dropped_total", &[]),
+    ("session_store_up", &[]),
     (
         "tls_certificate_not_after_timestamp_seconds",
         &["purpose", "serial", "subject"],

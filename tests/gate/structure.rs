@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("tracing_subscriber", &["cli"]),
     ("socket2", &["listen"]),
+    ("redb", &["store"]),
     ("getrandom", &["store", "password"]),
 ];
 

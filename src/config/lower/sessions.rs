@@ -1,28 +1,68 @@
 //! The section `sessions`.
 
+use std::path::Path;
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::SessionsFile;
 use crate::gate::session::SessionPolicy;
 use crate::store::SessionBounds;
+use crate::store::file::SessionFile;
 
 use super::{choose, in_range, span_within, words};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Memory,
+    File,
+}
 
 /// The longest that anything about a session may last.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long sessions last, and how many there may be.
-pub(super) fn lower(written: SessionsFile, at: &At<'_>) -> (SessionPolicy, SessionBounds) {
+/// All that is said of sessions.
+pub(super) struct Lowered {
+    /// How long they last.
+    pub(super) policy: SessionPolicy,
+    /// How many there may be.
+    pub(super) bounds: SessionBounds,
+    /// Where they are kept beside memory.
+    pub(super) file: Option<SessionFile>,
+}
+
+/// The section, with the defaults for what is not written. `state` is the folder for what is kept
+/// between two starts, where one is written.
+pub(super) fn lower(
+    written: SessionsFile,
+    state: Option<&Path>,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Lowered {
     let SessionsFile {
         store,
+        path,
         idle,
         lifetime,
         max,
         per_user,
     } = written;
-    let stores = [("memory", Some(())), ("file", None), ("redis", None)];
-    choose(store.as_deref(), (), &stores, &at.key("store"));
+    let stores = [
+        ("memory", Some(Store::Memory)),
+        ("file", Some(Store::File)),
+        ("redis", None),
+    ];
+    let store = choose(store.as_deref(), Store::Memory, &stores, &at.key("store"));
+    if path.is_some() && store == Store::Memory {
+        at.key("path")
+            .problem("nothing is kept there without store: file");
+    }
+    let path = path.and_then(|path| super::path(&path, source, &at.key("path")));
+    let path = path.or_else(|| state.map(|folder| folder.join("sessions.redb")));
+    let file = (store == Store::File).then(|| SessionFile {
+        path,
+        place: at.key("store").place(),
+    });
     let default = SessionPolicy::default();
     let range = Duration::from_secs(1)..=YEAR;
     let policy = SessionPolicy {
@@ -48,5 +88,9 @@ pub(super) fn lower(written: SessionsFile, at: &At<'_>) -> (SessionPolicy, Sessi
         max: in_range(max, default.max, 1..=10_000_000, &at.key("max")),
         per_user: in_range(per_user, default.per_user, 1..=10_000, &at.key("per_user")),
     };
-    (policy, bounds)
+    Lowered {
+        policy,
+        bounds,
+        file,
+    }
 }

@@ -80,8 +80,13 @@ pub fn in_front_of(backend: SocketAddr) -> Gate {
 
 /// The same, with more top-level configuration.
 pub fn with(backend: SocketAddr, more: &str) -> Gate {
+    Gate::start(&config(backend, more))
+}
+
+/// The configuration of [`with`].
+pub fn config(backend: SocketAddr, more: &str) -> String {
     let (cert, key) = certificate();
-    Gate::start(&format!(
+    format!(
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
          tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
          upstreams: {{backend: {{url: 'http://{backend}'}}}}\n\
@@ -89,7 +94,7 @@ pub fn with(backend: SocketAddr, more: &str) -> Gate {
          threads: 2\n{ROUTES}{ROLES_AND_USERS}{more}",
         cert.display(),
         key.display(),
-    ))
+    )
 }
 
 /// A running gate; ends with the test.

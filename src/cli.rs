@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod passwd;
 pub mod run;
+pub mod sessions;
 
 mod secret;
 
@@ -53,6 +54,7 @@ enum Command {
     #[command(alias = "pass")]
     Passwd(passwd::PasswdArgs),
     Certs(Box<certs::CertsArgs>),
+    Sessions(sessions::SessionsArgs),
 }
 
 /// Which configuration.
@@ -79,6 +81,7 @@ impl Cli {
             Command::Demo(args) => done(demo::demo(&args)),
             Command::Passwd(args) => done(passwd::run(args)),
             Command::Certs(args) => done(certs::run(*args)),
+            Command::Sessions(args) => done(sessions::run(args)),
         }
     }
 }

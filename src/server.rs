@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a checked configuration, starts the threads, and
 //! ends them in order. The only file that sees every folder.
 
+mod admin_socket;
 mod files;
 pub mod reload;
 pub mod sessions;
@@ -10,6 +11,7 @@ mod users;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -17,16 +19,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::settings::Settings;
+use crate::gate::session::ShortDigest;
+use crate::identity::UserName;
 use crate::listen::accept::Listener;
 use crate::listen::spec::{ListenerSpec, Protocol};
-use crate::observe::admin::{self, AdminSource};
+use crate::observe::admin::{self, ActionError, AdminListener, AdminSource, ShownSession, Which};
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::observe::tally::Tally;
@@ -40,9 +44,10 @@ use crate::proxy::upstream::UpstreamPool;
 use crate::proxy::{Shared, Snapshot, Worker, now};
 use crate::store::attempts::Attempts;
 use crate::store::secret::{FormKey, NoRandomness};
-use crate::store::{SessionStore, Sessions};
+use crate::store::{Kept, SessionStore, Sessions};
 use crate::tls::acceptor::Acceptor;
 use crate::tls::signing::SigningKey;
+use admin_socket::AdminSocket;
 use files::Caller;
 use reload::{Reloadable, Reloader};
 
@@ -124,6 +129,8 @@ struct Running {
     status: Arc<Status>,
     listeners: Vec<Arc<Listener>>,
     admin: Option<SocketAddr>,
+    /// Removed from the file system when it ends.
+    socket: Option<AdminSocket>,
     threads: Vec<JoinHandle<()>>,
     /// Of the thread that called `start`: admin listener, signals, housekeeping.
     runtime: Runtime,
@@ -204,6 +211,46 @@ impl AdminSource for Status {
             .encode()
             .unwrap_or_else(|error| format!("# {error}\n"))
     }
+
+    async fn sessions(
+        &self,
+        user: Option<UserName>,
+        after: Option<(UserName, String)>,
+        most: usize,
+    ) -> Result<Vec<ShownSession>, ActionError> {
+        let after = match after {
+            None => None,
+            Some((user, id)) => {
+                let short = ShortDigest::parse(&id).ok_or(ActionError::NotFound)?;
+                Some((user, short.last()))
+            }
+        };
+        let store = &self.shared.sessions;
+        let page = store.list(user.as_ref(), after.as_ref(), most).await;
+        let shown = |kept: Kept| ShownSession {
+            user: kept.session.user.clone(),
+            begun: kept.session.created.0,
+            last_seen: kept.session.last_seen().0,
+            id: kept.digest.short().as_str().to_owned(),
+        };
+        let page = page.map_err(|_| ActionError::Unavailable)?;
+        Ok(page.into_iter().map(shown).collect())
+    }
+
+    async fn end_sessions(&self, which: Which) -> Result<usize, ActionError> {
+        /// Lines that the log takes at once with room to spare, and the time it needs for them.
+        const AT_ONCE: usize = 1000;
+        const PAUSE: Duration = Duration::from_millis(20);
+        let ended = sessions::end(&self.shared.sessions, which).await?;
+        for (at, kept) in ended.iter().enumerate() {
+            if at % AT_ONCE == AT_ONCE - 1 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            let log = &self.shared.log;
+            self.shared.note_end(log, kept, "administrator");
+        }
+        Ok(ended.len())
+    }
 }
 
 impl Server {
@@ -228,6 +275,7 @@ impl Server {
             Signals::listen().map_err(StartError::Signals)?
         };
         let admin = bind_admin(settings.admin, &runtime)?;
+        let socket = bind_admin_socket(settings.admin_socket.as_deref(), &runtime)?;
         let (shutdown_delay, drain_timeout) = (settings.shutdown_delay, settings.drain_timeout);
         let shared = Arc::new(shared(settings, signing, sessions, log)?);
         raise_descriptor_limit(descriptors, &shared.log);
@@ -244,8 +292,12 @@ impl Server {
         });
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
         if let Some(admin) = admin {
-            runtime.spawn(admin::serve(admin, Arc::clone(&status)));
+            runtime.spawn(admin::serve(AdminListener::Tcp(admin), Arc::clone(&status)));
         }
+        let socket = socket.map(|(socket, listener)| {
+            runtime.spawn(admin::serve(listener, Arc::clone(&status)));
+            socket
+        });
         runtime.spawn(sweep(Arc::clone(&shared)));
         runtime.spawn(watch_sessions(Arc::clone(&shared)));
         let running = Running {
@@ -253,6 +305,7 @@ impl Server {
             status,
             listeners,
             admin: admin_address,
+            socket,
             threads,
             runtime,
             reloader: None,
@@ -305,6 +358,11 @@ impl Running {
                 .text("server.address", &admin.ip().to_string())
                 .number("server.port", admin.port());
             log.note(line);
+        }
+        if let Some(socket) = &self.socket {
+            let path = socket.path().to_string_lossy();
+            let line = log.line(Level::Info, "admin.socket");
+            log.note(line.text("file.path", &path));
         }
         log.note(log.line(Level::Info, "server.ready"));
     }
@@ -461,6 +519,24 @@ fn bind_admin(
     let bound = runtime.block_on(TcpListener::bind(address));
     bound.map(Some).map_err(|source| StartError::Bind {
         address: format!("{address} (admin)"),
+        source,
+    })
+}
+
+fn bind_admin_socket(
+    path: Option<&Path>,
+    runtime: &Runtime,
+) -> Result<Option<(AdminSocket, AdminListener)>, StartError> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let _context = runtime.enter();
+    let bound = AdminSocket::bind(path).and_then(|(socket, listener)| {
+        let listener = UnixListener::from_std(listener)?;
+        Ok((socket, AdminListener::Unix(listener)))
+    });
+    bound.map(Some).map_err(|source| StartError::Bind {
+        address: format!("{} (admin)", path.display()),
         source,
     })
 }

@@ -634,11 +634,14 @@ pub struct TimeoutsFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with address, like {address: 127.0.0.1:9901}"
+    expecting = "a mapping with address or socket, like {address: 127.0.0.1:9901}"
 )]
 pub struct AdminFile {
-    /// `host:port`, as for a listener. Required.
+    /// `host:port`, as for a listener. Read-only. This or `socket` is required.
     pub address: Option<String>,
+    /// The path of a Unix socket, which only the user of this process can open. `portcullis
+    /// sessions` uses it.
+    pub socket: Option<String>,
 }
 
 /// The section `shutdown`.

@@ -113,8 +113,8 @@ pub fn lower(
         source,
         &top.key("sessions"),
     );
-    let admin = process::lower_admin(admin, &listeners, top);
-    if admin.is_none() && identity.assertion.is_some() {
+    let (admin, admin_socket) = process::lower_admin(admin, &listeners, source, top);
+    if admin.is_none() && admin_socket.is_none() && identity.assertion.is_some() {
         let message = "jwt: without the section admin nobody can get the key of these assertions";
         top.key("identity").key("headers").warn(message);
     }
@@ -122,6 +122,7 @@ pub fn lower(
         process::lower_shutdown(shutdown.unwrap_or_default(), &top.key("shutdown"));
     Settings {
         admin,
+        admin_socket,
         listeners,
         tls,
         hsts: hsts.map(Arc::new),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub timeouts: ClientTimeouts,
     /// Where the admin listener binds, if it does.
     pub admin: Option<SocketAddr>,
+    /// The Unix socket where it can be asked to act, if there is one.
+    pub admin_socket: Option<PathBuf>,
     /// Threads that accept and forward.
     pub threads: usize,
     /// When guessing passwords has to wait.

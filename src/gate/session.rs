@@ -49,6 +49,15 @@ impl ShortDigest {
         digits.iter().all(is_digit).then_some(Self(digits))
     }
 
+    /// The last of all digests that begin with these digits.
+    #[must_use]
+    pub fn last(&self) -> SessionDigest {
+        let mut digest = [0xff; 32];
+        let decoded = base16ct::lower::decode(self.0, &mut digest[..4]);
+        debug_assert!(decoded.is_ok(), "they were checked or encoded here");
+        SessionDigest(digest)
+    }
+
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -179,6 +188,7 @@ mod tests {
     fn a_short_digest_is_eight_lower_case_hex_digits() {
         let short = SessionDigest([0xa7; 32]).short();
         assert_eq!(ShortDigest::parse("a7a7a7a7"), Some(short));
+        assert_eq!(short.last().0[..5], [0xa7, 0xa7, 0xa7, 0xa7, 0xff]);
         for bad in [
             "",
             "a7a7a7a",

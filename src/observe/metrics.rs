@@ -254,7 +254,7 @@ impl Metrics {
         for result in ["success", "failure"] {
             self.config_reloads.with_label_values(&[result]);
         }
-        for reason in ["logout", "replaced", "expired", "limit"] {
+        for reason in ["logout", "replaced", "expired", "limit", "administrator"] {
             self.auth_sessions_ended.with_label_values(&[reason]);
         }
     }

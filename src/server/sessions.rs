@@ -1,12 +1,14 @@
 //! The sessions of a configuration: in memory, or in a file whose default place only the system
-//! knows.
+//! knows; and ending them for administrators.
 
 use std::path::PathBuf;
 
 use crate::config::settings::Settings;
-use crate::store::Sessions;
+use crate::gate::session::ShortDigest;
+use crate::observe::admin::{ActionError, Which};
 use crate::store::file::{self, FileStore, OpenError, SessionFile};
 use crate::store::memory::MemoryStore;
+use crate::store::{Kept, SessionStore as _, Sessions};
 use crate::tls::self_signed::state_folder;
 
 /// Why sessions cannot be kept where the configuration wants them, with where that is written.
@@ -70,6 +72,29 @@ pub fn check(settings: &Settings) -> Result<(), SessionsError> {
     };
     let path = path_of(file)?;
     file::check(&path).map_err(|error| at(file, path, error))
+}
+
+/// Ends what an administrator wants ended; which sessions they were.
+pub(super) async fn end(sessions: &Sessions, which: Which) -> Result<Vec<Kept>, ActionError> {
+    let unavailable = |_| ActionError::Unavailable;
+    let (id, user) = match which {
+        Which::All => return sessions.end_all(None).await.map_err(unavailable),
+        Which::Of(user) => return sessions.end_all(Some(&user)).await.map_err(unavailable),
+        Which::One(id, user) => (id, user),
+    };
+    let short = ShortDigest::parse(&id).ok_or(ActionError::NotFound)?;
+    let mut found = sessions.find(&short).await.map_err(unavailable)?;
+    found.retain(|it| user.as_ref().is_none_or(|user| it.session.user == *user));
+    let one = match found.as_slice() {
+        [] => return Err(ActionError::NotFound),
+        [one] => one.digest,
+        _ => return Err(ActionError::Ambiguous),
+    };
+    match sessions.end(&one).await.map_err(unavailable)? {
+        true => Ok(found),
+        // It ended by itself meanwhile.
+        false => Err(ActionError::NotFound),
+    }
 }
 
 fn path_of(file: &SessionFile) -> Result<PathBuf, SessionsError> {

@@ -1,11 +1,13 @@
 //! Sessions beyond one login: how many there may be, what outlives the process, and who ends them.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use crate::harness::backend::Backend;
+use crate::harness::client::status_of;
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, with_hash};
 use crate::harness::process::{Finished, finished, portcullis};
@@ -164,4 +166,148 @@ fn a_file_that_is_damaged_or_of_somebody_else_is_an_error_and_is_not_emptied() {
         let left = std::fs::read(kept.sessions()).unwrap();
         assert_eq!(left.len(), bad.len());
     }
+}
+
+// --- Administrators ---
+
+/// A gate with an admin socket, and the way to it.
+struct WithSocket {
+    gate: Gate,
+    socket: PathBuf,
+    _folder: TempDir,
+    _backend: Backend,
+}
+
+impl WithSocket {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("run/admin.sock");
+        let backend = Backend::start();
+        let config = gate::config(backend.address, "");
+        let config = config.replace(
+            "admin: {address: '127.0.0.1:0'}",
+            &format!(
+                "admin: {{address: '127.0.0.1:0', socket: '{}'}}",
+                socket.display()
+            ),
+        );
+        Self {
+            gate: Gate::start(&config),
+            socket,
+            _folder: folder,
+            _backend: backend,
+        }
+    }
+
+    /// `portcullis sessions` with these arguments.
+    fn sessions(&self, args: &[&str]) -> Finished {
+        let socket = ["--socket", self.socket.to_str().unwrap()];
+        let all = ["sessions"].into_iter().chain(args.iter().copied());
+        finished(portcullis(all.chain(socket)), "")
+    }
+
+    /// The ids of all sessions of a user.
+    fn ids(&self, user: &str) -> Vec<String> {
+        let listed = self.sessions(&["list", "--json", "--user", user]);
+        assert_eq!(listed.code, Some(0), "{listed:?}");
+        let ids = listed.out.lines().map(|line| {
+            let session: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(session["user"], user);
+            session["id"].as_str().unwrap().to_owned()
+        });
+        ids.collect()
+    }
+
+    fn status(&self, session: &str) -> u16 {
+        self.gate.curl().session(session).get("/").status
+    }
+}
+
+#[test]
+fn an_administrator_sees_who_is_logged_in_and_ends_one_a_users_or_all_sessions() {
+    let with = WithSocket::start();
+    let nobody = with.sessions(&["list"]);
+    assert_eq!(nobody.out, "nobody is logged in\n", "{nobody:?}");
+    let cookies = ["ralph", "ralph", "ralph", "ada", "ada"].map(|user| with.gate.log_in(user));
+    let table = with.sessions(&["list"]);
+    assert_eq!(table.out.lines().count(), 6, "{table:?}");
+    assert!(table.out.starts_with("USER "), "{table:?}");
+    // What is shown takes over nothing.
+    assert!(cookies.iter().all(|cookie| !table.out.contains(cookie)));
+
+    let ids = with.ids("ralph");
+    let one = with.sessions(&["end", &ids[0]]);
+    assert_eq!((one.code, one.out.as_str()), (Some(0), "1 session ended\n"));
+    let of_ralph = cookies[..3].iter().map(|cookie| with.status(cookie));
+    assert_eq!(of_ralph.filter(|status| *status == 200).count(), 2);
+    let line = eventually("it is on record", || with.gate.line("session.end"));
+    assert_eq!(line["auth.reason"], "administrator");
+    assert_eq!(line["user.name"], "ralph");
+    assert_eq!(line["session.id"], ids[0]);
+    let again = with.sessions(&["end", &ids[0]]);
+    assert_eq!(again.code, Some(1));
+    assert!(
+        again.errors.contains("there is no such session"),
+        "{again:?}"
+    );
+    // Not with the name of somebody else.
+    let wrong = with.sessions(&["end", "--user", "ada", &ids[1]]);
+    assert_eq!(wrong.code, Some(1), "{wrong:?}");
+
+    let ended = with.sessions(&["end", "--json", "--user", "ralph"]);
+    assert_eq!(ended.out, "{\"ended\":2}\n", "{ended:?}");
+    let statuses = cookies.each_ref().map(|cookie| with.status(cookie));
+    assert_eq!(statuses, [401, 401, 401, 200, 200]);
+    assert_eq!(with.sessions(&["end", "--all"]).out, "2 sessions ended\n");
+    assert_eq!(with.status(&cookies[4]), 401);
+    let administrator = [("reason", "administrator")];
+    let counter = "portcullis_auth_sessions_ended_total";
+    with.gate.await_metric(counter, &administrator, 5.0);
+    for args in [
+        &["end"][..],
+        &["end", "--all", "--user", "ada"],
+        &["end", "x"],
+    ] {
+        assert_eq!(with.sessions(args).code, Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn the_socket_is_its_owners_alone_and_sessions_are_not_shown_over_tcp() {
+    let with = WithSocket::start();
+    let mode = std::fs::metadata(&with.socket).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    with.gate.log_in("ralph");
+    assert_eq!(with.gate.ask_admin("/sessions").status, 404);
+    let asked = |line: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&with.socket).unwrap();
+        let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        status_of(&answer)
+    };
+    for good in ["GET /readyz", "GET /metrics", "GET /sessions"] {
+        assert_eq!(asked(good), 200, "{good}");
+    }
+    for (bad, status) in [
+        ("DELETE /sessions", 400),
+        ("DELETE /sessions?usr=ralph", 400),
+        ("DELETE /sessions?all=true&user=ralph", 400),
+        ("DELETE /sessions/00000000?all=true", 400),
+        ("DELETE /sessions/zzz", 404),
+        ("POST /sessions", 405),
+        ("DELETE /metrics", 405),
+        ("GET /sessionsx", 404),
+    ] {
+        assert_eq!(asked(bad), status, "{bad}");
+    }
+    assert_eq!(with.ids("ralph").len(), 1);
+}
+
+#[test]
+fn without_a_gate_that_is_said() {
+    let nowhere = finished(portcullis(["sessions", "list", "--socket", "/nowhere"]), "");
+    assert_eq!(nowhere.code, Some(1));
+    assert!(nowhere.errors.contains("is it running?"), "{nowhere:?}");
 }

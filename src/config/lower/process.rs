@@ -1,28 +1,45 @@
 //! The keys about the program itself: `admin`, `threads`, `shutdown`, `log`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::{AdminFile, LogFile, ShutdownFile};
 use crate::config::scalar::Number;
 use crate::config::settings::LogFormat;
 use crate::listen::spec::ListenerSpec;
 
-use super::{DAY, HOUR, address, choose, in_range, span_within};
+use super::{DAY, HOUR, address, choose, in_range, path, span_within};
 
-/// Where the admin listener binds.
+/// Where the admin listener binds: an address, a socket, or both.
 pub(super) fn lower_admin(
     written: Option<AdminFile>,
     listeners: &[ListenerSpec],
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> (Option<SocketAddr>, Option<PathBuf>) {
+    let Some(AdminFile { address, socket }) = written else {
+        return (None, None);
+    };
+    let at = at.key("admin");
+    if socket.is_none() {
+        let hint = "write host:port, as 127.0.0.1:9901, or a path as socket";
+        at.required("address", address.as_ref(), hint);
+    }
+    let address = address.and_then(|it| lower_admin_address(&it, listeners, &at.key("address")));
+    let socket = socket.and_then(|socket| path(&socket, source, &at.key("socket")));
+    (address, socket)
+}
+
+fn lower_admin_address(
+    address: &str,
+    listeners: &[ListenerSpec],
     at: &At<'_>,
 ) -> Option<SocketAddr> {
-    let AdminFile { address } = written?;
-    let at = at.key("admin");
-    let address = at.required("address", address, "write host:port, as 127.0.0.1:9901")?;
-    let at = at.key("address");
-    let address = address::lower(&address, &at)?;
+    let address = address::lower(address, at)?;
     if !address.ip().is_loopback() {
         at.warn("the admin listener has no login, and others than this machine can reach it here");
     }

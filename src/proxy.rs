@@ -121,10 +121,10 @@ impl Shared {
         log.note(line);
     }
 
-    /// The same for those that ended because there were too many.
-    pub fn note_displaced(&self, log: &Logger) {
-        for ended in self.sessions.displaced() {
-            self.note_end(log, &ended, "limit");
+    /// The same for those that the store has ended since it was asked last.
+    pub fn note_untold(&self, log: &Logger) {
+        for (ended, why) in self.sessions.untold() {
+            self.note_end(log, &ended, why.as_str());
         }
     }
 }

@@ -694,8 +694,8 @@ async fn sweep(shared: Arc<Shared>) {
             let expired = &shared.metrics.auth_sessions_ended;
             expired.with_label_values(&["expired"]).inc_by(ended as u64);
         }
-        // Those of a login that was given up before it could say so.
-        shared.note_displaced(&shared.log);
+        // Those of requests that were given up or failed before they could say so.
+        shared.note_untold(&shared.log);
     }
 }
 

@@ -49,10 +49,30 @@ pub struct Kept {
     pub session: Arc<Session>,
 }
 
+/// Why a session ended that nobody could be told of at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyEnded {
+    /// There were too many.
+    Limit,
+    /// Its end was asked for and happened, but could not be kept yet.
+    StoreFailed,
+}
+
+impl WhyEnded {
+    /// A stable word for logs (`auth.reason`) and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::StoreFailed => "store_failed",
+        }
+    }
+}
+
 /// What every store can do.
 pub trait SessionStore {
     /// Keeps a new session. Longest unused ones may end, to stay within the bounds: see
-    /// [`SessionStore::displaced`].
+    /// [`SessionStore::untold`].
     fn begin(
         &self,
         digest: SessionDigest,
@@ -99,9 +119,9 @@ pub trait SessionStore {
         short: &ShortDigest,
     ) -> impl Future<Output = Result<Vec<Kept>, StoreUnavailable>> + Send;
 
-    /// Those that ended to stay within the bounds and were not told of before. Whoever asks has to
-    /// put them on record.
-    fn displaced(&self) -> Vec<Kept>;
+    /// Those that ended without an answer to somebody that says so, and were not told of before.
+    /// Whoever asks has to put them on record.
+    fn untold(&self) -> Vec<(Kept, WhyEnded)>;
 
     /// How many there are.
     fn kept(&self) -> usize;
@@ -197,10 +217,10 @@ impl SessionStore for Sessions {
         }
     }
 
-    fn displaced(&self) -> Vec<Kept> {
+    fn untold(&self) -> Vec<(Kept, WhyEnded)> {
         match self {
-            Self::Memory(store) => store.displaced(),
-            Self::File(store) => store.displaced(),
+            Self::Memory(store) => store.untold(),
+            Self::File(store) => store.untold(),
         }
     }
 

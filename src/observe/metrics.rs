@@ -254,7 +254,14 @@ impl Metrics {
         for result in ["success", "failure"] {
             self.config_reloads.with_label_values(&[result]);
         }
-        for reason in ["logout", "replaced", "expired", "limit", "administrator"] {
+        for reason in [
+            "logout",
+            "replaced",
+            "expired",
+            "limit",
+            "administrator",
+            "store_failed",
+        ] {
             self.auth_sessions_ended.with_label_values(&[reason]);
         }
     }

@@ -442,7 +442,7 @@ impl OwnExchange<'_> {
             let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
             return Attempted::Failure("error", answer);
         }
-        self.shared.note_displaced(self.log);
+        self.shared.note_untold(self.log);
         let metrics = &self.shared.metrics;
         metrics
             .auth_sessions_created

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::memory::MemoryStore;
-use super::{Kept, SessionBounds, SessionStore, StoreUnavailable};
+use super::{Kept, SessionBounds, SessionStore, StoreUnavailable, WhyEnded};
 use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
 use crate::identity::UserName;
 
@@ -181,9 +181,28 @@ impl FileStore {
     async fn write(&self, job: impl FnOnce(Done) -> Job) -> Result<(), StoreUnavailable> {
         let (done, wait) = oneshot::channel();
         self.jobs.send(job(done)).map_err(|_| StoreUnavailable)?;
-        match timeout(PATIENCE, wait).await {
-            Ok(Ok(written)) => written,
-            Ok(Err(_)) | Err(_) => Err(StoreUnavailable),
+        if let Ok(written) = timeout(PATIENCE, wait).await {
+            return written.unwrap_or(Err(StoreUnavailable));
+        }
+        // Down until the disk has all that was asked so far: who tries again to log out must not
+        // hear before that there is no session any more.
+        self.is_up.store(false, Ordering::Release);
+        drop(self.jobs.send(Job::End(Vec::new(), None)));
+        Err(StoreUnavailable)
+    }
+}
+
+impl FileStore {
+    /// Removes from the disk what has just ended in memory. Where that fails, it has ended all the
+    /// same, and whoever asked does not put it on record.
+    async fn write_ended(&self, ended: Vec<Kept>) -> Result<Vec<Kept>, StoreUnavailable> {
+        let digests = ended.iter().map(|it| it.digest).collect();
+        match self.write(|done| Job::End(digests, Some(done))).await {
+            Ok(()) => Ok(ended),
+            Err(unavailable) => {
+                self.memory.tell(ended, WhyEnded::StoreFailed);
+                Err(unavailable)
+            }
         }
     }
 }
@@ -205,17 +224,13 @@ impl SessionStore for FileStore {
 
     async fn end(&self, digest: &SessionDigest) -> Result<bool, StoreUnavailable> {
         // It ends here and now, whatever the disk says.
-        let ended = self.memory.take(digest).is_some();
-        self.write(|done| Job::End(vec![*digest], Some(done)))
-            .await?;
-        Ok(ended)
+        let ended: Vec<Kept> = self.memory.take(digest).into_iter().collect();
+        let count = ended.len();
+        self.write_ended(ended).await.map(|_| count > 0)
     }
 
     async fn end_all(&self, user: Option<&UserName>) -> Result<Vec<Kept>, StoreUnavailable> {
-        let ended = self.memory.take_all(user);
-        let digests = ended.iter().map(|it| it.digest).collect();
-        self.write(|done| Job::End(digests, Some(done))).await?;
-        Ok(ended)
+        self.write_ended(self.memory.take_all(user)).await
     }
 
     async fn sweep(
@@ -247,8 +262,8 @@ impl SessionStore for FileStore {
         self.memory.find(short).await
     }
 
-    fn displaced(&self) -> Vec<Kept> {
-        self.memory.displaced()
+    fn untold(&self) -> Vec<(Kept, WhyEnded)> {
+        self.memory.untold()
     }
 
     fn kept(&self) -> usize {
@@ -350,8 +365,8 @@ impl Writer {
             Some(_) if rows.is_empty() => Ok(()),
             Some(database) => commit(database, &rows).map_err(|_| StoreUnavailable),
         };
+        self.is_up.store(written.is_ok(), Ordering::Release);
         if written.is_err() {
-            self.is_up.store(false, Ordering::Release);
             self.database = None;
             for digest in begun {
                 self.memory.take(&digest);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Kept, SessionBounds, SessionStore, StoreUnavailable};
+use super::{Kept, SessionBounds, SessionStore, StoreUnavailable, WhyEnded};
 use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
 use crate::identity::UserName;
 
@@ -36,8 +36,8 @@ struct All {
     /// The longest unused ones when last looked for, with when they were used last. All others
     /// were used later.
     longest_unused: VecDeque<(Timestamp, SessionDigest)>,
-    /// Ended to make room, and not told yet.
-    displaced: Vec<Kept>,
+    /// Ended without being asked for, and not told yet.
+    untold: Vec<(Kept, WhyEnded)>,
 }
 
 impl MemoryStore {
@@ -64,16 +64,23 @@ impl MemoryStore {
     pub(super) fn insert(&self, kept: Kept) -> Vec<SessionDigest> {
         let Kept { digest, session } = kept;
         let mut all = self.all.lock();
-        let told = all.displaced.len();
+        let before = all.untold.len();
         self.remove(&mut all, &digest);
         self.make_room_for(&session.user, &mut all);
         all.by_user.insert((session.user.clone(), digest));
         self.shard(&digest).write().insert(digest, session);
-        all.displaced[told..].iter().map(|it| it.digest).collect()
+        let displaced = all.untold[before..].iter();
+        displaced.map(|(kept, _)| kept.digest).collect()
     }
 
     pub(super) fn take(&self, digest: &SessionDigest) -> Option<Kept> {
         self.remove(&mut self.all.lock(), digest)
+    }
+
+    /// Notes what has ended and is to be told of.
+    pub(super) fn tell(&self, ended: Vec<Kept>, why: WhyEnded) {
+        let ended = ended.into_iter().map(|kept| (kept, why));
+        self.all.lock().untold.extend(ended);
     }
 
     fn remove(&self, all: &mut All, digest: &SessionDigest) -> Option<Kept> {
@@ -104,7 +111,7 @@ impl MemoryStore {
 
     fn displace(&self, digest: Option<SessionDigest>, all: &mut All) {
         let ended = digest.and_then(|digest| self.remove(all, &digest));
-        all.displaced.extend(ended);
+        all.untold.extend(ended.map(|kept| (kept, WhyEnded::Limit)));
     }
 
     /// The session that was not used for longest. To find it, all have to be looked at: then the
@@ -290,8 +297,8 @@ impl SessionStore for MemoryStore {
         Ok(self.with_short(short))
     }
 
-    fn displaced(&self) -> Vec<Kept> {
-        std::mem::take(&mut self.all.lock().displaced)
+    fn untold(&self) -> Vec<(Kept, WhyEnded)> {
+        std::mem::take(&mut self.all.lock().untold)
     }
 
     fn kept(&self) -> usize {

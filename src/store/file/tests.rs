@@ -52,7 +52,7 @@ async fn what_was_begun_is_there_again_and_what_was_ended_is_not() {
     assert_eq!(seen(&store, 1).await, Some(5000));
     let session = store.look_up(&digest(1)).await.unwrap().unwrap();
     assert_eq!((session.created.0, session.credential_epoch), (1000, 7));
-    assert_eq!((store.kept(), store.displaced().len()), (2, 1));
+    assert_eq!((store.kept(), store.untold().len()), (2, 1));
     store.close(Timestamp(6000));
     let store = FileStore::open(&path, BOUNDS).unwrap();
     assert_eq!(store.kept(), 2);
@@ -135,15 +135,19 @@ fn a_database_of_somebody_else_is_refused_and_what_is_no_file_too() {
     assert!(!folder.path().join("none").exists());
 }
 
-/// A disk that fails while it is broken.
+/// A disk that fails while it is broken, and waits while it is stuck.
 #[derive(Clone, Debug)]
 struct Disk {
     content: Arc<InMemoryBackend>,
     is_broken: Arc<AtomicBool>,
+    is_stuck: Arc<AtomicBool>,
 }
 
 impl Disk {
     fn check(&self) -> io::Result<()> {
+        while self.is_stuck.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         match self.is_broken.load(Ordering::Acquire) {
             true => Err(io::ErrorKind::StorageFull.into()),
             false => Ok(()),
@@ -174,6 +178,7 @@ async fn a_disk_that_fails_refuses_everything_until_all_is_written_again() {
     let disk = Disk {
         content: Arc::new(InMemoryBackend::new()),
         is_broken: Arc::default(),
+        is_stuck: Arc::default(),
     };
     let open = || {
         let disk = disk.clone();
@@ -186,6 +191,10 @@ async fn a_disk_that_fails_refuses_everything_until_all_is_written_again() {
     disk.is_broken.store(true, Ordering::Release);
     assert!(store.end(&digest(0)).await.is_err());
     assert!(!store.is_up());
+    let untold = store.untold();
+    let (kept, why) = &untold[0];
+    assert_eq!((kept.digest, *why), (digest(0), WhyEnded::StoreFailed));
+    assert_eq!(untold.len(), 1);
     assert!(store.look_up(&digest(1)).await.is_err());
     assert!(store.begin(digest(9), session(1000)).await.is_err());
     assert!(store.list(None, None, 10).await.is_err());
@@ -205,4 +214,28 @@ async fn a_disk_that_fails_refuses_everything_until_all_is_written_again() {
     for (n, expected) in [(0, None), (1, Some(1000)), (9, None)] {
         assert_eq!(seen(&store, n).await, expected);
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_refuses_after_a_while_and_until_it_has_everything() {
+    let disk = Disk {
+        content: Arc::new(InMemoryBackend::new()),
+        is_broken: Arc::default(),
+        is_stuck: Arc::default(),
+    };
+    let own = disk.clone();
+    let open = Box::new(move || open_database(own.clone()));
+    let store = FileStore::start(open, BOUNDS).unwrap();
+    store.begin(digest(1), session(1000)).await.unwrap();
+    disk.is_stuck.store(true, Ordering::Release);
+    assert!(store.end(&digest(1)).await.is_err());
+    // Nobody hears that it is no more, as long as it might come back.
+    assert!(store.look_up(&digest(1)).await.is_err());
+    disk.is_stuck.store(false, Ordering::Release);
+    let begun = Instant::now();
+    while !store.is_up() {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(seen(&store, 1).await, None);
 }

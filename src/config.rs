@@ -36,7 +36,7 @@ use file::ConfigFile;
 use lower::{WrittenUsers, lower};
 use problem::{Problem, Problems};
 use read::{Variables, read_text, read_yaml};
-use settings::{Sections, Settings};
+use settings::{ConfigText, Sections, Settings};
 use shape::fit;
 use users::FoundUsers;
 
@@ -61,12 +61,21 @@ impl Source<'_> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Settings, Problems> {
-    let text = read_text(file)?;
+    let text = ConfigText::new(read_text(file)?);
+    let settings = load_as(file, &text)?;
+    Ok(Settings { text, ..settings })
+}
+
+/// The same as if `text` was still in `file`; the file of users is read as it is now.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_as(file: &Path, text: &ConfigText) -> Result<Settings, Problems> {
     let source = Source {
         file: file.into(),
         variables: &|name| std::env::var(name).ok(),
     };
-    parse(&text, &source)
+    parse(text.as_str(), &source)
 }
 
 /// Reads a configuration from its text, and the file of users that it names.

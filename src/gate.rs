@@ -30,7 +30,7 @@ use users::Users;
 #[derive(Debug)]
 pub struct Gate {
     /// The rules.
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// The people.
     pub users: Users,
     /// Whose the certificates are.
@@ -161,11 +161,11 @@ mod tests {
     fn gate() -> Gate {
         let can = |ability| Access::can(vec![Ability::new(ability)]);
         Gate {
-            routes: RouteTable::new(vec![
+            routes: Arc::new(RouteTable::new(vec![
                 route("/public/", &[], Access::Public),
                 route("/admin/", &["GET"], can("edit")),
                 route("/app/", &[], can("view")),
-            ]),
+            ])),
             users: [
                 user("ralph", "user", false),
                 user("ada", "admin", false),

@@ -20,6 +20,7 @@ pub mod redirect;
 pub mod request_id;
 pub mod respond;
 pub mod spec;
+mod standing;
 pub mod upstream;
 
 use std::pin::Pin;
@@ -49,6 +50,7 @@ use crate::password::upgrade::Upgrades;
 use crate::store::attempts::Attempts;
 use crate::store::secret::FormKey;
 use crate::store::{Kept, SessionStore, Sessions};
+use certificate::Certified;
 use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
 use forward::{ForwardFailure, forward};
@@ -60,6 +62,7 @@ use record::Record;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, UpstreamSpec};
+use standing::Permitted;
 use upstream::{ConnectFailure, UpstreamPool};
 
 /// What a request is served by. A request sees one snapshot from start to end; a reload swaps it
@@ -273,17 +276,8 @@ impl<'r> Request<'r> {
                 return record.end(self.worker, body.received());
             }
         };
-        let presented = certificate.as_ref().map(|it| it.presented.clone());
-        let presented = presented.map_err(|why| *why);
+        let view = self.view(&certificate).await;
         record.presented(certificate);
-
-        let view = RequestView {
-            method: self.head.method().as_str(),
-            authority: self.head.authority(),
-            path: self.head.path(),
-            session: self.presented_session().await,
-            certificate: presented,
-        };
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
                 record.permitted(&permit);
@@ -304,6 +298,18 @@ impl<'r> Request<'r> {
             Box::pin(self.fail(&failure, body, answer, &mut record)).await;
         }
         record.end(self.worker, body.received());
+    }
+
+    /// What the gate decides by.
+    async fn view(&self, certificate: &Result<Arc<Certified>, NoIdentity>) -> RequestView<'_> {
+        let certificate = certificate.as_ref().map(|it| it.presented.clone());
+        RequestView {
+            method: self.head.method().as_str(),
+            authority: self.head.authority(),
+            path: self.head.path(),
+            session: self.presented_session().await,
+            certificate: certificate.map_err(|why| *why),
+        }
     }
 
     /// The session that the request's cookie leads to.
@@ -353,9 +359,14 @@ impl<'r> Request<'r> {
             request_id: &self.id,
             now: self.now,
         };
+        let standing = Permitted {
+            request: self,
+            permit,
+        };
         forward(
             &self.worker.pool,
             request,
+            &standing,
             body,
             answer,
             &mut record.forwarded,
@@ -438,6 +449,12 @@ impl<'r> Request<'r> {
         record.failed(failure);
         if answer.has_begun() || failure.is_client_gone() {
             answer.abort();
+            return;
+        }
+        if matches!(failure, ForwardFailure::NoLongerPermitted) {
+            if self.refuse_after_all(body, answer, record).await.is_err() {
+                answer.abort();
+            }
             return;
         }
         let detail = match failure {

@@ -50,6 +50,7 @@ use crate::tls::signing::SigningKey;
 use admin_socket::AdminSocket;
 use files::Caller;
 use reload::{Reloadable, Reloader};
+use sessions::SessionEnds;
 
 /// How often sessions that ended by time are forgotten. They prove nothing from their last
 /// moment on; this only gives their memory back.
@@ -238,17 +239,8 @@ impl AdminSource for Status {
     }
 
     async fn end_sessions(&self, which: Which) -> Result<usize, ActionError> {
-        /// Lines that the log takes at once with room to spare, and the time it needs for them.
-        const AT_ONCE: usize = 1000;
-        const PAUSE: Duration = Duration::from_millis(20);
         let ended = sessions::end(&self.shared.sessions, which).await?;
-        for (at, kept) in ended.iter().enumerate() {
-            if at % AT_ONCE == AT_ONCE - 1 {
-                tokio::time::sleep(PAUSE).await;
-            }
-            let log = &self.shared.log;
-            self.shared.note_end(log, kept, "administrator");
-        }
+        sessions::note_ends(&self.shared, &ended, "administrator").await;
         Ok(ended.len())
     }
 }
@@ -322,7 +314,9 @@ impl Server {
     /// # Errors
     /// When no thread can be started for it.
     pub fn reloading(mut self, reloadable: Reloadable) -> Result<Self, StartError> {
-        let started = Reloader::start(reloadable, Arc::clone(&self.running.shared));
+        let shared = &self.running.shared;
+        let ends = SessionEnds::start(&self.running.runtime, Arc::clone(shared));
+        let started = Reloader::start(reloadable, Arc::clone(shared), ends);
         self.running.reloader = Some(started.map_err(StartError::Thread)?);
         Ok(self)
     }

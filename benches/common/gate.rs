@@ -50,7 +50,7 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
 /// A gate with `routes` and the usual pages of its own.
 pub(crate) fn gate(routes: Vec<Route>) -> Gate {
     Gate {
-        routes: RouteTable::new(routes),
+        routes: RouteTable::new(routes).into(),
         users: [user()].into_iter().collect(),
         clients: std::sync::Arc::default(),
         sessions: SessionPolicy::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::start_log;
-use crate::config::settings::{LogFormat, Sections, Settings};
+use crate::config::settings::{ConfigText, LogFormat, Sections, Settings};
 use crate::gate::ability::{Ability, Roles};
 use crate::gate::route::{
     Access, HostPattern, Methods, PathPattern, Route, RouteTable, UpstreamId,
@@ -149,7 +149,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
             backend.port(),
         )],
         gate: Gate {
-            routes: RouteTable::new(routes()?),
+            routes: RouteTable::new(routes()?).into(),
             users: [user].into_iter().collect(),
             clients: Arc::default(),
             sessions: SessionPolicy::default(),
@@ -177,6 +177,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         log_format: LogFormat::Auto,
         warnings: Vec::new(),
         sections: Sections::default(),
+        text: ConfigText::default(),
     })
 }
 

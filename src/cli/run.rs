@@ -57,6 +57,7 @@ pub fn run(file: &Path) -> ExitCode {
         file: file.to_owned(),
         spec: settings.tls.clone(),
         sections: settings.sections.clone(),
+        text: settings.text.clone(),
         answers: answers.without_asking(),
         acceptor,
         seen,

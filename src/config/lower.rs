@@ -37,7 +37,7 @@ use super::document::At;
 use super::file::{ConfigFile, UserFile};
 use super::problem::closest;
 use super::scalar::{Entries, Number, Span};
-use super::settings::{Sections, Settings};
+use super::settings::{ConfigText, Sections, Settings};
 use crate::gate::Gate;
 use crate::gate::route::RouteTable;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
@@ -128,7 +128,7 @@ pub fn lower(
         hsts: hsts.map(Arc::new),
         upstreams: upstreams.specs,
         gate: Gate {
-            routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()),
+            routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()).into(),
             users: users.users,
             clients: Arc::new(clients.clients),
             sessions: sessions.policy,
@@ -148,6 +148,7 @@ pub fn lower(
         log_format: process::lower_log(log.unwrap_or_default(), &top.key("log")),
         warnings: Vec::new(),
         sections: Sections::default(),
+        text: ConfigText::default(),
     }
 }
 

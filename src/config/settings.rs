@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
 use crate::password::credentials::Credentials;
@@ -60,6 +62,33 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// What was written, to compare with what will be.
     pub sections: Sections,
+    /// All of it but the users in a file of their own.
+    pub text: ConfigText,
+}
+
+/// A configuration as it was written. There may be secrets in it.
+#[derive(Clone, Default)]
+pub struct ConfigText(Zeroizing<String>);
+
+impl ConfigText {
+    /// Takes the text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ConfigText {
+    /// Says how long it is and nothing of what it says.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ConfigText").field(&self.0.len()).finish()
+    }
 }
 
 /// What each section of a configuration holds, as far as it takes to see that it has changed.

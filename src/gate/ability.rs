@@ -58,6 +58,15 @@ impl AbilitySet {
         }
     }
 
+    /// What both hold.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::All, both) | (both, Self::All) => both.clone(),
+            (Self::Some(some), Self::Some(others)) => Self::Some(some & others),
+        }
+    }
+
     fn add(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Self::All, _) => {}

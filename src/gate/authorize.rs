@@ -382,7 +382,8 @@ mod tests {
             logout: "/auth/logout".into(),
         });
         let gate = Gate {
-            routes: RouteTable::new(routes.map(|(it, access)| route(it, &[], access)).collect()),
+            routes: RouteTable::new(routes.map(|(it, access)| route(it, &[], access)).collect())
+                .into(),
             users: users(),
             clients: Arc::default(),
             sessions: SessionPolicy::default(),

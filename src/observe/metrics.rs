@@ -260,6 +260,9 @@ impl Metrics {
             "expired",
             "limit",
             "administrator",
+            "user_gone",
+            "password_changed",
+            "rights_changed",
             "store_failed",
         ] {
             self.auth_sessions_ended.with_label_values(&[reason]);

@@ -36,6 +36,16 @@ impl Credentials {
         }
     }
 
+    /// The same passwords, with the realms of `others`.
+    #[must_use]
+    pub fn with_realms_of(&self, others: &Self) -> Self {
+        Self {
+            passwords: self.passwords.clone(),
+            costs: Arc::clone(&self.costs),
+            realms: Arc::clone(&others.realms),
+        }
+    }
+
     /// An attempt of `user` with `password`, for the hashing pool. A user without a stored
     /// password gives one that fails after the same work as any other: nobody learns from the
     /// answer or its time who exists (OWASP ASVS 6.3.8).

@@ -4,7 +4,7 @@
 //! beside each other in one task, so that neither waits for the other: a backend may answer before
 //! it has read everything, or echo while it reads.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -33,6 +33,17 @@ const ANSWER_LIMITS: HeadLimits = HeadLimits {
     fields: 200,
 };
 
+/// How often somebody who is being served is looked at again. What ends a session or takes back a
+/// right is noticed within half a second at most; with this it counts within a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Whether a request that is being forwarded would be let in once more, as it was.
+pub trait Standing: Sync {
+    /// Looks again. `moved` says whether bytes of its body or its answer have passed since the last
+    /// time: such an exchange is in use, as one is that consists of many requests.
+    fn stands(&self, moved: bool) -> impl Future<Output = bool> + Send;
+}
+
 /// Why a request was not forwarded to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardFailure {
@@ -57,6 +68,9 @@ pub enum ForwardFailure {
     /// The client went away.
     #[error("the client went away")]
     ClientGone,
+    /// It would not be let in any more.
+    #[error("what the request was let in for has ended")]
+    NoLongerPermitted,
 }
 
 impl From<ClientGone> for ForwardFailure {
@@ -82,13 +96,17 @@ impl ForwardFailure {
             Self::Body(BodyFailure::TooSlow) => "body_timeout",
             Self::Body(BodyFailure::Malformed) => "body_malformed",
             Self::Body(BodyFailure::TooLarge) => "body_too_large",
+            Self::NoLongerPermitted => "no_longer_permitted",
         }
     }
 
     /// Whether it is the backend's.
     #[must_use]
     pub const fn is_upstream(&self) -> bool {
-        !matches!(self, Self::Body(_) | Self::ClientGone)
+        !matches!(
+            self,
+            Self::Body(_) | Self::ClientGone | Self::NoLongerPermitted
+        )
     }
 
     /// Whether nobody is left to answer.
@@ -108,6 +126,7 @@ impl ForwardFailure {
             }
             Self::Body(BodyFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Self::NoLongerPermitted => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
         }
     }
@@ -134,6 +153,7 @@ pub struct Forwarded {
 pub async fn forward<B: BodySource, A: AnswerSink>(
     pool: &UpstreamPool,
     request: UpstreamRequest<'_>,
+    standing: &impl Standing,
     body: &mut Upload<'_, B>,
     answer: &mut A,
     report: &mut Forwarded,
@@ -149,7 +169,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
 
     if let Some(mut connection) = idle {
         report.reused = true;
-        let exchange = Exchange::new(&request, &head, started, report);
+        let exchange = Exchange::new(&request, standing, &head, started, report);
         match exchange.run(&mut connection, body, answer).await {
             Ok(Reusable::Yes(last_used)) => {
                 under_way.done(connection, last_used);
@@ -165,7 +185,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
         connection = pool.connect(upstream) => connection?,
         () = answer.gone() => return Err(ForwardFailure::ClientGone),
     };
-    let exchange = Exchange::new(&request, &head, Instant::now(), report);
+    let exchange = Exchange::new(&request, standing, &head, Instant::now(), report);
     if let Reusable::Yes(last_used) = exchange.run(&mut connection, body, answer).await? {
         under_way.done(connection, last_used);
     }
@@ -180,19 +200,29 @@ enum Reusable {
     No,
 }
 
-/// For requests without a body: everything has left with the head.
-static SENT: AtomicBool = AtomicBool::new(true);
+/// How much of a request has left.
+struct Sent {
+    whole: AtomicBool,
+    pieces: AtomicU64,
+}
 
-struct Exchange<'e> {
+/// For requests without a body: everything has left with the head.
+static SENT: Sent = Sent {
+    whole: AtomicBool::new(true),
+    pieces: AtomicU64::new(0),
+};
+
+struct Exchange<'e, S> {
     head: &'e [u8],
     framing: RequestFraming,
-    receive: Receive<'e>,
+    receive: Receive<'e, S>,
     write_limit: Duration,
 }
 
-impl<'e> Exchange<'e> {
+impl<'e, S: Standing> Exchange<'e, S> {
     fn new(
         request: &UpstreamRequest<'e>,
+        standing: &'e S,
         head: &'e [u8],
         started: Instant,
         report: &'e mut Forwarded,
@@ -207,7 +237,10 @@ impl<'e> Exchange<'e> {
                 expects_continue: request.head.expects_continue(),
                 read_limit: request.upstream.read_timeout,
                 started,
-                sent_whole: &SENT,
+                sent: &SENT,
+                standing,
+                looked: started,
+                moved: 0,
                 report,
             },
             write_limit: request.upstream.write_timeout,
@@ -238,24 +271,27 @@ impl<'e> Exchange<'e> {
     ) -> Result<Reusable, ForwardFailure> {
         let UpstreamConnection { io, buffer } = connection;
         let mut receive = self.receive;
-        let sent_whole = AtomicBool::new(false);
-        receive.sent_whole = &sent_whole;
+        let sent = Sent {
+            whole: AtomicBool::new(false),
+            pieces: AtomicU64::new(0),
+        };
+        receive.sent = &sent;
         let (mut read, mut write) = tokio::io::split(io);
         let upload = send_with_body(
             &mut write,
             self.head,
             self.framing,
             receive.expects_continue,
-            body,
+            (body, &sent.pieces),
             self.write_limit,
         );
         let download = receive.run(&mut read, buffer, answer);
         tokio::pin!(upload, download);
         tokio::select! {
             biased;
-            sent = &mut upload => match sent {
+            done = &mut upload => match done {
                 Ok(()) => {
-                    sent_whole.store(true, Ordering::Relaxed);
+                    sent.whole.store(true, Ordering::Relaxed);
                     download.await
                 }
                 // It may have answered before it closed: a refusal of the body, most likely.
@@ -291,7 +327,7 @@ async fn send_with_body<B: BodySource>(
     head: &[u8],
     framing: RequestFraming,
     expects_continue: bool,
-    body: &mut Upload<'_, B>,
+    (body, pieces): (&mut Upload<'_, B>, &AtomicU64),
     limit: Duration,
 ) -> Result<(), ForwardFailure> {
     let mut encoder = BodyEncoder::for_request(framing);
@@ -308,25 +344,29 @@ async fn send_with_body<B: BodySource>(
         send(io, &out, limit).await?;
         out.clear();
         send(io, passed, limit).await?;
+        pieces.fetch_add(1, Ordering::Relaxed);
     }
     encoder.finish(None, &mut out).map_err(malformed)?;
     send(io, &out, limit).await
 }
 
 /// The answer's way back.
-struct Receive<'e> {
+struct Receive<'e, S> {
     method: &'e Method,
     request_id: &'e str,
     strict_transport: &'e StrictTransport,
     expects_continue: bool,
     read_limit: Duration,
     started: Instant,
-    /// Whether all of the request has left.
-    sent_whole: &'e AtomicBool,
+    sent: &'e Sent,
+    standing: &'e S,
+    /// When that was looked at last, and what had passed then.
+    looked: Instant,
+    moved: u64,
     report: &'e mut Forwarded,
 }
 
-impl Receive<'_> {
+impl<S: Standing> Receive<'_, S> {
     async fn run<A: AnswerSink>(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
@@ -353,13 +393,13 @@ impl Receive<'_> {
     }
 
     fn is_sent(&self) -> bool {
-        self.sent_whole.load(Ordering::Relaxed)
+        self.sent.whole.load(Ordering::Relaxed)
     }
 
     /// The head of the final answer. Interim ones are dropped, but for the one that the client
     /// waits for.
     async fn final_head<A: AnswerSink>(
-        &self,
+        &mut self,
         io: &mut (impl AsyncRead + Unpin),
         buffer: &mut ReadBuffer,
         answer: &mut A,
@@ -381,24 +421,54 @@ impl Receive<'_> {
     /// to send: its time to answer is counted from the end of the request. (The body has limits of
     /// its own, on both sides.)
     async fn next_head<A: AnswerSink>(
-        &self,
+        &mut self,
         io: &mut (impl AsyncRead + Unpin),
         buffer: &mut ReadBuffer,
         answer: &mut A,
     ) -> Result<ResponseHead, ForwardFailure> {
+        let mut patience = self.read_limit;
         loop {
             let was_sent = self.is_sent();
+            let limit = patience.min(LOOK_AGAIN);
             let head = tokio::select! {
                 biased;
-                head = buffer.response_head(io, self.method, &ANSWER_LIMITS, self.read_limit) => {
-                    head
-                }
+                head = buffer.response_head(io, self.method, &ANSWER_LIMITS, limit) => head,
                 () = answer.gone() => return Err(ForwardFailure::ClientGone),
             };
             match head {
-                Err(ReadError::TooSlow) if !was_sent => {}
+                Err(ReadError::TooSlow) => self.go_on(&mut patience, limit, was_sent).await?,
                 head => return head.map_err(head_failure),
             }
+        }
+    }
+
+    /// Nothing came within `waited`, which is a part of `patience`: goes on while there is some
+    /// left, and somebody to wait for.
+    async fn go_on(
+        &mut self,
+        patience: &mut Duration,
+        waited: Duration,
+        was_sent: bool,
+    ) -> Result<(), ForwardFailure> {
+        *patience = match was_sent {
+            true => patience.saturating_sub(waited),
+            false => self.read_limit,
+        };
+        if patience.is_zero() {
+            return Err(ForwardFailure::TooSlow);
+        }
+        self.look().await
+    }
+
+    /// Looks whether the request would still be let in.
+    async fn look(&mut self) -> Result<(), ForwardFailure> {
+        let moved = self.report.answer_bytes + self.sent.pieces.load(Ordering::Relaxed);
+        let has_moved = std::mem::replace(&mut self.moved, moved) != moved;
+        self.looked = Instant::now();
+        // Boxed: few exchanges last so long, and all would carry the room for it.
+        match Box::pin(self.standing.stands(has_moved)).await {
+            true => Ok(()),
+            false => Err(ForwardFailure::NoLongerPermitted),
         }
     }
 
@@ -432,26 +502,39 @@ impl Receive<'_> {
         answer: &mut A,
     ) -> Result<(), ForwardFailure> {
         loop {
-            let was_sent = self.is_sent();
             let piece = match buffer.body_now(io, decoder).await {
-                Ok(Some(piece)) => Ok(piece),
+                Ok(Some(piece)) => piece,
                 // Nothing more is here yet, and it may be long in coming (a stream of events).
                 Ok(None) => {
                     answer.flush().await?;
-                    tokio::select! {
-                        biased;
-                        piece = buffer.body(io, decoder, self.read_limit) => piece,
-                        () = answer.gone() => return Err(ForwardFailure::ClientGone),
-                    }
+                    self.next_piece(io, buffer, decoder, answer).await?
                 }
-                Err(error) => Err(error),
+                Err(error) => return Err(ForwardFailure::CutShort(error)),
+            };
+            let Some(piece) = piece else { return Ok(()) };
+            self.pass(piece, answer).await?;
+        }
+    }
+
+    async fn next_piece<A: AnswerSink>(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        buffer: &mut ReadBuffer,
+        decoder: &mut BodyDecoder,
+        answer: &mut A,
+    ) -> Result<Option<Bytes>, ForwardFailure> {
+        let mut patience = self.read_limit;
+        loop {
+            let was_sent = self.is_sent();
+            let limit = patience.min(LOOK_AGAIN);
+            let piece = tokio::select! {
+                biased;
+                piece = buffer.body(io, decoder, limit) => piece,
+                () = answer.gone() => return Err(ForwardFailure::ClientGone),
             };
             match piece {
-                Ok(Some(piece)) => self.pass(piece, answer).await?,
-                Ok(None) => return Ok(()),
-                Err(ReadError::TooSlow) if !was_sent => {}
-                Err(ReadError::TooSlow) => return Err(ForwardFailure::TooSlow),
-                Err(error) => return Err(ForwardFailure::CutShort(error)),
+                Err(ReadError::TooSlow) => self.go_on(&mut patience, limit, was_sent).await?,
+                piece => return piece.map_err(ForwardFailure::CutShort),
             }
         }
     }
@@ -460,7 +543,11 @@ impl Receive<'_> {
         &mut self,
         piece: Bytes,
         answer: &mut A,
-    ) -> Result<(), ClientGone> {
+    ) -> Result<(), ForwardFailure> {
+        // Much of an answer may come without a wait, to a client that is slower than the backend.
+        if self.report.answer_bytes > 0 && self.looked.elapsed() >= LOOK_AGAIN {
+            self.look().await?;
+        }
         let length = piece.len() as u64;
         answer.write(piece).await?;
         self.report.answer_bytes += length;

@@ -15,9 +15,10 @@ use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
 
 use super::files::{Caller, Watch, Why};
+use super::sessions::SessionEnds;
 use super::users::LiveUsers;
 use crate::config;
-use crate::config::settings::{Sections, Settings};
+use crate::config::settings::{ConfigText, Sections, Settings};
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::proxy::Shared;
@@ -44,8 +45,10 @@ pub struct Reloadable {
     pub file: PathBuf,
     /// Its section `tls`, as it was read last: what it names is looked at, loaded or not.
     pub spec: Option<TlsSpec>,
-    /// Its other sections.
+    /// Its other sections, as they are in force, and the text that says so.
     pub sections: Sections,
+    /// See [`Self::sections`].
+    pub text: ConfigText,
     /// Passwords that somebody told us at start.
     pub answers: Answers,
     /// What is swapped.
@@ -138,8 +141,9 @@ enum Scope {
 struct Applied {
     /// How many users there are, where they have changed.
     users: Option<usize>,
-    /// What is wrong with certificates that stay as they were before.
-    kept: Option<String>,
+    /// What is wrong with certificates that stay as they were before; or with all of TLS, of which
+    /// nothing was applied then.
+    tls: Result<Option<String>, String>,
     /// The sections that have changed and wait for a restart.
     waiting: Vec<String>,
 }
@@ -169,6 +173,7 @@ impl Reloader {
     pub(super) fn start(
         reloadable: Reloadable,
         shared: Arc<Shared>,
+        ends: SessionEnds,
     ) -> io::Result<(JoinHandle<()>, Caller)> {
         let (mut watch, caller) = Watch::new();
         // What changed while all was loaded is looked for at once.
@@ -176,7 +181,7 @@ impl Reloader {
         let mut reloader = Self {
             running: reloadable.spec.clone(),
             reloadable,
-            users: LiveUsers::new(Arc::clone(&shared), {
+            users: LiveUsers::new(Arc::clone(&shared), ends, {
                 let caller = caller.clone();
                 move || caller.look()
             }),
@@ -239,31 +244,47 @@ impl Reloader {
     fn reload(&mut self, scope: Scope, has_changed: bool) {
         let before = certificates(&self.reloadable);
         let tried = self.try_reload(scope);
-        self.was_whole = tried.as_ref().is_ok_and(|applied| applied.kept.is_none());
-        match tried {
-            Ok(applied) => {
-                match &applied.kept {
-                    None => self.note_success(),
-                    Some(problems) => self.say_failure(
-                        problems,
-                        "these certificates stay as they were before; all others were applied",
-                    ),
-                }
-                self.say_success(applied.kept.is_none(), has_changed, &before);
-                self.say_users(applied.users);
-                self.say_waiting(&applied.waiting);
-            }
-            Err(problems) => {
-                let message = match self.renew_files() {
-                    true => {
-                        "the configuration stays as it was before; the files that it names were \
-                         read again"
-                    }
-                    false => "nothing was changed; what was loaded before goes on",
-                };
-                self.say_failure(&problems, message);
-            }
+        let is_whole = |applied: &Applied| matches!(applied.tls, Ok(None));
+        self.was_whole = tried.as_ref().is_ok_and(is_whole);
+        let applied = match tried {
+            Ok(applied) => applied,
+            Err(problems) => return self.keep_configuration(&problems),
+        };
+        match &applied.tls {
+            Ok(None) => self.note_success(),
+            Ok(Some(problems)) => self.say_failure(
+                problems,
+                "these certificates stay as they were before; all others were applied",
+            ),
+            Err(problems) => self.keep_tls(problems),
         }
+        if applied.tls.is_ok() {
+            self.say_success(self.was_whole, has_changed, &before);
+        }
+        self.say_users(applied.users);
+        self.say_waiting(&applied.waiting);
+    }
+
+    /// The configuration cannot be used. The files that the one in force names go on counting.
+    fn keep_configuration(&mut self, problems: &str) {
+        let users = self.renew_users();
+        let files = self.renew_files();
+        let message = match users || files {
+            true => {
+                "the configuration stays as it was before; the files that it names were read \
+                 again, and count where they take something away"
+            }
+            false => "nothing was changed; what was loaded before goes on",
+        };
+        self.say_failure(problems, message);
+    }
+
+    fn keep_tls(&self, problems: &str) {
+        let message = match self.renew_files() {
+            true => "tls stays as it was before; the files that it names were read again",
+            false => "nothing of tls was changed; what was loaded before goes on",
+        };
+        self.say_failure(problems, message);
     }
 
     fn say_failure(&self, problems: &str, consequence: &str) {
@@ -282,28 +303,41 @@ impl Reloader {
         let mut waiting = settings.sections.changed_since(&self.reloadable.sections);
         let are_new_users = waiting.iter().any(|section| section == "users");
         waiting.retain(|section| section != "users");
-        let kept = match scope {
-            Scope::All => self.reload_tls(&mut settings, &mut waiting)?,
-            Scope::Users => None,
+        let tls = match scope {
+            Scope::All => self.reload_tls(&mut settings, &mut waiting),
+            Scope::Users => Ok(None),
         };
         let mut users = None;
         if are_new_users && waiting.is_empty() {
             self.reloadable.sections = settings.sections.clone();
+            self.reloadable.text = settings.text.clone();
             users = Some(self.users.swap(settings));
         } else if are_new_users {
-            // What they may do is said elsewhere: with the roles that were in force, somebody
-            // could do what neither the old configuration nor the new one allows.
-            waiting.push("users".into());
+            self.users.take_away(settings);
+            waiting.push("users (but for what is taken away from them)".into());
         }
         Ok(Applied {
             users,
-            kept,
+            tls,
             waiting,
         })
     }
 
-    /// Applies the section `tls`. What is wrong with certificates that stay as they were, if
-    /// anything; what cannot be applied is added to `waiting`.
+    /// Takes away what the users of the configuration in force have not any more, while there is
+    /// something wrong with another one. Whether that could be done.
+    fn renew_users(&mut self) -> bool {
+        let reloadable = &self.reloadable;
+        match config::load_as(&reloadable.file, &reloadable.text) {
+            Ok(settings) => {
+                self.users.take_away(settings);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Applies the section `tls`: what is wrong with certificates that stay as they were, if
+    /// anything, or else with all of it. What cannot be applied is added to `waiting`.
     fn reload_tls(
         &mut self,
         settings: &mut Settings,

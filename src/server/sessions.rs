@@ -1,14 +1,22 @@
 //! The sessions of a configuration: in memory, or in a file whose default place only the system
-//! knows; and ending them for administrators.
+//! knows; and ending them for administrators, and where users change.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::config::settings::Settings;
 use crate::gate::session::ShortDigest;
+use crate::gate::users::Changed;
+use crate::identity::UserName;
 use crate::observe::admin::{ActionError, Which};
+use crate::proxy::Shared;
 use crate::store::file::{self, FileStore, OpenError, SessionFile};
 use crate::store::memory::MemoryStore;
-use crate::store::{Kept, SessionStore as _, Sessions};
+use crate::store::{Kept, SessionStore as _, Sessions, StoreUnavailable};
 use crate::tls::self_signed::state_folder;
 
 /// Why sessions cannot be kept where the configuration wants them, with where that is written.
@@ -94,6 +102,81 @@ pub(super) async fn end(sessions: &Sessions, which: Which) -> Result<Vec<Kept>, 
         true => Ok(found),
         // It ended by itself meanwhile.
         false => Err(ActionError::NotFound),
+    }
+}
+
+/// Puts on record that these sessions were ended.
+pub(super) async fn note_ends(shared: &Shared, ended: &[Kept], why: &str) {
+    /// Lines that the log takes at once with room to spare, and the time it needs for them.
+    const AT_ONCE: usize = 1000;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for (at, kept) in ended.iter().enumerate() {
+        if at % AT_ONCE == AT_ONCE - 1 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        shared.note_end(&shared.log, kept, why);
+    }
+}
+
+// === Where users change ===
+
+/// Asks for the end of sessions whose users have changed.
+///
+/// Nothing depends on when that is: what such a session proves is looked up with every request.
+pub(super) struct SessionEnds(UnboundedSender<(UserName, Changed)>);
+
+impl SessionEnds {
+    /// With a task of this runtime that ends them: those of before at first, which may be of users
+    /// who have changed while nothing ran.
+    pub(super) fn start(runtime: &Runtime, shared: Arc<Shared>) -> Self {
+        // As many as there are users, for each time that they change.
+        let (asks, asked) = unbounded_channel();
+        runtime.spawn(end_as_asked(shared, asked));
+        Self(asks)
+    }
+
+    /// Ends those of `user`.
+    pub(super) fn end(&self, user: &UserName, why: Changed) {
+        // It is only gone where the process ends, and the sessions with it or by the next start.
+        drop(self.0.send((user.clone(), why)));
+    }
+}
+
+/// How long a store that does not answer is left alone.
+const STORE_DOWN: Duration = Duration::from_secs(1);
+
+async fn end_as_asked(shared: Arc<Shared>, mut asked: UnboundedReceiver<(UserName, Changed)>) {
+    while end_left_over(&shared).await.is_err() {
+        tokio::time::sleep(STORE_DOWN).await;
+    }
+    while let Some((user, why)) = asked.recv().await {
+        loop {
+            match shared.sessions.end_all(Some(&user)).await {
+                Ok(ended) => break note_ends(&shared, &ended, why.as_str()).await,
+                Err(_) => tokio::time::sleep(STORE_DOWN).await,
+            }
+        }
+    }
+}
+
+/// Ends the sessions of users who are not there any more or have another password.
+async fn end_left_over(shared: &Shared) -> Result<(), StoreUnavailable> {
+    const PAGE: usize = 1000;
+    let mut last = None;
+    loop {
+        let page = shared.sessions.list(None, last.as_ref(), PAGE).await?;
+        let Some(end) = page.last() else {
+            return Ok(());
+        };
+        last = Some((end.session.user.clone(), end.digest));
+        let snapshot = shared.snapshot.load_full();
+        for kept in page {
+            if let Some(why) = snapshot.gate.users.change_since(&kept.session)
+                && shared.sessions.end(&kept.digest).await?
+            {
+                shared.note_end(&shared.log, &kept, why.as_str());
+            }
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::pages;
+use super::sessions::SessionEnds;
 use crate::config::settings::Settings;
 use crate::config::users_file::{Rehashed, UsersFileError, rehash};
 use crate::gate::Gate;
 use crate::gate::users::Users;
 use crate::identity::UserName;
 use crate::observe::log::{Level, Logger};
+use crate::password::credentials::Credentials;
 use crate::password::stored::StoredPassword;
 use crate::password::upgrade::Upgrade;
 use crate::proxy::{Shared, Snapshot};
@@ -21,6 +23,7 @@ pub(super) struct LiveUsers {
     shared: Arc<Shared>,
     log: Logger,
     same: SamePasswords,
+    ends: SessionEnds,
     /// Why passwords were not stored better, each said once.
     said: HashSet<String>,
 }
@@ -32,7 +35,7 @@ pub(super) struct LiveUsers {
 /// made it from the password that was right for the old one, at that moment. So the users whose
 /// stored hash is exactly the one that we made keep the credential epoch of the old one. A hash
 /// that anybody else writes is not known here and ends the sessions, as it should. Nothing of this
-/// outlives the process, nor do sessions.
+/// outlives the process: sessions in a file that are older than a better hash end at the next start.
 #[derive(Default)]
 struct SamePasswords(HashMap<(UserName, u64), u64>);
 
@@ -55,12 +58,17 @@ impl SamePasswords {
 
 impl LiveUsers {
     /// Those of `shared`. `wake` is called when there is something to [`LiveUsers::upgrade`].
-    pub(super) fn new(shared: Arc<Shared>, wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        ends: SessionEnds,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         shared.upgrades.listen(wake);
         Self {
             log: shared.log.lane(),
             shared,
             same: SamePasswords::default(),
+            ends,
             said: HashSet::new(),
         }
     }
@@ -68,34 +76,46 @@ impl LiveUsers {
     /// Puts the users of `settings` in the place of those that are in force. What else `settings`
     /// says must be what is in force already: abilities come from `roles`, and it is for the caller
     /// to know that these have not changed. How many there are now.
-    ///
-    /// Sessions need no care: the gate looks at the users of the moment with every request, so
-    /// those of somebody who is gone or disabled, or has another password, prove nothing from now
-    /// on.
     pub(super) fn swap(&mut self, settings: Settings) -> usize {
         let old = self.shared.snapshot.load_full();
-        let mut users = settings.gate.users;
-        let count = users.len();
-        self.same.apply(&mut users);
-        let snapshot = Snapshot {
-            gate: Gate {
-                users,
-                // The very same ones: connections remember what these said of their certificates.
-                clients: Arc::clone(&old.gate.clients),
-                ..settings.gate
-            },
-            credentials: settings.credentials,
-            upstreams: old.upstreams.clone(),
-            identity: Arc::clone(&old.identity),
+        let count = settings.gate.users.len();
+        let gate = Gate {
+            own_pages: settings.gate.own_pages,
+            ..with_users(&old.gate, settings.gate.users)
+        };
+        self.put(Snapshot {
             // With the first of them comes the login, and with the last it may go.
             pages: pages(settings.login.as_ref()),
             login: settings.login,
-            limits: old.limits,
-            timeouts: old.timeouts,
-        };
-        self.shared.snapshot.store(Arc::new(snapshot));
-        self.shared.upgrades.try_again();
+            ..with_gate(&old, gate, settings.credentials)
+        });
         count
+    }
+
+    /// The same where something else waits for a restart, or is wrong: takes from the users in
+    /// force what the new ones have not, and gives nobody anything. With the roles and routes in
+    /// force, somebody could do what neither the old configuration nor the new one allows; but
+    /// whoever is disabled is to be out at once, whatever else is being changed.
+    pub(super) fn take_away(&mut self, settings: Settings) {
+        let old = self.shared.snapshot.load_full();
+        let users = settings.gate.users.no_more_than(&old.gate.users);
+        let credentials = settings.credentials.with_realms_of(&old.credentials);
+        let gate = with_users(&old.gate, users);
+        self.put(with_gate(&old, gate, Arc::new(credentials)));
+    }
+
+    /// Puts a snapshot with other users in force. The gate looks at the users of the moment with
+    /// every request, so sessions of somebody who is gone or disabled, or has another password,
+    /// prove nothing from then on; they are ended all the same, on record.
+    fn put(&mut self, mut snapshot: Snapshot) {
+        self.same.apply(&mut snapshot.gate.users);
+        let snapshot = Arc::new(snapshot);
+        let old = self.shared.snapshot.swap(Arc::clone(&snapshot));
+        let users = &snapshot.gate.users;
+        for (user, why) in users.changed_since(&old.gate.users) {
+            self.ends.end(user, why);
+        }
+        self.shared.upgrades.try_again();
     }
 
     /// Writes the better hashes that logins have left, into the file that the users are in. What is
@@ -143,6 +163,32 @@ impl LiveUsers {
         let line = self.log.line(Level::Warn, "password.not_upgraded");
         self.log.note(line.text("message", &message));
         self.said.insert(why);
+    }
+}
+
+/// The same gate with other users.
+fn with_users(gate: &Gate, users: Users) -> Gate {
+    Gate {
+        users,
+        routes: Arc::clone(&gate.routes),
+        // The very same ones: connections remember what these said of their certificates.
+        clients: Arc::clone(&gate.clients),
+        sessions: gate.sessions,
+        own_pages: gate.own_pages.clone(),
+    }
+}
+
+/// The same snapshot with other users and passwords.
+fn with_gate(snapshot: &Snapshot, gate: Gate, credentials: Arc<Credentials>) -> Snapshot {
+    Snapshot {
+        gate,
+        credentials,
+        upstreams: snapshot.upstreams.clone(),
+        identity: Arc::clone(&snapshot.identity),
+        login: snapshot.login.clone(),
+        pages: snapshot.pages.clone(),
+        limits: snapshot.limits,
+        timeouts: snapshot.timeouts,
     }
 }
 

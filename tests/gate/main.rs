@@ -26,6 +26,7 @@ mod paths;
 mod redirects;
 mod sessions;
 mod smuggling;
+mod streams;
 mod structure;
 mod tls;
 mod users;

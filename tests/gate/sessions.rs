@@ -132,6 +132,28 @@ fn a_gate_that_is_told_to_end_keeps_who_is_logged_in() {
 }
 
 #[test]
+fn sessions_of_users_who_have_changed_while_nothing_ran_end_at_the_start_on_record() {
+    let kept = Kept::new();
+    let mut gate = kept.start();
+    let [ralph, ada] = ["ralph", "ada"].map(|user| gate.log_in(user));
+    gate.signal("TERM");
+    gate.wait();
+    let config = std::fs::read_to_string(kept.config()).unwrap();
+    let (before, after) = config.split_once("ralph: {password: \"").unwrap();
+    let (_, after) = after.split_once('"').unwrap();
+    let hash = bcrypt::hash(gate::PASSWORD, 4).unwrap();
+    let config = format!("{before}ralph: {{password: \"{hash}\"{after}");
+    std::fs::write(kept.config(), config).unwrap();
+    let gate = kept.start();
+    let end = eventually("it is on record", || gate.line("session.end"));
+    assert_eq!(end["auth.reason"], "password_changed", "{end}");
+    assert_eq!(end["user.name"], "ralph", "{end}");
+    gate.await_metric("portcullis_auth_sessions_active", &[], 1.0);
+    let status = |session: &str| gate.curl().session(session).get("/").status;
+    assert_eq!([status(&ralph), status(&ada)], [401, 200]);
+}
+
+#[test]
 fn a_second_gate_on_the_same_file_does_not_start_and_the_first_goes_on() {
     let kept = Kept::new();
     let gate = kept.start();

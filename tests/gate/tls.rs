@@ -1085,7 +1085,7 @@ fn a_certificate_that_goes_bad_does_not_keep_the_others_from_being_renewed() {
     served.reload("failure");
     assert_ne!(serial("a"), kept);
     let log = served.gate.log();
-    assert!(log.contains("the configuration stays as it was"), "{log}");
+    assert!(log.contains("tls stays as it was before"), "{log}");
 }
 
 #[test]

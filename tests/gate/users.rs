@@ -155,23 +155,94 @@ fn whoever_is_disabled_or_removed_is_nobody_from_the_next_request_on() {
     let (ralph_alone, _) = PEOPLE.split_once("ada:").unwrap();
     people.write(ralph_alone);
     people.reload("success");
-    // Enabled again before the session has ended, it is as it was.
-    assert_eq!(statuses(&people), (200, 401));
+    // To be enabled again brings no session back.
+    assert_eq!(statuses(&people), (401, 401));
+    assert_eq!(people.log_in_with("ralph", PASSWORD).status, 200);
     assert_eq!(people.log_in_with("ada", PASSWORD).status, 401);
 }
 
 #[test]
-fn a_role_that_is_taken_away_grants_nothing_from_the_next_request_on() {
+fn a_change_of_roles_counts_from_the_next_request_on_and_takes_a_new_login() {
     let people = Peopled::start();
-    let ada = people.gate.log_in("ada");
-    assert_eq!(people.status(&ada, "/admin/"), 200);
+    let sessions = ["ada", "ralph"].map(|user| people.gate.log_in(user));
+    assert_eq!(people.status(&sessions[0], "/admin/"), 200);
     people.write(&PEOPLE.replace("administrator", "user"));
     people.reload("success");
-    let asked = (people.status(&ada, "/admin/"), people.status(&ada, "/"));
-    assert_eq!(asked, (403, 200));
+    let is_end =
+        |line: &Value| line["event"] == "session.end" && line["auth.reason"] == "rights_changed";
+    let end = eventually("it is on record", || people.gate.line_where(is_end));
+    assert_eq!(end["user.name"], "ada");
+    let statuses = |session: &str| ["/admin/", "/"].map(|path| people.status(session, path));
+    assert_eq!(statuses(&sessions[0]), [401, 401]);
+    assert_eq!(statuses(&people.gate.log_in("ada")), [403, 200]);
     people.write(PEOPLE);
     people.reload("success");
-    assert_eq!(people.status(&ada, "/admin/"), 200);
+    assert_eq!(statuses(&people.gate.log_in("ada")), [200, 200]);
+    // To others nothing has happened.
+    assert_eq!(statuses(&sessions[1]), [403, 200]);
+    let ended = [("reason", "rights_changed")];
+    people
+        .gate
+        .await_metric("portcullis_auth_sessions_ended_total", &ended, 2.0);
+}
+
+#[test]
+fn what_is_taken_away_counts_whatever_else_is_wrong_or_waits() {
+    const DISABLED: &str = "  roles: [user]\n  disabled: true\n";
+    let users = "users: users.yaml\n";
+    let new_role = "roles: {user: [view], administrator: [view, edit], guest: [view]}\n";
+    for (section, result, why) in [
+        (
+            format!("{new_role}{users}"),
+            "restart_needed",
+            "another section waits",
+        ),
+        (
+            format!("{ROLES}{users}rotues: []\n"),
+            "failure",
+            "a word is misspelt",
+        ),
+        (format!("{ROLES}{users}log: ["), "failure", "it is no YAML"),
+    ] {
+        let people = Peopled::start();
+        let sessions = ["ralph", "ada"].map(|user| people.gate.log_in(user));
+        people.configure(&section);
+        people.reload(result);
+        let more = "eve:\n  password: HASH\n  roles: [administrator]\n";
+        let raised = PEOPLE.replace("  roles: [user]\n", DISABLED) + more;
+        people.write(&raised);
+        eventually(why, || {
+            (people.status(&sessions[0], "/") == 401).then_some(())
+        });
+        assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401, "{why}");
+        let asked = ["/", "/admin/"].map(|path| people.status(&sessions[1], path));
+        assert_eq!(asked, [200, 200], "{why}");
+        // What is given has to wait.
+        assert_eq!(people.log_in_with("eve", PASSWORD).status, 401, "{why}");
+        people.configure(&format!("{ROLES}{users}"));
+        people.reload("success");
+        assert_eq!(people.log_in_with("eve", PASSWORD).status, 200, "{why}");
+        assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401, "{why}");
+    }
+}
+
+#[test]
+fn users_are_applied_while_a_certificate_is_broken() {
+    let people = Peopled::start();
+    let ralph = people.gate.log_in("ralph");
+    let (cert, _) = certificate();
+    let file = people.folder.path().join("portcullis.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let broken = people.folder.path().join("broken.crt");
+    std::fs::write(&broken, "not a certificate").unwrap();
+    let path = |path: &std::path::Path| path.display().to_string();
+    std::fs::write(&file, text.replace(&path(&cert), &path(&broken))).unwrap();
+    people.reload("failure");
+    people.write("ada: {password: HASH, roles: user}\n");
+    eventually("ralph is gone", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+    assert_eq!(people.log_in_with("ada", PASSWORD).status, 200);
 }
 
 #[test]
@@ -222,7 +293,7 @@ fn users_wait_for_the_roles_that_have_changed_with_them() {
     people.reload("restart_needed");
     let waiting = |line: &Value| {
         let message = line["message"].as_str().unwrap_or_default();
-        message.ends_with("restart to apply: roles, users")
+        message.contains("restart to apply: roles, users (but for what is taken away from them)")
     };
     assert!(
         people.gate.line_where(waiting).is_some(),
@@ -230,10 +301,15 @@ fn users_wait_for_the_roles_that_have_changed_with_them() {
         people.gate.log()
     );
     // As administrator under the old roles he could edit, which nobody ever meant.
+    eventually("the end of his session", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+    let ralph = people.gate.log_in("ralph");
     let asked = (people.status(&ralph, "/admin/"), people.status(&ralph, "/"));
     assert_eq!(asked, (403, 200));
     people.configure(&format!("{ROLES}{users}"));
     people.reload("success");
+    let ralph = people.gate.log_in("ralph");
     assert_eq!(people.status(&ralph, "/admin/"), 200);
 }
 

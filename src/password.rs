@@ -3,6 +3,7 @@
 //!
 //! Not here: who the users are, what they may do, lockout and sessions.
 
+pub mod argon2id;
 pub mod credentials;
 pub mod stored;
 

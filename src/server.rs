@@ -559,7 +559,7 @@ fn shared(
         sessions,
         attempts: Attempts::new(settings.lockout),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
-        upgrades: Upgrades::default(),
+        upgrades: Upgrades::new(settings.argon2id),
         form_key: FormKey::generate()?,
         hsts: Arc::new(ArcSwapOption::new(settings.hsts.clone())),
         tallies: (0..settings.threads)

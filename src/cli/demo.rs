@@ -19,6 +19,7 @@ use crate::gate::users::User;
 use crate::gate::{Gate, OwnPaths};
 use crate::identity::UserName;
 use crate::listen::spec::{ListenerSpec, Protocol};
+use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
 use crate::proxy::spec::{ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamSpec};
@@ -106,7 +107,10 @@ fn print_welcome(port: u16, password: &str) {
 }
 
 fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, Box<dyn Error>> {
-    let stored = StoredPassword::parse(&hash_argon2id(password.as_bytes())?)?;
+    let stored = StoredPassword::parse(&hash_argon2id(
+        password.as_bytes(),
+        Argon2idParameters::default(),
+    )?)?;
     let name = UserName::parse(USER)?;
     let items = BTreeMap::from([
         ("user".to_owned(), vec!["view".to_owned()]),
@@ -170,6 +174,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         admin_socket: None,
         threads: 1,
         lockout: LockoutPolicy::default(),
+        argon2id: Argon2idParameters::default(),
         session_bounds: SessionBounds::default(),
         session_file: None,
         shutdown_delay: Duration::ZERO,

@@ -12,9 +12,11 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use super::secret::{self, Ask, AskError, Secret};
+use crate::config::scalar::Size;
 use crate::config::users_file::edit::{Change, entry};
 use crate::config::users_file::{RoleName, UsersFile, UsersFileError};
 use crate::identity::UserName;
+use crate::password::argon2id::{Argon2idError, Argon2idParameters};
 use crate::password::stored::{
     HashError, MAX_PASSWORD_BYTES, StoredPassword, hash_argon2id, hash_bcrypt, hash_sha256,
 };
@@ -37,27 +39,30 @@ pub struct PasswdArgs {
     #[arg(long, value_enum, default_value_t = Cipher::Argon2id)]
     cipher: Cipher,
 
+    #[command(flatten)]
+    argon2id: Argon2idArguments,
+
     /// The password itself; other users of this machine can see it in the process list
     #[arg(long, value_name = "WORD")]
     password: Option<WordArgument>,
 
     /// Change nothing: check the password against the one in the file
-    #[arg(long, requires = "file", group = "instead", conflicts_with_all = ["cipher", "roles"])]
+    #[arg(long, requires = "file", group = "instead", conflicts_with_all = ["cipher", "memory", "passes", "lanes", "roles"])]
     verify: bool,
 
     /// Keep the user from logging in; everything said of them stays
     #[arg(long, requires = "file", group = "instead",
-        conflicts_with_all = ["cipher", "roles", "password"])]
+        conflicts_with_all = ["cipher", "memory", "passes", "lanes", "roles", "password"])]
     disable: bool,
 
     /// Let a user who was disabled log in again
     #[arg(long, requires = "file", group = "instead",
-        conflicts_with_all = ["cipher", "roles", "password"])]
+        conflicts_with_all = ["cipher", "memory", "passes", "lanes", "roles", "password"])]
     enable: bool,
 
     /// Take the user out of the file
     #[arg(long, requires = "file", group = "instead",
-        conflicts_with_all = ["cipher", "roles", "password"])]
+        conflicts_with_all = ["cipher", "memory", "passes", "lanes", "roles", "password"])]
     remove: bool,
 
     /// 1 to 64 characters of A-Z a-z 0-9 . _ @ + -
@@ -66,6 +71,23 @@ pub struct PasswdArgs {
 
     /// The user's roles; without any, those in the file stay
     roles: Vec<RoleName>,
+}
+
+/// What an argon2id hash costs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Argon2idArguments {
+    /// Memory that argon2id takes, up to 1GiB; 19MiB unless told otherwise. With --passes it must not
+    /// be below the floor of OWASP
+    #[arg(long, value_name = "SIZE", value_parser = kib)]
+    memory: Option<u32>,
+
+    /// How often argon2id goes through it, 1 to 64; twice unless told otherwise
+    #[arg(long, value_name = "N")]
+    passes: Option<u32>,
+
+    /// Parts of it, 1 to 16; 1 unless told otherwise
+    #[arg(long, value_name = "N")]
+    lanes: Option<u32>,
 }
 
 /// Why `passwd` did not do it. Nothing has been changed, except with
@@ -84,6 +106,10 @@ pub enum PasswdError {
     Mismatch,
     #[error("cannot read the password")]
     Ask(#[source] io::Error),
+    #[error("no such hash is made")]
+    Argon2id(#[from] Argon2idError),
+    #[error("--memory, --passes and --lanes are for argon2id only")]
+    NotArgon2id,
     #[error("cannot hash the password")]
     Hash(#[from] HashError),
     #[error("cannot write to standard output")]
@@ -117,6 +143,7 @@ pub fn run(args: PasswdArgs) -> Result<(), PasswdError> {
     let PasswdArgs {
         file,
         cipher,
+        argon2id,
         password,
         verify,
         disable,
@@ -141,9 +168,10 @@ pub fn run(args: PasswdArgs) -> Result<(), PasswdError> {
         }
         _ => {}
     }
+    let parameters = argon2id.parameters(cipher)?;
     let password = read_password(password, &username, Ask::Twice)?;
     check_policy(&password)?;
-    let hash = hash(cipher, &username, &password)?;
+    let hash = hash(cipher, parameters, &username, &password)?;
     let Some(file) = file else {
         return print(&entry(&username, &hash, &roles));
     };
@@ -159,9 +187,39 @@ pub fn run(args: PasswdArgs) -> Result<(), PasswdError> {
     Ok(())
 }
 
-fn hash(cipher: Cipher, user: &UserName, password: &Password) -> Result<String, HashError> {
+impl Argon2idArguments {
+    fn parameters(self, cipher: Cipher) -> Result<Argon2idParameters, PasswdError> {
+        let default = Argon2idParameters::default();
+        let Self {
+            memory,
+            passes,
+            lanes,
+        } = self;
+        if cipher != Cipher::Argon2id && memory.or(passes).or(lanes).is_some() {
+            return Err(PasswdError::NotArgon2id);
+        }
+        Ok(Argon2idParameters::new(
+            memory.unwrap_or_else(|| default.memory()),
+            passes.unwrap_or_else(|| default.passes()),
+            lanes.unwrap_or_else(|| default.lanes()),
+        )?)
+    }
+}
+
+/// In KiB.
+fn kib(size: &str) -> Result<u32, &'static str> {
+    let size = Size::parse(size).ok_or("expected a size like 64MiB")?;
+    Ok(u32::try_from(size.0 >> 10).unwrap_or(u32::MAX))
+}
+
+fn hash(
+    cipher: Cipher,
+    parameters: Argon2idParameters,
+    user: &UserName,
+    password: &Password,
+) -> Result<String, HashError> {
     match cipher {
-        Cipher::Argon2id => hash_argon2id(password),
+        Cipher::Argon2id => hash_argon2id(password, parameters),
         Cipher::Bcrypt => hash_bcrypt(password, BCRYPT_COST),
         Cipher::Sha256 => {
             say("warning: a sha256 hash is quick to guess; use argon2id wherever you can");
@@ -179,7 +237,7 @@ fn verify_one(
     let stored = file.stored_password(user)?;
     let password = read_password(password, user, Ask::Once)?;
     let format = stored.format_name();
-    say(&match stored.is_preferred() {
+    say(&match stored.is_preferred(Argon2idParameters::default()) {
         true => format!("stored with {format}"),
         false => format!("stored with {format}; argon2id takes its place at a login"),
     });

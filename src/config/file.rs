@@ -526,6 +526,27 @@ pub struct LoginFile {
     pub realms: Option<OneOrMany>,
     /// When guessing passwords has to wait.
     pub lockout: Option<LockoutFile>,
+    /// What the hashes cost that take the place of weak and foreign ones at a login.
+    pub argon2id: Option<Argon2idFile>,
+    /// Accepts MD5 hashes of passwords, until the login that replaces them. Whoever gets hold of one
+    /// has the password. Default: `false`.
+    pub unsafe_md5_passwords: Option<Flag>,
+}
+
+/// The section `login.argon2id`. Together they must not be below the floor of OWASP: with 1 pass
+/// 46 MiB, with 2 passes 19, with 3 passes 12, with 4 passes 9, with 5 and more 7.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with memory, passes and lanes"
+)]
+pub struct Argon2idFile {
+    /// Memory, up to `1GiB`: half of the `threads` may need so much at one time. Default: `19MiB`.
+    pub memory: Option<Size>,
+    /// How often it is gone through, 1 to 64. Default: 2.
+    pub passes: Option<Number>,
+    /// Parts of it, 1 to 16; one thread works on them all. Default: 1.
+    pub lanes: Option<Number>,
 }
 
 /// The section `login.lockout`. After so many wrong passwords, each further one has to wait: a

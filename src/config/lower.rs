@@ -93,14 +93,15 @@ pub fn lower(
     let tls = tls::lower(tls, state.clone(), (&listeners, of_listeners), source, top);
     let upstreams = upstreams::lower(upstreams, top);
     let roles = roles::lower(roles, top);
-    let users = users::lower(written_users, &roles);
+    let login_is_written = login.is_some();
+    let login = login::lower(login.unwrap_or_default(), &top.key("login"));
+    let users = users::lower(written_users, &roles, login.allows_md5);
     let clients = clients::lower(clients, &roles, top);
     let routes = routes::lower(routes, &upstreams, &roles, &clients, top);
     // Where all are known by their certificates, a login page would be one more thing to attack.
     let could_log_in = !users.users.is_empty() || clients.none_written;
     let has_login =
-        login.is_some() || could_log_in && routes.iter().any(PlacedRoute::takes_session);
-    let login = login::lower(login.unwrap_or_default(), &top.key("login"));
+        login_is_written || could_log_in && routes.iter().any(PlacedRoute::takes_session);
     let identity = identity::lower(identity.unwrap_or_default(), source, &top.key("identity"));
     warn_across_sections(&listeners, &upstreams, &users, &clients, &routes, top);
     client_auth::warn_across(tls.as_ref(), &clients, &routes, &identity, top);
@@ -141,6 +142,7 @@ pub fn lower(
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),
         lockout: login.lockout,
+        argon2id: login.argon2id,
         session_bounds: sessions.bounds,
         session_file: sessions.file,
         shutdown_delay,

@@ -78,6 +78,14 @@ scalar!(
     whole: |bytes| bytes
 );
 
+impl Size {
+    /// Reads one as it is written in a configuration.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_size(text).map(Self)
+    }
+}
+
 /// As [`Size`], or the word `unlimited`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeOrUnlimited(pub u64);

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
+use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
 use crate::store::SessionBounds;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub threads: usize,
     /// When guessing passwords has to wait.
     pub lockout: LockoutPolicy,
+    /// What the hashes cost that take the place of others.
+    pub argon2id: Argon2idParameters,
     /// How many sessions there may be.
     pub session_bounds: SessionBounds,
     /// Where they are kept beside memory, to outlive the process.

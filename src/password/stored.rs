@@ -14,10 +14,12 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{
     GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD,
 };
+use md5::Md5;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
+use super::argon2id::{self, Argon2idParameters};
 use super::bf1;
 
 /// A longer password never matches and is never hashed: generous for a passphrase, and it bounds
@@ -46,6 +48,8 @@ pub enum Cost {
     Bf1 { rounds: u32 },
     /// Once for each string that may have been hashed.
     Sha256,
+    /// Once for each string that may have been hashed.
+    Md5,
 }
 
 /// Why a text is not taken as a stored password. Says what was found and what would be right, and
@@ -62,9 +66,6 @@ pub enum FormatError {
          `portcullis passwd`"
     )]
     NotAHash,
-    /// Apart from the other refusals so that a switch can allow it.
-    #[error("MD5 password hashes are not accepted; make a new one with `portcullis passwd`")]
-    Md5,
     #[error(
         "{format} password hashes are not accepted: {reason}; make a new one with `portcullis passwd`"
     )]
@@ -96,7 +97,8 @@ pub enum HashError {
 
 impl StoredPassword {
     /// Reads `$argon2id$…` (PHC), `$2a$`, `$2b$` and `$2y$` (bcrypt), `BF1:rounds:salt:hash`,
-    /// `SHA256:<64 hex digits>` and 64 bare lower-case hex digits.
+    /// `SHA256:<64 hex digits>` and 64 bare lower-case hex digits, `MD5:<32 hex digits>` and 32 bare
+    /// ones. Whether MD5 will do is for the caller to say: see [`Self::is_md5`].
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         if text.is_empty() {
             return Err(FormatError::Empty);
@@ -116,7 +118,7 @@ impl StoredPassword {
     /// Whether `password` is the one that was hashed. The work depends on [`Self::cost`] and the
     /// number of realms alone, not on the outcome.
     ///
-    /// BF1 and SHA256 hash one of `password`, `user:password` and `user:realm:password`, and the
+    /// BF1, SHA256 and MD5 hash one of `password`, `user:password` and `user:realm:password`, and the
     /// text does not say which, so all of them are tried; `realms` empty stands for
     /// [`DEFAULT_REALMS`].
     pub fn verify(&self, user: &str, password: &[u8], realms: &[String]) -> bool {
@@ -130,23 +132,29 @@ impl StoredPassword {
             Hash::Bcrypt { cost, .. } => Cost::Bcrypt { cost },
             Hash::Bf1 { rounds, .. } => Cost::Bf1 { rounds },
             Hash::Sha256 { .. } => Cost::Sha256,
+            Hash::Md5 { .. } => Cost::Md5,
         }
     }
 
     /// Whether a stolen copy of the hash is cheap to guess, so that it should be replaced.
     pub fn is_weak(&self) -> bool {
         match self.cost() {
-            Cost::Argon2id { m, t, .. } => !ARGON2ID_FLOORS
-                .iter()
-                .any(|(floor_m, floor_t)| m >= *floor_m && t >= *floor_t),
+            Cost::Argon2id { m, t, .. } => !argon2id::is_at_floor(m, t),
             Cost::Bcrypt { cost } => cost < BCRYPT_FLOOR,
-            Cost::Bf1 { .. } | Cost::Sha256 => true,
+            Cost::Bf1 { .. } | Cost::Sha256 | Cost::Md5 => true,
         }
     }
 
-    /// Whether it is stored as a new one would be, or better. Others are foreign or weak.
-    pub fn is_preferred(&self) -> bool {
-        matches!(self.hash, Hash::Argon2id { .. }) && !self.is_weak()
+    /// Whether it is stored as a new one of these parameters would be, or better. Others are foreign
+    /// or weak.
+    pub fn is_preferred(&self, new: Argon2idParameters) -> bool {
+        matches!(self.hash, Hash::Argon2id { m, t, .. } if new.is_reached_by(m, t))
+    }
+
+    /// Whether it is of the one format that nobody should use without having said so: MD5 without
+    /// salt is looked up rather than guessed.
+    pub fn is_md5(&self) -> bool {
+        matches!(self.hash, Hash::Md5 { .. })
     }
 
     pub fn format_name(&self) -> &'static str {
@@ -155,6 +163,7 @@ impl StoredPassword {
             Hash::Bcrypt { .. } => "bcrypt",
             Hash::Bf1 { .. } => "BF1",
             Hash::Sha256 { .. } => "SHA256",
+            Hash::Md5 { .. } => "MD5",
         }
     }
 
@@ -205,21 +214,18 @@ impl Cost {
                 tag: [0; bf1::DIGEST_LEN],
             },
             Self::Sha256 => Hash::Sha256 { tag: [0; 32] },
+            Self::Md5 => Hash::Md5 { tag: [0; 16] },
         }
     }
 }
 
 // === New hashes ===
 
-/// The OWASP floor that needs only two passes; 19 MiB also fit a small device.
-const NEW_M: u32 = 19_456;
-const NEW_T: u32 = 2;
-const NEW_P: u32 = 1;
 const NEW_SALT_LEN: usize = 16;
 const NEW_TAG_LEN: usize = 32;
 
-/// Hashes with argon2id at the OWASP floor; the result is a PHC string.
-pub fn hash_argon2id(password: &[u8]) -> Result<String, HashError> {
+/// Hashes with argon2id; the result is a PHC string.
+pub fn hash_argon2id(password: &[u8], new: Argon2idParameters) -> Result<String, HashError> {
     if password.len() > MAX_PASSWORD_BYTES {
         return Err(HashError::TooLong {
             format: "argon2id",
@@ -228,11 +234,10 @@ pub fn hash_argon2id(password: &[u8]) -> Result<String, HashError> {
     }
     let salt: [u8; NEW_SALT_LEN] = random()?;
     let mut tag = [0; NEW_TAG_LEN];
-    argon2id(NEW_M, NEW_T, NEW_P, password, &salt, &mut tag).map_err(HashError::Argon2id)?;
+    let (m, t, p) = (new.memory(), new.passes(), new.lanes());
+    argon2id(m, t, p, password, &salt, &mut tag).map_err(HashError::Argon2id)?;
     let (salt, tag) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(tag));
-    Ok(format!(
-        "$argon2id$v=19$m={NEW_M},t={NEW_T},p={NEW_P}${salt}${tag}"
-    ))
+    Ok(format!("$argon2id$v=19$m={m},t={t},p={p}${salt}${tag}"))
 }
 
 /// Hashes with bcrypt (`$2b$`).
@@ -296,19 +301,14 @@ enum Hash {
     Sha256 {
         tag: [u8; 32],
     },
+    Md5 {
+        tag: [u8; 16],
+    },
 }
 
 /// What Ioto puts between user and password if nobody set a realm: its server, then its tool.
 pub const DEFAULT_REALMS: [&str; 2] = ["web", "example.com"];
 
-/// Memory and passes that OWASP holds to be equally strong; at or above one of them is enough.
-const ARGON2ID_FLOORS: [(u32, u32); 5] = [
-    (47_104, 1),
-    (19_456, 2),
-    (12_288, 3),
-    (9_216, 4),
-    (7_168, 5),
-];
 const BCRYPT_FLOOR: u32 = 10;
 
 impl Hash {
@@ -335,6 +335,7 @@ impl Hash {
             Self::Sha256 { tag } => {
                 any_input(user, password, realms, |input| sha256(input).ct_eq(tag))
             }
+            Self::Md5 { tag } => any_input(user, password, realms, |input| md5(input).ct_eq(tag)),
         };
         bool::from(equal & within)
     }
@@ -401,6 +402,12 @@ fn sha256(input: &[u8]) -> [u8; 32] {
     #[cfg(test)]
     meter::record(Cost::Sha256);
     Sha256::digest(input).into()
+}
+
+fn md5(input: &[u8]) -> [u8; 16] {
+    #[cfg(test)]
+    meter::record(Cost::Md5);
+    Md5::digest(input).into()
 }
 
 // === impl Hash: parsing ===
@@ -475,11 +482,13 @@ impl Hash {
         {
             return Err(FormatError::NotAccepted { format, reason });
         }
+        if let Some(rest) = text.strip_prefix("MD5:") {
+            return Self::parse_md5(rest);
+        }
         let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
         match text.len() {
-            64 if is_hex => Self::parse_bare_sha256(text),
-            32 if is_hex => Err(FormatError::Md5),
-            _ if text.starts_with("MD5:") => Err(FormatError::Md5),
+            64 if is_hex => Self::parse_sha256(bare("bare SHA-256", text)?),
+            32 if is_hex => Self::parse_md5(bare("bare MD5", text)?),
             _ => Err(FormatError::NotAHash),
         }
     }
@@ -605,21 +614,27 @@ impl Hash {
     }
 
     fn parse_sha256(rest: &str) -> Result<Self, FormatError> {
-        let tag = hex32(rest).ok_or(FormatError::Malformed(
+        let tag = hex(rest).ok_or(FormatError::Malformed(
             "SHA256",
             "it must have 64 hex digits",
         ))?;
         Ok(Self::Sha256 { tag })
     }
 
-    fn parse_bare_sha256(text: &str) -> Result<Self, FormatError> {
-        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
-        let tag = hex32(text).filter(|_| is_lower);
-        let tag = tag.ok_or(FormatError::Malformed(
-            "bare SHA-256",
+    fn parse_md5(rest: &str) -> Result<Self, FormatError> {
+        let tag = hex(rest).ok_or(FormatError::Malformed("MD5", "it must have 32 hex digits"))?;
+        Ok(Self::Md5 { tag })
+    }
+}
+
+/// Hex digits without the name of their format: those that Ioto's tools print.
+fn bare<'t>(format: &'static str, digits: &'t str) -> Result<&'t str, FormatError> {
+    match digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Err(FormatError::Malformed(
+            format,
             "its hex digits must be lower-case",
-        ))?;
-        Ok(Self::Sha256 { tag })
+        )),
+        false => Ok(digits),
     }
 }
 
@@ -635,16 +650,8 @@ fn setting(text: &str, name: &str, least: u32, most: u32) -> Option<u32> {
         .filter(|number| (least..=most).contains(number))
 }
 
-fn hex32(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).map(|value| value as u8))
-        .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect();
-    bytes.try_into().ok().filter(|_| digits.len() == 64)
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    base16ct::mixed::decode_vec(text).ok()?.try_into().ok()
 }
 
 /// Counts what is really hashed on this thread, so that tests can compare work without a clock.
@@ -673,6 +680,7 @@ mod tests {
 
     const DOC_SAMPLE: &str = "BF1:00128:7B1MFk55Gswv648L:+zReK36LKHWNfbYKKNTsXhiqLMDxTsyK";
     const BARE_SHA256: &str = "74aed7ffe6e795fb8730016790306423ad8f52ad0b9507172bd7f50bedb7d9ef";
+    const MD5: &str = "MD5:123b28ffae9fdec0c8e4b9dc92deb9bc";
     const ARGON2ID: &str =
         "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
     const BCRYPT_04: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
@@ -880,6 +888,39 @@ mod tests {
         assert_eq!(hash_sha256("ralph", b"pass5"), BARE_SHA256);
     }
 
+    // === MD5 ===
+
+    #[test]
+    fn md5_is_matched_tagged_and_bare_and_says_that_it_is_md5() {
+        let digits = MD5.strip_prefix("MD5:").unwrap();
+        for text in [
+            digits,
+            &format!("MD5:{digits}"),
+            &format!("MD5:{}", digits.to_uppercase()),
+        ] {
+            accepts(text, "bob", "password");
+            refuses(text, "alice", b"password");
+            assert!(stored(text).is_md5());
+        }
+        assert!(!stored(BARE_SHA256).is_md5());
+    }
+
+    #[test]
+    fn md5_must_have_32_hex_digits_and_lower_case_if_bare() {
+        let digits = MD5.strip_prefix("MD5:").unwrap();
+        rejected(&digits.to_uppercase(), "lower-case");
+        for digits in [
+            "",
+            &digits[1..],
+            &format!("{digits}00"),
+            "hunter2",
+            &digits.replace('3', "g"),
+        ] {
+            rejected(&format!("MD5:{digits}"), "32 hex digits");
+        }
+        rejected(&digits[1..], "not a password hash");
+    }
+
     // === argon2id ===
 
     #[test]
@@ -896,7 +937,8 @@ mod tests {
 
     #[test]
     fn a_new_argon2id_is_at_the_owasp_floor_and_salted() {
-        let text = hash_argon2id(b"correct horse").unwrap();
+        let default = Argon2idParameters::default();
+        let text = hash_argon2id(b"correct horse", default).unwrap();
         assert!(
             text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{text}"
@@ -909,7 +951,7 @@ mod tests {
         assert_eq!(stored(&text).cost(), floor);
         assert!(!stored(&text).is_weak());
         assert!(stored(&text).verify("anyone", b"correct horse", &[]));
-        assert_ne!(text, hash_argon2id(b"correct horse").unwrap());
+        assert_ne!(text, hash_argon2id(b"correct horse", default).unwrap());
     }
 
     #[test]
@@ -1058,8 +1100,6 @@ mod tests {
         rejected("hunter2", "plain passwords are never accepted");
         rejected("$argon2id", "not a password hash");
         rejected("bf1:1:a:b", "not a password hash");
-        rejected("MD5:123b28ffae9fdec0c8e4b9dc92deb9bc", "MD5");
-        rejected("123b28ffae9fdec0c8e4b9dc92deb9bc", "MD5");
         rejected(
             "$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
             "argon2i password hashes",
@@ -1113,7 +1153,7 @@ mod tests {
     #[test]
     fn no_input_panics() {
         let long = vec![0xff; 100_000];
-        for text in [DOC_SAMPLE, BARE_SHA256, ARGON2ID, BCRYPT_04] {
+        for text in [DOC_SAMPLE, BARE_SHA256, MD5, ARGON2ID, BCRYPT_04] {
             for password in [b"".as_slice(), b"\0", b"\xff\xfe", b"::::", &long] {
                 for user in ["", ":", "ä", &"u".repeat(10_000)] {
                     refuses(text, user, password);
@@ -1136,14 +1176,14 @@ mod tests {
         // Cut for the work only: the longer password must not pass for its own beginning.
         refuses(&text, "ralph", &long);
         assert!(matches!(
-            hash_argon2id(&long),
+            hash_argon2id(&long, Argon2idParameters::default()),
             Err(HashError::TooLong { limit: 1024, .. })
         ));
     }
 
     #[test]
     fn the_same_cost_means_the_same_work_whether_burnt_right_or_wrong() {
-        for text in [DOC_SAMPLE, BARE_SHA256, ARGON2ID, BCRYPT_04] {
+        for text in [DOC_SAMPLE, BARE_SHA256, MD5, ARGON2ID, BCRYPT_04] {
             let stored = stored(text);
             meter::take();
             stored.cost().burn(b"pass5");
@@ -1197,10 +1237,22 @@ mod tests {
         assert!(!stored(&bcrypt("10")).is_weak());
         assert!(stored(&bcrypt("09")).is_weak());
         assert!(stored(DOC_SAMPLE).is_weak() && stored(BARE_SHA256).is_weak());
-        // Only argon2id is what a new one would be; one that costs more than that may stay.
-        assert!(stored(&argon2id("m=65536,t=3,p=4")).is_preferred());
-        assert!(!stored(&argon2id("m=7167,t=64,p=1")).is_preferred());
-        assert!(!stored(&bcrypt("12")).is_preferred());
+        assert!(stored(MD5).is_weak());
+    }
+
+    #[test]
+    fn only_argon2id_that_costs_as_much_as_a_new_one_may_stay() {
+        let argon2id = |params: &str| ARGON2ID.replace("m=256,t=2,p=1", params);
+        let new = Argon2idParameters::default();
+        for kept in ["m=19456,t=2,p=1", "m=65536,t=3,p=4", "m=47104,t=1,p=1"] {
+            assert!(stored(&argon2id(kept)).is_preferred(new), "{kept}");
+        }
+        assert!(!stored(&argon2id("m=7167,t=64,p=1")).is_preferred(new));
+        assert!(!stored(&BCRYPT_04.replace("$04$", "$12$")).is_preferred(new));
+        let dear = Argon2idParameters::new(65_536, 3, 1).unwrap();
+        assert!(stored(&argon2id("m=65536,t=3,p=1")).is_preferred(dear));
+        assert!(stored(&argon2id("m=65536,t=4,p=4")).is_preferred(dear));
+        assert!(!stored(&argon2id("m=65536,t=2,p=4")).is_preferred(dear));
     }
 
     #[test]
@@ -1220,8 +1272,8 @@ mod tests {
 
     #[test]
     fn format_names_are_those_operators_know() {
-        let names =
-            [ARGON2ID, BCRYPT_04, DOC_SAMPLE, BARE_SHA256].map(|text| stored(text).format_name());
-        assert_eq!(names, ["argon2id", "bcrypt", "BF1", "SHA256"]);
+        let names = [ARGON2ID, BCRYPT_04, DOC_SAMPLE, BARE_SHA256, MD5]
+            .map(|text| stored(text).format_name());
+        assert_eq!(names, ["argon2id", "bcrypt", "BF1", "SHA256", "MD5"]);
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use super::argon2id::Argon2idParameters;
 use super::pool::{Attempt, HashPool};
 use super::stored::hash_argon2id;
 use crate::identity::UserName;
@@ -45,6 +46,8 @@ pub struct Upgrades(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    /// What new hashes cost.
+    new: Argon2idParameters,
     state: Mutex<State>,
     /// Called when there is something to write. Nobody listens where nothing is ever written.
     listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -67,6 +70,15 @@ impl fmt::Debug for Upgrades {
 }
 
 impl Upgrades {
+    /// Hashes of these parameters take the place of others.
+    #[must_use]
+    pub fn new(new: Argon2idParameters) -> Self {
+        Self(Arc::new(Inner {
+            new,
+            ..Inner::default()
+        }))
+    }
+
     /// From now on, calls `listener` when there is something to take. Only the first one counts.
     pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
         drop(self.0.listener.set(Box::new(listener)));
@@ -78,7 +90,7 @@ impl Upgrades {
         self.0.listener.get()?;
         let stored = attempt.stored.as_ref()?;
         let verified = stored.fingerprint();
-        if stored.is_preferred() || self.0.state.lock().tried.contains(&verified) {
+        if stored.is_preferred(self.0.new) || self.0.state.lock().tried.contains(&verified) {
             return None;
         }
         Some(Candidate {
@@ -110,7 +122,7 @@ impl Upgrades {
     }
 
     fn hash(&self, candidate: Candidate) {
-        let hashed = hash_argon2id(&candidate.password);
+        let hashed = hash_argon2id(&candidate.password, self.0.new);
         let state = &mut *self.0.state.lock();
         state.is_hashing = false;
         let Ok(hash) = hashed else { return };
@@ -161,8 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_stored_badly_is_hashed_again_once_and_what_is_stored_well_is_not() {
+        let dear = Argon2idParameters::new(24_576, 2, 1).unwrap();
         let (upgrades, pool) = (
-            Upgrades::default(),
+            Upgrades::new(dear),
             HashPool::new(NonZeroUsize::MIN, 4).unwrap(),
         );
         let ralph = UserName::parse("ralph").unwrap();
@@ -171,8 +184,10 @@ mod tests {
         assert!(upgrades.candidate(&weak, &ralph, 7).is_none());
         let (sender, told) = channel();
         upgrades.listen(move || sender.send(()).unwrap());
-        let strong = attempt(&hash_argon2id(b"pass5").unwrap());
+        let strong = attempt(&hash_argon2id(b"pass5", dear).unwrap());
         assert!(upgrades.candidate(&strong, &ralph, 7).is_none());
+        let cheaper = hash_argon2id(b"pass5", Argon2idParameters::default()).unwrap();
+        assert!(upgrades.candidate(&attempt(&cheaper), &ralph, 7).is_some());
 
         let candidate = upgrades.candidate(&weak, &ralph, 7).unwrap();
         let second = upgrades.candidate(&weak, &ralph, 7).unwrap();
@@ -182,7 +197,7 @@ mod tests {
         let [upgrade] = upgrades.take().try_into().ok().unwrap();
         assert_eq!((upgrade.epoch, upgrade.format), (7, "SHA256"));
         let better = StoredPassword::parse(&upgrade.hash).unwrap();
-        assert!(better.is_preferred() && better.verify("ralph", b"pass5", &[]));
+        assert!(better.is_preferred(dear) && better.verify("ralph", b"pass5", &[]));
         assert!(upgrades.candidate(&weak, &ralph, 7).is_none());
         upgrades.try_again();
         assert!(upgrades.candidate(&weak, &ralph, 7).is_some());

@@ -641,6 +641,48 @@ fn a_password_is_verified_against_a_file_that_stays_as_it_is() {
 }
 
 #[test]
+fn argon2id_costs_what_is_asked_for_and_nothing_below_the_floor() {
+    let args = [
+        "ralph", "--memory", "32MiB", "--passes", "3", "--lanes", "2",
+    ];
+    let done = passwd(&args, WORD);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.out.contains("$argon2id$v=19$m=32768,t=3,p=2$"),
+        "{done:?}"
+    );
+    let floor = "with 2 passes this is below the floor of OWASP; take 19MiB, or more passes";
+    for (args, code, said) in [
+        (&["ralph", "--memory", "18MiB"][..], 1, floor),
+        (
+            &["ralph", "--memory", "2GiB"],
+            1,
+            "memory must be from 7MiB to 1GiB",
+        ),
+        (
+            &["ralph", "--passes", "0"],
+            1,
+            "passes must be from 1 to 64",
+        ),
+        (&["ralph", "--lanes", "17"], 1, "lanes must be from 1 to 16"),
+        (
+            &["ralph", "--lanes", "1", "--cipher", "bcrypt"],
+            1,
+            "--memory, --passes and --lanes are for argon2id only",
+        ),
+        (
+            &["ralph", "--memory", "much"],
+            2,
+            "expected a size like 64MiB",
+        ),
+    ] {
+        let done = passwd(args, WORD);
+        assert_eq!((done.code, done.out.as_str()), (Some(code), ""), "{done:?}");
+        assert!(done.errors.contains(said), "{done:?}");
+    }
+}
+
+#[test]
 fn a_user_is_disabled_enabled_and_removed_in_the_file() {
     let folder = Folder::new();
     let users = folder.path("users.yaml");

@@ -17,6 +17,7 @@ mod certs;
 mod client_auth;
 mod clients;
 mod command_line;
+mod crashes;
 mod examples;
 mod forwarding;
 mod headers;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::harness::backend::Backend;
 use crate::harness::client::{Got, status_of};
 use crate::harness::eventually;
-use crate::harness::gate::{Gate, PASSWORD, ROUTES, certificate, with_hash};
+use crate::harness::gate::{self, Gate, PASSWORD, with_hash};
 
 const ROLES: &str = "roles: {user: [view], administrator: [view, edit]}\n";
 
@@ -98,17 +98,7 @@ impl Peopled {
 }
 
 fn config(backend: &Backend, more: &str) -> String {
-    let (cert, key) = certificate();
-    with_hash(&format!(
-        "listeners: [{{address: '127.0.0.1:0'}}]\n\
-         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
-         upstreams: {{backend: {{url: 'http://{}'}}}}\n\
-         admin: {{address: '127.0.0.1:0'}}\n\
-         threads: 2\n{ROUTES}{more}",
-        cert.display(),
-        key.display(),
-        backend.address
-    ))
+    with_hash(&gate::without_users(backend.address, more))
 }
 
 fn hashed(people: &str) -> String {
@@ -230,7 +220,7 @@ fn what_is_taken_away_counts_whatever_else_is_wrong_or_waits() {
 fn users_are_applied_while_a_certificate_is_broken() {
     let people = Peopled::start();
     let ralph = people.gate.log_in("ralph");
-    let (cert, _) = certificate();
+    let (cert, _) = gate::certificate();
     let file = people.folder.path().join("portcullis.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     let broken = people.folder.path().join("broken.crt");
@@ -403,6 +393,40 @@ fn a_file_that_is_not_to_be_changed_is_left_alone_and_that_is_said_once() {
         assert_eq!(gate.gate.count_lines(not_upgraded), 1);
         assert_eq!(std::fs::read_to_string(gate.file()).unwrap(), before);
     }
+}
+
+#[test]
+fn md5_that_is_allowed_lasts_until_the_first_login_which_stores_argon2id_of_the_configured_cost() {
+    // printf %s 'bob:Test Realm:password' | md5sum
+    let bob = "bob: \n  password: 123b28ffae9fdec0c8e4b9dc92deb9bc\n  roles: [user]\n";
+    let login = "login: {realms: [Test Realm], unsafe_md5_passwords: true, \
+                 argon2id: {memory: 8MiB, passes: 5, lanes: 2}}\n";
+    let people = Peopled::with(&format!("users: users.yaml\n{login}"), bob);
+    assert_eq!(people.log_in_with("bob", "passwort").status, 401);
+    assert_eq!(people.log_in_with("bob", "password").status, 200);
+    let line = eventually("a better hash", || people.gate.line("password.upgraded"));
+    assert_eq!(line["password.format"], "MD5");
+    let text = std::fs::read_to_string(people.file()).unwrap();
+    assert!(text.contains("$argon2id$v=19$m=8192,t=5,p=2$"), "{text}");
+    eventually("the reload", || people.gate.line("users.reload"));
+    let again = people.log_in_with("bob", "password");
+    assert_eq!(again.status, 200);
+    // What it has made it leaves alone.
+    assert_eq!(
+        people
+            .gate
+            .count_lines(|line| line["event"] == "password.upgraded"),
+        1
+    );
+    assert_eq!(std::fs::read_to_string(people.file()).unwrap(), text);
+
+    // Without the switch a file with such a hash is not taken, and nothing changes.
+    people.configure(&format!("{ROLES}users: users.yaml\n"));
+    people.write(bob);
+    people.reload("failure");
+    let session = again.session_cookie().unwrap();
+    assert_eq!(people.status(&session, "/"), 200);
+    assert_eq!(people.log_in_with("bob", "password").status, 200);
 }
 
 #[test]

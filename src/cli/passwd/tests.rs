@@ -163,10 +163,23 @@ fn a_password_too_long_or_with_a_nul_is_refused_rather_than_cut() {
 fn bcrypt_refuses_more_than_72_bytes_where_argon2id_does_not() {
     let long: Password = Zeroizing::new(vec![b'x'; 73]);
     assert!(matches!(
-        hash(Cipher::Bcrypt, &user("ralph"), &long),
+        hash(
+            Cipher::Bcrypt,
+            Argon2idParameters::default(),
+            &user("ralph"),
+            &long
+        ),
         Err(HashError::TooLong { limit: 72, .. })
     ));
-    assert!(hash(Cipher::Argon2id, &user("ralph"), &long).is_ok());
+    assert!(
+        hash(
+            Cipher::Argon2id,
+            Argon2idParameters::default(),
+            &user("ralph"),
+            &long
+        )
+        .is_ok()
+    );
 }
 
 #[test]

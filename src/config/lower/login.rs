@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::config::document::At;
-use crate::config::file::{LockoutFile, LoginFile};
-use crate::config::scalar::OneOrMany;
+use crate::config::file::{Argon2idFile, LockoutFile, LoginFile};
+use crate::config::scalar::{Flag, Number, OneOrMany, Size};
 use crate::gate::OwnPaths;
 use crate::gate::route::PathPattern;
+use crate::password::argon2id::{Argon2idError, Argon2idParameters};
 use crate::password::stored::DEFAULT_REALMS;
 use crate::proxy::pages::accent::Accent;
 use crate::proxy::spec::LoginSpec;
@@ -16,7 +17,7 @@ use super::{DAY, in_range, span_within};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The login pages, and the realms of older password hashes.
+/// The login pages, and what passwords are checked and stored with.
 pub(super) struct Login {
     /// The pages.
     pub(super) spec: LoginSpec,
@@ -24,6 +25,10 @@ pub(super) struct Login {
     pub(super) realms: Vec<String>,
     /// When guessing has to wait.
     pub(super) lockout: LockoutPolicy,
+    /// What new hashes cost.
+    pub(super) argon2id: Argon2idParameters,
+    /// Whether MD5 hashes will do.
+    pub(super) allows_md5: bool,
 }
 
 impl Login {
@@ -46,6 +51,8 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
         realms,
         lockout,
         accent,
+        argon2id,
+        unsafe_md5_passwords,
     } = written;
     let own = |written: Option<String>, key, default: &str| {
         let path = written.and_then(|path| lower_own_path(path, &at.key(key)));
@@ -73,7 +80,35 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
         spec,
         realms,
         lockout,
+        argon2id: lower_argon2id(argon2id.unwrap_or_default(), &at.key("argon2id")),
+        allows_md5: unsafe_md5_passwords == Some(Flag(true)),
     }
+}
+
+fn lower_argon2id(written: Argon2idFile, at: &At<'_>) -> Argon2idParameters {
+    let Argon2idFile {
+        memory,
+        passes,
+        lanes,
+    } = written;
+    let default = Argon2idParameters::default();
+    let within = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let number = |written: Option<Number>| written.map(|Number(number)| within(number));
+    let kib = memory.map(|Size(bytes)| within(bytes >> 10));
+    let parameters = Argon2idParameters::new(
+        kib.unwrap_or_else(|| default.memory()),
+        number(passes).unwrap_or_else(|| default.passes()),
+        number(lanes).unwrap_or_else(|| default.lanes()),
+    );
+    parameters.unwrap_or_else(|error| {
+        let key = match error {
+            Argon2idError::Passes => "passes",
+            Argon2idError::Lanes => "lanes",
+            Argon2idError::Memory | Argon2idError::BelowFloor { .. } => "memory",
+        };
+        at.key(key).problem(error.to_string());
+        default
+    })
 }
 
 /// There are bounds, because without any this would be off by another name.

@@ -22,7 +22,8 @@ pub(super) struct KnownUsers {
 }
 
 /// The users. Those with a problem are left out.
-pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles) -> KnownUsers {
+/// Passwords stored with MD5 only where the section `login` allows them.
+pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: bool) -> KnownUsers {
     let WrittenUsers { entries, at } = written;
     let lowered = at.entries(entries).filter_map(|(at, name, user)| {
         let parsed = UserName::parse(&name);
@@ -31,7 +32,13 @@ pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles) -> KnownUsers
         }
         // A user with a bad name is looked at too, so that all that is wrong is told at once.
         let stand_in = || UserName::parse("x").ok();
-        lower_one(user?, parsed.ok().or_else(stand_in)?, roles, &at)
+        lower_one(
+            user?,
+            parsed.ok().or_else(stand_in)?,
+            roles,
+            allows_md5,
+            &at,
+        )
     });
     let (users, passwords): (Vec<_>, _) = lowered
         .map(|(user, password)| (user.clone(), (user.name, password)))
@@ -46,6 +53,7 @@ fn lower_one(
     written: UserFile,
     name: UserName,
     known: &KnownRoles,
+    allows_md5: bool,
     at: &At<'_>,
 ) -> Option<(User, StoredPassword)> {
     let UserFile {
@@ -61,7 +69,7 @@ fn lower_one(
     let email = lower_text(email, &at.key("email"));
     let hint = "add a hash made with `portcullis passwd`";
     let password = at.required("password", password, hint)?;
-    let password = lower_password(&password, &name, &at.key("password"))?;
+    let password = lower_password(&password, &name, allows_md5, &at.key("password"))?;
     let user = User {
         abilities: known.roles.abilities_of(roles.iter().map(String::as_str)),
         name,
@@ -109,7 +117,12 @@ fn lower_text(written: Option<String>, at: &At<'_>) -> Option<String> {
     Some(text)
 }
 
-fn lower_password(written: &str, user: &UserName, at: &At<'_>) -> Option<StoredPassword> {
+fn lower_password(
+    written: &str,
+    user: &UserName,
+    allows_md5: bool,
+    at: &At<'_>,
+) -> Option<StoredPassword> {
     let password = match StoredPassword::parse(written) {
         Ok(password) => password,
         Err(error) => {
@@ -117,6 +130,13 @@ fn lower_password(written: &str, user: &UserName, at: &At<'_>) -> Option<StoredP
             return None;
         }
     };
+    if password.is_md5() && !allows_md5 {
+        at.problem(
+            "MD5 password hashes are only accepted with `unsafe_md5_passwords: true` in the section \
+             login; make a new one with `portcullis passwd`",
+        );
+        return None;
+    }
     if password.is_weak() {
         let format = password.format_name();
         at.warn(format!(

@@ -85,13 +85,18 @@ pub fn with(backend: SocketAddr, more: &str) -> Gate {
 
 /// The configuration of [`with`].
 pub fn config(backend: SocketAddr, more: &str) -> String {
+    without_users(backend, &format!("{ROLES_AND_USERS}{more}"))
+}
+
+/// The same for those who have roles and users of their own.
+pub fn without_users(backend: SocketAddr, more: &str) -> String {
     let (cert, key) = certificate();
     format!(
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
          tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
          upstreams: {{backend: {{url: 'http://{backend}'}}}}\n\
          admin: {{address: '127.0.0.1:0'}}\n\
-         threads: 2\n{ROUTES}{ROLES_AND_USERS}{more}",
+         threads: 2\n{ROUTES}{more}",
         cert.display(),
         key.display(),
     )
@@ -133,7 +138,13 @@ impl Gate {
 
     /// Starts a command that is a server of ours.
     #[track_caller]
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::try_spawn(command).unwrap_or_else(|errors| panic!("it ended: {errors}"))
+    }
+
+    /// The same, but it may end before it is ready; then this is what it said.
+    #[track_caller]
+    pub fn try_spawn(mut command: Command) -> Result<Self, String> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -155,15 +166,16 @@ impl Gate {
             errors,
             _folder: None,
         };
-        eventually("the gate is ready", || {
-            if let Some(status) = gate.child.try_wait().unwrap() {
-                panic!("it ended with {status}: {}", gate.errors());
-            }
-            gate.line("server.ready")
+        let is_ready = eventually("the gate is ready", || match gate.is_running() {
+            true => gate.line("server.ready").map(|_| true),
+            false => Some(false),
         });
+        if !is_ready {
+            return Err(gate.errors());
+        }
         gate.address = gate.bound("listener.bound").unwrap();
         gate.admin = gate.bound("admin.listening");
-        gate
+        Ok(gate)
     }
 
     fn bound(&self, event: &str) -> Option<SocketAddr> {

@@ -1,0 +1,270 @@
+//! What was answered survives `kill -9` between any two steps of writing it down. strace ends the
+//! program as it enters its nth call to the system that could change a file, for every n there is.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::backend::Backend;
+use crate::harness::eventually;
+use crate::harness::gate::{self, Gate, PASSWORD, with_hash};
+use crate::harness::process::{finished, portcullis};
+
+/// Calls by which a file comes, changes or goes. With a `?`, not every machine has them.
+const STEPS: [&str; 26] = [
+    "?open",
+    "openat",
+    "?creat",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "ftruncate",
+    "fallocate",
+    "fchmod",
+    "?chmod",
+    "fchmodat",
+    "fchown",
+    "flock",
+    "fsync",
+    "fdatasync",
+    "msync",
+    "?rename",
+    "?renameat",
+    "renameat2",
+    "?link",
+    "linkat",
+    "?unlink",
+    "unlinkat",
+    "close",
+];
+
+/// Those among them that a server makes for its files and for little else.
+const SERVER_STEPS: [&str; 14] = [
+    "pwrite64",
+    "pwritev",
+    "ftruncate",
+    "fallocate",
+    "fchmod",
+    "fchown",
+    "flock",
+    "fsync",
+    "fdatasync",
+    "msync",
+    "?rename",
+    "?renameat",
+    "renameat2",
+    "unlinkat",
+];
+
+/// The nth of these calls in one thread of a program.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    call: &'static str,
+    number: u32,
+}
+
+/// Has something killed at each step there is: `survived` says whether it came to its end, because
+/// it does not come to that step.
+#[track_caller]
+fn at_each_step(calls: &[&'static str], mut survived: impl FnMut(Step) -> bool) {
+    // A program that takes more steps has no end.
+    const MOST: u32 = 1000;
+    for call in calls {
+        let number = (1..MOST).find(|number| {
+            let number = *number;
+            survived(Step { call, number })
+        });
+        assert!(number.is_some(), "{call}");
+    }
+}
+
+/// The same command, killed as it comes to a step.
+fn killed_at(step: Step, command: &Command) -> Command {
+    let Step { call, number } = step;
+    let mut strace = Command::new("strace");
+    // Detached, so that the child is the program itself.
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
+    strace.arg("-e").arg(format!("trace={call}"));
+    let kill = format!("inject={call}:signal=SIGKILL:when={number}");
+    strace.arg("-e").arg(kill);
+    strace.arg(command.get_program()).args(command.get_args());
+    strace
+}
+
+/// All that is in a folder but the file, and readable by others.
+fn readable_beside(file: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let entries = entries.map(Result::unwrap).filter(|it| it.path() != file);
+    let is_readable = |mode: u32| mode & 0o077 != 0;
+    let readable = entries.filter(|it| is_readable(it.metadata().unwrap().permissions().mode()));
+    readable
+        .map(|it| it.file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn passwd_killed_at_any_step_leaves_the_old_file_or_the_new_one_and_the_new_one_if_it_said_so() {
+    const OLD: &str = "# people\nralph:\n  password: \"HASH\"  # his\n  roles: [user]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.yaml");
+    let path = file.to_str().unwrap();
+    let args = ["passwd", "--file", path, "--cipher", "sha256", "ralph"];
+    let old = with_hash(&OLD.replace("HASH", "$2b$04$HASH"));
+    let write_old = || {
+        std::fs::write(&file, &old).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    write_old();
+    assert_eq!(finished(portcullis(args), PASSWORD).code, Some(0));
+    let new = std::fs::read_to_string(&file).unwrap();
+    assert!(new.starts_with("# people\nralph:\n  password: \"") && new != old);
+
+    let (mut olds, mut news) = (0, 0);
+    at_each_step(&STEPS, |step| {
+        write_old();
+        let done = finished(killed_at(step, &portcullis(args)), PASSWORD);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text == old || text == new, "{step:?}: {text}");
+        assert_eq!(readable_beside(&file), [""; 0], "{step:?}");
+        match done.code {
+            None if text == old => olds += 1,
+            None => news += 1,
+            Some(code) => assert_eq!((code, &text), (0, &new), "{done:?}"),
+        }
+        done.code.is_some()
+    });
+    // Steps before it is in its place, and after.
+    assert!(olds > 5 && news > 1, "{olds} {news}");
+}
+
+/// Starts the gate of a configuration so that it is killed. It may not live to be ready.
+fn doomed(step: Step, config: &Path) -> Option<Gate> {
+    let run = portcullis(["run", "-c", config.to_str().unwrap()]);
+    Gate::try_spawn(killed_at(step, &run)).ok()
+}
+
+#[test]
+fn a_gate_killed_at_any_step_of_storing_a_password_better_leaves_a_file_that_lets_its_user_in() {
+    const PEOPLE: &str = "# people\nralph:\n  password: \"HASH\"  # his\n  roles: [user]\n";
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users.yaml");
+    let config = folder.path().join("portcullis.yaml");
+    let more = "roles: {user: [view]}\nusers: users.yaml\n";
+    let text = gate::without_users(backend.address, more);
+    std::fs::write(&config, text.replace("can: edit", "can: view")).unwrap();
+
+    let old = with_hash(&PEOPLE.replace("HASH", "$2b$04$HASH"));
+    let (before, after) = old.split_once("$2b$").unwrap();
+    let (_, after) = after.split_once('"').unwrap();
+    let (mut olds, mut news) = (0, 0);
+    at_each_step(&SERVER_STEPS, |step| {
+        std::fs::write(&users, &old).unwrap();
+        let Some(mut gate) = doomed(step, &config) else {
+            assert_eq!(std::fs::read_to_string(&users).unwrap(), old);
+            return false;
+        };
+        let body = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
+        let json = ["-H", "Content-Type: application/json", "-d", &body];
+        gate.curl().args(json).get("/auth/login");
+        let is_alive = eventually("it is written or the gate is gone", || {
+            let is_written = gate.line("users.reload").is_some();
+            let is_gone = !gate.is_running();
+            (is_written || is_gone).then_some(!is_gone)
+        });
+        let text = std::fs::read_to_string(&users).unwrap();
+        if text == old {
+            olds += 1;
+        } else {
+            let is_new = text.starts_with(&format!("{before}$argon2id$")) && text.ends_with(after);
+            assert!(is_new, "{step:?}: {text}");
+            news += 1;
+        }
+        drop(gate);
+        let verify = [
+            "passwd",
+            "--file",
+            users.to_str().unwrap(),
+            "--verify",
+            "ralph",
+        ];
+        let verified = finished(portcullis(verify), PASSWORD);
+        assert_eq!(verified.code, Some(0), "{step:?}: {verified:?}");
+        is_alive
+    });
+    assert!(olds > 3 && news > 1, "{olds} {news}");
+}
+
+#[test]
+fn a_gate_killed_at_any_step_of_a_login_or_logout_knows_of_all_that_it_has_answered() {
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("portcullis.yaml");
+    let more = "state: state\nsessions: {store: file, per_user: 1000}\n";
+    std::fs::write(&config, with_hash(&gate::config(backend.address, more))).unwrap();
+    drop(Gate::start_file(&config, &[]));
+
+    let mut known = Known::default();
+    let mut killed = 0;
+    at_each_step(&SERVER_STEPS, |step| {
+        let Some(mut gate) = doomed(step, &config) else {
+            killed += 1;
+            return false;
+        };
+        known.check(&gate, &format!("{step:?}"));
+        known.log_in(&gate);
+        known.log_out(&gate);
+        let is_alive = gate.is_running();
+        killed += u32::from(!is_alive);
+        is_alive
+    });
+    assert!(killed > 5, "{killed}");
+    let gate = Gate::start_file(&config, &[]);
+    known.check(&gate, "the last");
+    assert!(known.begun.len() + known.ended.len() > 1, "{known:?}");
+}
+
+/// What gates have answered about sessions.
+#[derive(Debug, Default)]
+struct Known {
+    begun: Vec<String>,
+    ended: Vec<String>,
+}
+
+impl Known {
+    fn log_in(&mut self, gate: &Gate) {
+        let body = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
+        let json = ["-H", "Content-Type: application/json", "-d", &body];
+        let got = gate.curl().args(json).get("/auth/login");
+        if got.status == 200 {
+            self.begun.extend(got.session_cookie());
+        }
+    }
+
+    /// Ends the older one of two. One whose end was not answered may be there or not.
+    fn log_out(&mut self, gate: &Gate) {
+        if self.begun.len() < 2 {
+            return;
+        }
+        let session = self.begun.remove(0);
+        let json = ["-H", "Content-Type: application/json", "-d", "{}"];
+        let got = gate.curl().session(&session).args(json).get("/auth/logout");
+        if got.status == 200 {
+            self.ended.push(session);
+        }
+    }
+
+    /// The gate may die meanwhile, too.
+    #[track_caller]
+    fn check(&self, gate: &Gate, when: &str) {
+        let status = |session: &String| gate.curl().session(session).get("/").status;
+        for (sessions, expected) in [(&self.begun, 200), (&self.ended, 401)] {
+            let last = sessions.iter().rev().take(3);
+            for got in last.map(status).take_while(|got| *got != 0) {
+                assert_eq!(got, expected, "{when}");
+            }
+        }
+    }
+}

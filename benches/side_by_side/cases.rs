@@ -42,6 +42,8 @@ pub enum Case {
     Start,
     /// Logins to Portcullis, 8 at a time
     Logins,
+    /// How long Portcullis takes to refuse a login, by the reason
+    LoginTiming,
     /// Portcullis with 10 and with 10,000 routes
     Routes,
     /// Portcullis with 1,000 and with 100,000 people logged in

@@ -27,6 +27,7 @@ mod options;
 mod peers;
 mod portcullis;
 mod process;
+mod refusals;
 mod report;
 mod resumption;
 mod scale;
@@ -168,6 +169,7 @@ async fn run_alone(world: &World, options: &Options, case: Case) -> Result<Table
         Case::Resident => memory::resident(world, options).await,
         Case::Start => start::run(world, options),
         Case::Logins => logins::run(world, options).await,
+        Case::LoginTiming => refusals::run(world, options).await,
         Case::Routes => scale::routes(world, options).await,
         Case::Sessions => scale::sessions(world, options).await,
         Case::Certificates => scale::certificates(world, options).await,

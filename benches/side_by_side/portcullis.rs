@@ -26,8 +26,52 @@ pub struct Extra {
     pub routes: usize,
     /// Logging in costs next to nothing.
     pub cheap_logins: bool,
+    /// Users of each kind of [`Person`].
+    pub people: usize,
     /// Certificates besides the usual one, for [`name_of`] each of these.
     pub certificates: usize,
+}
+
+/// Somebody who does not know the password.
+#[derive(Clone, Copy, Debug)]
+pub enum Person {
+    /// Stored as usual.
+    Argon2id,
+    /// Stored by something older.
+    Bcrypt,
+    /// May not log in.
+    Disabled,
+    /// Is nobody.
+    Unknown,
+}
+
+impl Person {
+    /// Those who are in the configuration.
+    const USERS: [Self; 3] = [Self::Argon2id, Self::Bcrypt, Self::Disabled];
+
+    /// All names have one length.
+    pub fn name(self, number: usize) -> String {
+        let kind = match self {
+            Self::Argon2id => "person",
+            Self::Bcrypt => "foreign",
+            Self::Disabled => "absent",
+            Self::Unknown => "nobody",
+        };
+        format!("{kind:x<8}-{number}")
+    }
+
+    /// The entry in `users`.
+    fn entry(self, number: usize) -> Result<String> {
+        let hash = match self {
+            Self::Bcrypt => bcrypt::hash(PASSWORD, 8)?,
+            _ => hash(false)?,
+        };
+        let disabled = matches!(self, Self::Disabled);
+        let name = self.name(number);
+        Ok(format!(
+            ", {name}: {{password: '{hash}', roles: [user], disabled: {disabled}}}"
+        ))
+    }
 }
 
 /// A name that a certificate of [`Extra`] is for.
@@ -70,6 +114,8 @@ fn config(place: &Place<'_>, extra: &Extra) -> Result<String> {
     for number in 0..extra.routes {
         writeln!(routes, "  - {{match: /page-{number}/, can: view}}")?;
     }
+    let people = (0..extra.people).flat_map(|number| Person::USERS.map(|it| it.entry(number)));
+    let people: String = people.collect::<Result<_>>()?;
     let more = (0..extra.certificates).map(|number| further_certificate(place.folder, number));
     let more: String = more.collect::<Result<_>>()?;
     Ok(format!(
@@ -77,7 +123,8 @@ fn config(place: &Place<'_>, extra: &Extra) -> Result<String> {
          tls: {{certificates: [{{cert: '{cert}', key: '{key}'}}{more}]}}\n\
          upstreams: {{backend: {{url: 'http://{backend}'}}}}\n\
          roles: {{user: [view]}}\n\
-         users: {{{USER}: {{password: '{hash}', roles: [user]}}}}\n\
+         users: {{{USER}: {{password: '{hash}', roles: [user]}}{people}}}\n\
+         login: {{lockout: {{per_user: 100, per_address: 10000}}}}\n\
          routes:\n{routes}  - {{can: view}}\n\
          sessions: {{max: 1000000}}\n\
          timeouts: {{idle: 10m}}\n\

@@ -28,7 +28,7 @@ use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTra
 use portcullis::proxy::headers::{UpstreamRequest, answer_fields};
 use portcullis::proxy::identity_headers::IdentityHeaders;
 use portcullis::proxy::request_id::RequestId;
-use portcullis::proxy::spec::{IdentityPreset, UpstreamSpec};
+use portcullis::proxy::spec::{IdentityPreset, UpstreamPlace, UpstreamSpec};
 
 fn main() {
     runner::run(|criterion| {
@@ -41,7 +41,13 @@ fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("headers/request");
     let permit = permit();
     let client = client();
-    let upstream = UpstreamSpec::new("device", "127.0.0.1", 8080);
+    let upstream = UpstreamSpec::new(
+        "device",
+        UpstreamPlace::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+        },
+    );
     let request_id = RequestId::generate();
     let identity = IdentityHeaders::new(vec![IdentityPreset::XForwardedUser], None);
     let identity = Arc::new(identity);

@@ -6,6 +6,7 @@ mod files;
 pub mod reload;
 pub mod sessions;
 pub mod signing;
+pub mod upstreams;
 mod users;
 
 use std::io;

@@ -26,6 +26,7 @@ mod peer;
 mod policies;
 
 pub mod acceptor;
+pub mod connector;
 
 mod extensions;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::complain_of_config;
 use super::run::ask;
 use crate::config;
+use crate::server::upstreams::LiveConnectors;
 use crate::server::{sessions, signing};
 use crate::tls::acceptor;
 use crate::tls::secret::Answers;
@@ -23,12 +24,16 @@ pub fn check(file: &Path) -> ExitCode {
     let mut warnings = settings.warnings.clone();
     // Without a certificate, one is made and kept when the server starts; not here.
     let tls = settings.tls.as_ref();
-    let tls = tls.map(|spec| acceptor::check(spec, &Answers::from(ask)));
+    let answers = Answers::from(ask);
+    let tls = tls.map(|spec| acceptor::check(spec, &answers)).transpose();
+    let upstreams = LiveConnectors::load(&settings, &answers);
     let signing = signing::load(&settings.identity);
-    match (tls.transpose(), signing, sessions::check(&settings)) {
-        (Ok(odd), Ok(_), Ok(())) => warnings.extend(odd.into_iter().flatten()),
-        (tls, signing, sessions) => {
+    match (tls, upstreams, signing, sessions::check(&settings)) {
+        (Ok(odd), Ok(_), Ok(_), Ok(())) => warnings.extend(odd.into_iter().flatten()),
+        (tls, upstreams, signing, sessions) => {
             tls.err().inspect(|error| eprintln!("{error}"));
+            let of_upstreams = upstreams.err().unwrap_or_default();
+            of_upstreams.iter().for_each(|error| eprintln!("{error}"));
             signing.err().inspect(|error| eprintln!("{error}"));
             sessions.err().inspect(|error| eprintln!("{error}"));
             return ExitCode::FAILURE;

@@ -22,7 +22,9 @@ use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
-use crate::proxy::spec::{ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamSpec};
+use crate::proxy::spec::{
+    ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace, UpstreamSpec,
+};
 use crate::server::{Server, StartError, sessions};
 use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
@@ -149,8 +151,10 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         hsts: None,
         upstreams: vec![UpstreamSpec::new(
             "echo",
-            &backend.ip().to_string(),
-            backend.port(),
+            UpstreamPlace::Tcp {
+                host: backend.ip().to_string(),
+                port: backend.port(),
+            },
         )],
         gate: Gate {
             routes: RouteTable::new(routes()?).into(),

@@ -12,6 +12,7 @@ use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
 use crate::server::Server;
 use crate::server::reload::{Reloadable, Seen};
+use crate::server::upstreams::LiveConnectors;
 use crate::server::{sessions, signing};
 use crate::store::Sessions;
 use crate::tls::acceptor::Acceptor;
@@ -34,11 +35,15 @@ pub fn run(file: &Path) -> ExitCode {
     let answers = Answers::from(ask);
     let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
     let acceptor = settings.tls.as_ref().map(load).transpose();
-    let (acceptor, signing) = match (acceptor, signing::load(&settings.identity)) {
-        (Ok(acceptor), Ok(signing)) => (acceptor, signing),
+    let connectors = LiveConnectors::load(&settings, &answers);
+    let loaded = (acceptor, connectors, signing::load(&settings.identity));
+    let (acceptor, connectors, signing) = match loaded {
+        (Ok(acceptor), Ok(connectors), Ok(signing)) => (acceptor, connectors, signing),
         // As the problems of the configuration itself, one on each line.
-        (acceptor, signing) => {
+        (acceptor, connectors, signing) => {
             acceptor.err().inspect(|error| eprintln!("{error}"));
+            let of_upstreams = connectors.err().unwrap_or_default();
+            of_upstreams.iter().for_each(|error| eprintln!("{error}"));
             signing.err().inspect(|error| eprintln!("{error}"));
             return EX_CONFIG.into();
         }
@@ -60,6 +65,7 @@ pub fn run(file: &Path) -> ExitCode {
         text: settings.text.clone(),
         answers: answers.without_asking(),
         acceptor,
+        connectors,
         seen,
     };
     match serve(settings, reloadable, signing, sessions) {

@@ -346,8 +346,10 @@ pub struct SecretPlaceFile {
     expecting = "an upstream, like {url: \"http://127.0.0.1:8080\"}"
 )]
 pub struct UpstreamFile {
-    /// `http://host[:port]`; port 80 when left out. Required.
+    /// `http://host[:port]`, `https://host[:port]` or `unix:/path` of a socket. Required.
     pub url: Option<String>,
+    /// Whom to trust behind `https`, and what to show there. Default: whom this system trusts.
+    pub tls: Option<UpstreamTlsFile>,
     /// The longest wait for a connection. Default: `5s`.
     pub connect_timeout: Option<Span>,
     /// The longest wait for an answer, and between two pieces of one. Default: `60s`.
@@ -358,6 +360,30 @@ pub struct UpstreamFile {
     pub idle_timeout: Option<Span>,
     /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
     pub max_requests: Option<Number>,
+}
+
+/// The key `tls` of an upstream.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with ca, pins, server_name, certificate and others"
+)]
+pub struct UpstreamTlsFile {
+    /// Who may vouch for the backend: files or folders with certificates (of a CA, or its own), or
+    /// keystores. Default: whom this system trusts.
+    pub ca: Option<TrustListFile>,
+    /// The backend must have one of these keys: the SHA-256 of its public key, like `sha256//…=` or in
+    /// hexadecimal. Without `ca`, the key is all that counts: its certificate may be self-signed, have
+    /// expired or be for another name.
+    pub pins: Option<OneOrMany>,
+    /// The name or address that stands in its certificate. Default: the host of the URL.
+    pub server_name: Option<String>,
+    /// What it is shown when it asks for a certificate, as an item of `tls.certificates`.
+    pub certificate: Option<CertificateFile>,
+    /// The oldest version spoken, `1.2` or `1.3`. Default: `1.2`.
+    pub min_version: Option<Version>,
+    /// Takes any certificate. Default: `false`.
+    pub unsafe_skip_verify: Option<Flag>,
 }
 
 /// The section `roles`, in one of its two forms.

@@ -13,6 +13,7 @@ mod hsts;
 mod secret;
 mod tls;
 
+mod upstream_tls;
 mod upstreams;
 
 mod clients;
@@ -91,7 +92,7 @@ pub fn lower(
     let hsts = hsts.and_then(|hsts| hsts::lower(hsts, &top.key("tls").key("hsts")));
     let state = state.and_then(|state| path(&state, source, &top.key("state")));
     let tls = tls::lower(tls, state.clone(), (&listeners, of_listeners), source, top);
-    let upstreams = upstreams::lower(upstreams, top);
+    let upstreams = upstreams::lower(upstreams, source, top);
     let roles = roles::lower(roles, top);
     let login_is_written = login.is_some();
     let login = login::lower(login.unwrap_or_default(), &top.key("login"));

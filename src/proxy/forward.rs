@@ -22,6 +22,7 @@ use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::response::{ResponseFraming, ResponseHead};
 use crate::http1::timer::within;
 use crate::http1::write::BodyEncoder;
+use crate::tls::connector::TlsFault;
 
 /// Interim answers (1xx) that a backend may send before the final one.
 const MAX_INTERIM: usize = 16;
@@ -88,6 +89,16 @@ impl ForwardFailure {
             Self::Connect(ConnectFailure::Refused) => "upstream_refused",
             Self::Connect(ConnectFailure::TimedOut) => "upstream_connect_timeout",
             Self::Connect(ConnectFailure::Full) => "upstream_full",
+            Self::Connect(ConnectFailure::Tls(fault)) => match fault {
+                TlsFault::Untrusted => "upstream_tls_untrusted",
+                TlsFault::Expired => "upstream_tls_expired",
+                TlsFault::NotYetValid => "upstream_tls_not_yet_valid",
+                TlsFault::WrongName => "upstream_tls_wrong_name",
+                TlsFault::WrongKey => "upstream_tls_wrong_key",
+                TlsFault::Refused => "upstream_tls_refused",
+                TlsFault::NotTls => "upstream_tls_not_spoken",
+                TlsFault::Failed => "upstream_tls_failed",
+            },
             Self::NoAnswer => "upstream_closed",
             Self::TooSlow => "upstream_timeout",
             Self::BadAnswer(_) => "upstream_bad_answer",
@@ -257,7 +268,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
             // Few requests have a body, and all would carry the room that its two directions take.
             return Box::pin(self.run_with_body(connection, body, answer)).await;
         }
-        let UpstreamConnection { io, buffer } = connection;
+        let UpstreamConnection { io, buffer, .. } = connection;
         let mut receive = self.receive;
         send(io, self.head, self.write_limit).await?;
         receive.run(io, buffer, answer).await
@@ -269,7 +280,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
         body: &mut Upload<'_, B>,
         answer: &mut A,
     ) -> Result<Reusable, ForwardFailure> {
-        let UpstreamConnection { io, buffer } = connection;
+        let UpstreamConnection { io, buffer, .. } = connection;
         let mut receive = self.receive;
         let sent = Sent {
             whole: AtomicBool::new(false),

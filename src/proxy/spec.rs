@@ -11,16 +11,17 @@ use super::pages::accent::Accent;
 use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
 use crate::http1::write;
+use crate::tls::connector::Connector;
 
 /// A backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSpec {
     /// Its name in the configuration, logs and metrics.
     pub name: Arc<str>,
-    /// Host name or address literal (without brackets), resolved at each new connection.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where it is.
+    pub place: UpstreamPlace,
+    /// How connections to it are made secure, if they are.
+    pub tls: Option<Arc<Connector>>,
     /// The longest wait for a connection, name look-up included.
     pub connect_timeout: Duration,
     /// The longest wait for the head of an answer, and between two pieces of its body.
@@ -40,11 +41,11 @@ impl UpstreamSpec {
     /// 1024 requests at one time, as Envoy has it: more than a local backend serves, and few enough
     /// that one listener's clients cannot use up the file descriptors of all.
     #[must_use]
-    pub fn new(name: &str, host: &str, port: u16) -> Self {
+    pub fn new(name: &str, place: UpstreamPlace) -> Self {
         Self {
             name: name.into(),
-            host: host.into(),
-            port,
+            place,
+            tls: None,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
@@ -56,12 +57,26 @@ impl UpstreamSpec {
     /// `host:port` as it is written in a Host field.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
+        match &self.place {
+            UpstreamPlace::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            UpstreamPlace::Tcp { host, port } => format!("{host}:{port}"),
+            UpstreamPlace::Unix(_) => "localhost".into(),
         }
     }
+}
+
+/// Where a backend listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamPlace {
+    /// At an address.
+    Tcp {
+        /// Host name or address literal (without brackets), resolved at each new connection.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// At a Unix socket.
+    Unix(PathBuf),
 }
 
 /// How backends are told who asks.

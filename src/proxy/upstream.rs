@@ -4,11 +4,15 @@
 //! used again: a backend may have closed it, and one that sent bytes unasked is not trusted to
 //! answer the next request.
 //!
-//! They are plain TCP, made by tokio. pingora-core's connector is for those that need TLS: its
-//! streams have buffers of their own (64 KiB to read, 1,460 bytes to write) beneath ours, and to
-//! be made at all it loads the system's certificates.
+//! TCP and Unix sockets are tokio's, TLS is `tls::connector`'s. Not pingora-core's connector: its
+//! streams have buffers of their own (64 KiB to read, 1,460 bytes to write) beneath ours, it loads
+//! the system's certificates to be made at all, does not say why a certificate is refused, and its
+//! pool may mix what was made with other trust.
+
+mod transport;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,18 +20,43 @@ use std::task::{Context, Poll, Waker};
 use foldhash::HashMap;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 
-use super::spec::UpstreamSpec;
+use super::spec::{UpstreamPlace, UpstreamSpec};
 use crate::http1::read::ReadBuffer;
+use crate::tls::connector::{Connector, TlsFault, Trust};
+pub use transport::Transport;
 
 /// A connection to a backend.
 pub struct UpstreamConnection {
     /// The transport.
-    pub io: TcpStream,
+    pub io: Transport,
     /// What was read from it and not yet used.
     pub buffer: ReadBuffer,
+    /// What it was made secure with.
+    trust: Option<Arc<Trust>>,
+}
+
+impl UpstreamConnection {
+    fn new(io: Transport, trust: Option<Arc<Trust>>) -> Self {
+        Self {
+            io,
+            buffer: ReadBuffer::default(),
+            trust,
+        }
+    }
+
+    /// Whether one that is made now would be made with the same trust: what was let in by a CA that
+    /// has been taken out since is not used again.
+    fn is_as_new(&self, upstream: &UpstreamSpec) -> bool {
+        let now = upstream.tls.as_ref().and_then(|tls| tls.trust());
+        match (&self.trust, &now) {
+            (None, None) => true,
+            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -45,6 +74,9 @@ pub enum ConnectFailure {
     /// As many requests as it may get are under way.
     #[error("the backend has as many requests as it may get")]
     Full,
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
 }
 
 /// The idle connections of one thread, and how to make new ones.
@@ -125,7 +157,7 @@ impl UpstreamPool {
             return Err(ConnectFailure::Full);
         }
         backend.requests += 1;
-        let connection = backend.take_idle(now);
+        let connection = backend.take_idle(upstream, now);
         let under_way = UnderWay {
             pool: self,
             upstream,
@@ -161,9 +193,13 @@ impl UpstreamPool {
         &self,
         upstream: &UpstreamSpec,
     ) -> Result<UpstreamConnection, ConnectFailure> {
+        let (host, port) = match &upstream.place {
+            UpstreamPlace::Unix(path) => return connect_to_socket(path).await,
+            UpstreamPlace::Tcp { host, port } => (host, *port),
+        };
         let mut failure = ConnectFailure::Unresolved;
-        for address in resolve(&upstream.host, upstream.port).await? {
-            match connect_to(address).await {
+        for address in resolve(host, port).await? {
+            match connect_to(address, upstream.tls.as_deref()).await {
                 Ok(connection) => return Ok(connection),
                 Err(why) => failure = why,
             }
@@ -173,9 +209,10 @@ impl UpstreamPool {
 }
 
 impl Backend {
-    fn take_idle(&mut self, now: Instant) -> Option<UpstreamConnection> {
+    fn take_idle(&mut self, upstream: &UpstreamSpec, now: Instant) -> Option<UpstreamConnection> {
         while let Some(mut candidate) = self.idle.pop() {
-            if candidate.until > now && is_quiet(&mut candidate.connection) {
+            let connection = &mut candidate.connection;
+            if candidate.until > now && connection.is_as_new(upstream) && is_quiet(connection) {
                 return Some(candidate.connection);
             }
         }
@@ -183,15 +220,28 @@ impl Backend {
     }
 }
 
-async fn connect_to(address: SocketAddr) -> Result<UpstreamConnection, ConnectFailure> {
+async fn connect_to(
+    address: SocketAddr,
+    tls: Option<&Connector>,
+) -> Result<UpstreamConnection, ConnectFailure> {
     let connected = TcpStream::connect(address).await;
     let io = connected.map_err(|_| ConnectFailure::Refused)?;
     // Requests are written whole: waiting for more would only delay them.
     io.set_nodelay(true).map_err(|_| ConnectFailure::Refused)?;
-    Ok(UpstreamConnection {
-        io,
-        buffer: ReadBuffer::default(),
-    })
+    let Some(connector) = tls else {
+        return Ok(UpstreamConnection::new(Transport::Tcp(io), None));
+    };
+    // One that was never loaded is one that nobody may use.
+    let trust = connector.trust().ok_or(TlsFault::Failed)?;
+    let io = connector.connect(&trust, io).await?;
+    let io = Transport::Tls(Box::new(io));
+    Ok(UpstreamConnection::new(io, Some(trust)))
+}
+
+async fn connect_to_socket(path: &Path) -> Result<UpstreamConnection, ConnectFailure> {
+    let connected = UnixStream::connect(path).await;
+    let io = connected.map_err(|_| ConnectFailure::Refused)?;
+    Ok(UpstreamConnection::new(Transport::Unix(io), None))
 }
 
 /// The addresses of a host. Names are looked up on the runtime's blocking threads, never on one

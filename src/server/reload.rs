@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{Caller, Watch, Why};
 use super::sessions::SessionEnds;
+use super::upstreams::LiveConnectors;
 use super::users::LiveUsers;
 use crate::config;
 use crate::config::settings::{ConfigText, Sections, Settings};
@@ -53,6 +54,8 @@ pub struct Reloadable {
     pub answers: Answers,
     /// What is swapped.
     pub acceptor: Option<Acceptor>,
+    /// The same for backends.
+    pub connectors: LiveConnectors,
     /// What was in the files before all this was made of them.
     pub seen: Seen,
 }
@@ -233,6 +236,7 @@ impl Reloader {
             if acceptor.is_some_and(Acceptor::has_made_one_that_ends) {
                 self.reload(Scope::All, true);
             }
+            self.renew_connectors();
             self.look_at_certificates();
             // Time makes some of them true.
             self.say_warnings();
@@ -379,16 +383,43 @@ impl Reloader {
         acceptor.reload(spec, &self.reloadable.answers).is_ok()
     }
 
+    /// Loads anew what backends are trusted with, where that has changed.
+    fn renew_connectors(&mut self) {
+        let reloadable = &mut self.reloadable;
+        let renewed = reloadable.connectors.renew(&reloadable.answers);
+        for upstream in &renewed {
+            let name = &upstream.upstream;
+            match &upstream.result {
+                Ok(()) => {
+                    let line = self.log.line(Level::Info, "upstream.tls");
+                    let line = line.text("upstream.name", name);
+                    self.log.note(line.text("result", "success"));
+                }
+                Err(error) => {
+                    let message = "connections to this backend are made as before";
+                    self.say_failure(&error.to_string(), message);
+                }
+            }
+        }
+        if !renewed.is_empty() && self.was_whole {
+            self.note_success();
+        }
+    }
+
     /// The files that a reload reads.
     fn files(&self) -> impl Iterator<Item = &Path> {
         let specs = self.reloadable.spec.iter().chain(&self.running);
         let of_tls = specs.flat_map(TlsSpec::files);
         let users = self.reloadable.seen.users_file.as_deref();
         let config = [&*self.reloadable.file].into_iter().chain(users);
-        config.chain(of_tls)
+        let of_upstreams = self.reloadable.connectors.files();
+        config.chain(of_tls).chain(of_upstreams)
     }
 
     fn note_success(&self) {
+        if !self.reloadable.connectors.are_right() {
+            return;
+        }
         self.metrics.config_last_reload_successful.set(1);
         self.metrics.config_last_reload_success.set(now());
     }
@@ -557,7 +588,7 @@ fn named_by(spec: Option<&TlsSpec>) -> [u8; 32] {
 
 /// A digest of what is in the files and folders. One that cannot be read counts as empty: that it can be read
 /// again is a change.
-fn digest<'p>(files: impl IntoIterator<Item = &'p Path>) -> [u8; 32] {
+pub(super) fn digest<'p>(files: impl IntoIterator<Item = &'p Path>) -> [u8; 32] {
     let mut digest = Sha256::new();
     // Of a folder, all that is in it; which of its files are used, and why one is not, is found out
     // when they are loaded.

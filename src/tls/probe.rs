@@ -17,16 +17,8 @@ use boring::ssl::{
 use boring::x509::X509;
 use boring::x509::store::X509StoreBuilder;
 
-use super::inspect::{CertificateFacts, Chain, certificates_in, chain, facts};
-
-/// Where the systems keep the certificates that they trust, in one file each: Debian and Alpine,
-/// Fedora, SUSE, BSD.
-const TRUST_FILES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+use super::inspect::{CertificateFacts, Chain, chain, facts};
+use super::trust;
 
 /// h2 and HTTP/1.1, each after its length.
 const ALPN: &[u8] = b"\x02h2\x08http/1.1";
@@ -199,21 +191,11 @@ fn context() -> Result<SslContext, ErrorStack> {
     context.set_verify(SslVerifyMode::NONE);
     let mut store = X509StoreBuilder::new()?;
     store.set_default_paths()?;
-    for certificate in trusted_certificates() {
+    for certificate in trust::of_system() {
         store.add_cert(&certificate)?;
     }
     context.set_cert_store(store.build());
     Ok(context.build())
-}
-
-/// Where the environment names a file, that one is among the default paths, and the only one.
-fn trusted_certificates() -> Vec<X509> {
-    if std::env::var_os("SSL_CERT_FILE").is_some() {
-        return Vec::new();
-    }
-    let file = TRUST_FILES.iter().find_map(|file| std::fs::read(file).ok());
-    let found = file.and_then(|bytes| certificates_in(&bytes).ok());
-    found.unwrap_or_default()
 }
 
 fn shown(

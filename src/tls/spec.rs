@@ -108,6 +108,45 @@ impl CertificateSource {
     }
 }
 
+/// How a backend is spoken to over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTlsSpec {
+    /// Where it is written, as `portcullis.yaml:3:5: upstreams.ui`, for messages.
+    pub place: String,
+    /// The name or address that is asked for (SNI) and must stand in its certificate.
+    pub server_name: String,
+    /// Who may vouch for it. Nobody is named: whom this system trusts, or nobody where pins are.
+    pub trust: Vec<TrustSource>,
+    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which it must have one. None: any.
+    pub pins: Vec<[u8; 32]>,
+    /// What it is shown when it asks who we are.
+    pub certificate: Option<CertificateSpec>,
+    /// The oldest version spoken.
+    pub min_version: MinVersion,
+    /// Nobody has to vouch for it: whoever can put himself between can read all and be the backend.
+    pub skips_verification: bool,
+}
+
+impl UpstreamTlsSpec {
+    /// Whether somebody has to vouch for its certificate, and for its name.
+    #[must_use]
+    pub const fn is_vouched_for(&self) -> bool {
+        !self.skips_verification && (!self.trust.is_empty() || self.pins.is_empty())
+    }
+
+    /// Whether those count whom this system trusts.
+    #[must_use]
+    pub const fn asks_system(&self) -> bool {
+        self.is_vouched_for() && self.trust.is_empty()
+    }
+
+    /// All files that are read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let trust = self.trust.iter().flat_map(TrustSource::files);
+        trust.chain(self.certificate.iter().flat_map(CertificateSpec::files))
+    }
+}
+
 /// What clients are asked for, by listener and by the name that they ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientAuthSpecs {
@@ -180,10 +219,7 @@ impl ClientAuthSpec {
     }
 
     fn files(&self) -> impl Iterator<Item = &Path> {
-        let trust = self.trust.iter().flat_map(|source| {
-            let secret = source.password.as_ref().and_then(Secret::file);
-            [Some(source.path.as_path()), secret].into_iter().flatten()
-        });
+        let trust = self.trust.iter().flat_map(TrustSource::files);
         trust.chain(self.crl.iter().map(PathBuf::as_path))
     }
 }
@@ -222,6 +258,13 @@ pub struct TrustSource {
     pub path: PathBuf,
     /// What a keystore is sealed with.
     pub password: Option<Secret>,
+}
+
+impl TrustSource {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let secret = self.password.as_ref().and_then(Secret::file);
+        [Some(self.path.as_path()), secret].into_iter().flatten()
+    }
 }
 
 /// Which certificates of a chain are looked up in the revocation lists.

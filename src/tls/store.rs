@@ -30,7 +30,8 @@ pub(super) fn of_revocations(anchors: &[X509], lists: &[Vec<u8>]) -> Result<X509
     Ok(store.build())
 }
 
-fn with_anchors(anchors: &[X509]) -> Result<X509StoreBuilder, ErrorStack> {
+/// A builder of a store of the same, whatever they vouch for.
+pub(super) fn with_anchors(anchors: &[X509]) -> Result<X509StoreBuilder, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     for anchor in anchors {
         store.add_cert(AsRef::<X509Ref>::as_ref(anchor))?;

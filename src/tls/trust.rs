@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::ber::{EXPLICIT_0, GENERALIZED_TIME, INTEGER, OID, Reader, SEQUENCE, UTC_TIME};
 use super::dn;
 use super::extensions::Extensions;
+use super::inspect::certificates_in;
 use super::keystore::{self, KeystoreError};
 use super::pem::{self, Flaw};
 use super::secret::{Answers, SecretError};
@@ -103,6 +104,15 @@ pub enum TrustError {
     Secret(#[from] SecretError),
 }
 
+/// Where the systems keep the certificates that they trust, in one file each: Debian and Alpine,
+/// Fedora, SUSE, BSD.
+const TRUST_FILES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 const CERTIFICATES: &str = "CA certificates";
 const LISTS: &str = "revocation lists";
 
@@ -135,6 +145,19 @@ pub(super) fn certificates(
         }
     }
     Ok(all)
+}
+
+/// What this system trusts. Where the environment names a file (`SSL_CERT_FILE`), what is in that one.
+pub(super) fn of_system() -> Vec<X509> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let usual = TRUST_FILES.iter().map(PathBuf::from);
+    let files = match named {
+        Some(file) => vec![file],
+        None => usual.collect(),
+    };
+    let file = files.iter().find_map(|file| std::fs::read(file).ok());
+    let found = file.and_then(|bytes| certificates_in(&bytes).ok());
+    found.unwrap_or_default()
 }
 
 fn certificates_of(

@@ -30,4 +30,5 @@ mod smuggling;
 mod streams;
 mod structure;
 mod tls;
+mod upstreams;
 mod users;

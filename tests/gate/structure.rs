@@ -36,7 +36,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("http1", &[]),
     (
         "proxy",
-        &["http1", "gate", "identity", "observe", "password", "store"],
+        &[
+            "http1", "gate", "identity", "observe", "password", "store", "tls",
+        ],
     ),
     ("observe", &["identity", "http1"]),
 ];

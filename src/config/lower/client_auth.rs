@@ -236,12 +236,19 @@ pub(super) fn warn_across(
     }
 }
 
-fn lower_trust(written: TrustListFile, source: &Source<'_>, at: &At<'_>) -> Vec<TrustSource> {
+/// Whose certificates are trusted.
+pub(super) fn lower_trust(
+    written: TrustListFile,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Vec<TrustSource> {
     let sources: Vec<_> = match written {
         TrustListFile::One(one) => vec![(at.clone(), one)],
         TrustListFile::Many(items) => {
             if items.0.is_empty() {
-                at.problem("none; an empty list would let nobody in: name the file of a CA");
+                at.problem(
+                    "none; with an empty list nobody would be trusted: name the file of a CA",
+                );
             }
             at.items(items).collect()
         }

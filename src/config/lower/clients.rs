@@ -280,7 +280,8 @@ fn read_digest(text: &str) -> Result<[u8; 32], String> {
     read_hex(text).ok_or_else(|| expected.into())
 }
 
-fn read_spki(text: &str) -> Result<[u8; 32], String> {
+/// The SHA-256 of a public key, as tools write it.
+pub(super) fn read_spki(text: &str) -> Result<[u8; 32], String> {
     let digest = text.strip_prefix("sha256//").unwrap_or(text);
     let base64 = || STANDARD.decode(digest).ok()?.try_into().ok();
     read_hex(digest).or_else(base64).ok_or_else(|| {

@@ -206,7 +206,8 @@ fn lower_tickets(written: Option<TicketsFile>, source: &Source<'_>, at: &At<'_>)
 
 // === Certificates ===
 
-fn lower_certificate(
+/// A certificate and its key.
+pub(super) fn lower_certificate(
     written: CertificateFile,
     source: &Source<'_>,
     at: &At<'_>,

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::UpstreamFile;
 use crate::config::scalar::Entries;
 use crate::gate::route::UpstreamId;
-use crate::proxy::spec::UpstreamSpec;
+use crate::proxy::spec::{UpstreamPlace, UpstreamSpec};
 
-use super::{DAY, in_range, span_within};
+use super::{DAY, in_range, span_within, upstream_tls};
 
 /// The upstreams as routes refer to them.
 pub(super) struct Upstreams {
@@ -64,7 +65,11 @@ impl Upstreams {
 }
 
 /// The upstreams. At least one is required: a gate without a backend forwards nothing.
-pub(super) fn lower(written: Option<Entries<UpstreamFile>>, at: &At<'_>) -> Upstreams {
+pub(super) fn lower(
+    written: Option<Entries<UpstreamFile>>,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Upstreams {
     let hint = "name the backend, as \"app: {url: 'http://127.0.0.1:8080'}\"";
     let complete = written.is_some();
     let written = at.required("upstreams", written, hint).unwrap_or_default();
@@ -81,7 +86,7 @@ pub(super) fn lower(written: Option<Entries<UpstreamFile>>, at: &At<'_>) -> Upst
         if !is_name(&name) {
             at.key_problem("an upstream name has 1 to 64 characters from A-Z a-z 0-9 . _ -");
         }
-        let spec = upstream.and_then(|upstream| lower_one(upstream, &name, &at));
+        let spec = upstream.and_then(|upstream| lower_one(upstream, &name, source, &at));
         upstreams.specs.extend(spec);
         upstreams.names.push(name);
     }
@@ -94,9 +99,15 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(legal)
 }
 
-fn lower_one(written: UpstreamFile, name: &str, at: &At<'_>) -> Option<UpstreamSpec> {
+fn lower_one(
+    written: UpstreamFile,
+    name: &str,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Option<UpstreamSpec> {
     let UpstreamFile {
         url,
+        tls,
         connect_timeout,
         read_timeout,
         write_timeout,
@@ -109,13 +120,27 @@ fn lower_one(written: UpstreamFile, name: &str, at: &At<'_>) -> Option<UpstreamS
         "write the address of the backend, as http://127.0.0.1:8080",
     );
     let endpoint = url.and_then(|url| lower_url(&url, &at.key("url")));
-    let (host, port) = endpoint.clone().unwrap_or_default();
-    let default = UpstreamSpec::new(name, &host, port);
+    let tls_at = at.key("tls");
+    let tls = match &endpoint {
+        Some((Scheme::Https, UpstreamPlace::Tcp { host, .. })) => {
+            let tls = tls.unwrap_or_default();
+            Some(upstream_tls::lower(tls, host, source, &tls_at))
+        }
+        Some(_) if tls.is_some() => {
+            tls_at.key_problem("not used: the url does not begin with https://");
+            None
+        }
+        _ => None,
+    };
+    let stand_in = UpstreamPlace::Unix("/".into());
+    let place = endpoint.map(|(_, place)| place);
+    let default = UpstreamSpec::new(name, place.clone().unwrap_or(stand_in));
     let within = |span, default: Duration, key| {
         let shortest = Duration::from_millis(1);
         span_within(span, default, shortest..=DAY, &at.key(key))
     };
     let spec = UpstreamSpec {
+        tls,
         connect_timeout: within(connect_timeout, default.connect_timeout, "connect_timeout"),
         read_timeout: within(read_timeout, default.read_timeout, "read_timeout"),
         write_timeout: within(write_timeout, default.write_timeout, "write_timeout"),
@@ -128,11 +153,11 @@ fn lower_one(written: UpstreamFile, name: &str, at: &At<'_>) -> Option<UpstreamS
         ),
         ..default
     };
-    endpoint.map(|_| spec)
+    place.map(|_| spec)
 }
 
-/// Host and port of `http://host[:port]`. A user and password in the URL is never repeated.
-fn lower_url(url: &str, at: &At<'_>) -> Option<(String, u16)> {
+/// Where a URL leads. A user and password in it is never repeated.
+fn lower_url(url: &str, at: &At<'_>) -> Option<(Scheme, UpstreamPlace)> {
     match split_url(url) {
         Ok(endpoint) => Some(endpoint),
         Err(UrlError::Unknown) if !url.contains('@') => {
@@ -149,10 +174,17 @@ fn lower_url(url: &str, at: &At<'_>) -> Option<(String, u16)> {
     }
 }
 
+/// How a backend is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum UrlError {
-    #[error("{0} upstreams are not available in this version; use http://")]
-    NotAvailable(&'static str),
+    #[error("h2c upstreams are not available in this version; use http:// or https://")]
+    NotAvailable,
     #[error("a user or password in the URL is not sent to the backend; take it out")]
     UserInfo,
     #[error(
@@ -161,20 +193,24 @@ enum UrlError {
     Path,
     #[error("the port must be from 1 to 65535")]
     Port,
+    #[error("expected the path of a socket from the root on, like unix:/run/app.sock")]
+    Socket,
     #[error("expected a URL like http://127.0.0.1:8080")]
     Unknown,
 }
 
-fn split_url(url: &str) -> Result<(String, u16), UrlError> {
-    for scheme in ["https", "h2c", "unix"] {
-        if url
-            .strip_prefix(scheme)
-            .is_some_and(|rest| rest.starts_with(':'))
-        {
-            return Err(UrlError::NotAvailable(scheme));
-        }
+fn split_url(url: &str) -> Result<(Scheme, UpstreamPlace), UrlError> {
+    if url.starts_with("h2c:") {
+        return Err(UrlError::NotAvailable);
     }
-    let rest = url.strip_prefix("http://").ok_or(UrlError::Unknown)?;
+    if let Some(path) = url.strip_prefix("unix:") {
+        return split_socket(path);
+    }
+    let (scheme, port, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (Scheme::Http, 80, rest),
+        (_, Some(rest)) => (Scheme::Https, 443, rest),
+        (None, None) => return Err(UrlError::Unknown),
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
@@ -183,10 +219,26 @@ fn split_url(url: &str) -> Result<(String, u16), UrlError> {
     if !matches!(path, "" | "/") {
         return Err(UrlError::Path);
     }
-    split_authority(authority)
+    let (host, port) = split_authority(authority, port)?;
+    Ok((scheme, UpstreamPlace::Tcp { host, port }))
 }
 
-fn split_authority(authority: &str) -> Result<(String, u16), UrlError> {
+/// `unix:/path`, and `unix:///path` as some have it.
+fn split_socket(path: &str) -> Result<(Scheme, UpstreamPlace), UrlError> {
+    // What the system takes, with the zero at its end.
+    const MOST: usize = 107;
+    let path = match path.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        _ => path,
+    };
+    let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains('\0');
+    match is_path && (2..=MOST).contains(&path.len()) {
+        true => Ok((Scheme::Http, UpstreamPlace::Unix(path.into()))),
+        false => Err(UrlError::Socket),
+    }
+}
+
+fn split_authority(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or(UrlError::Unknown)?;
@@ -204,7 +256,7 @@ fn split_authority(authority: &str) -> Result<(String, u16), UrlError> {
         }
     };
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => 80,
+        None if port.is_empty() => default,
         None => return Err(UrlError::Unknown),
         Some(digits) if !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             return Err(UrlError::Unknown);
@@ -223,31 +275,58 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(url: &str, expected: Result<(&str, u16), UrlError>) {
-        let expected = expected.map(|(host, port)| (host.to_owned(), port));
+    fn check(url: &str, expected: Result<(Scheme, &str, u16), UrlError>) {
+        let expected = expected.map(|(scheme, host, port)| {
+            let host = host.to_owned();
+            (scheme, UpstreamPlace::Tcp { host, port })
+        });
         assert_eq!(split_url(url), expected, "{url}");
     }
 
     #[test]
     fn a_url_names_host_and_port() {
-        check("http://127.0.0.1:8080", Ok(("127.0.0.1", 8080)));
-        check("http://127.0.0.1:8080/", Ok(("127.0.0.1", 8080)));
-        check("http://backend", Ok(("backend", 80)));
-        check("http://my_app.local:1", Ok(("my_app.local", 1)));
-        check("http://[::1]:81", Ok(("::1", 81)));
-        check("http://[fe80::1]", Ok(("fe80::1", 80)));
+        use Scheme::*;
+        check("http://127.0.0.1:8080", Ok((Http, "127.0.0.1", 8080)));
+        check("http://127.0.0.1:8080/", Ok((Http, "127.0.0.1", 8080)));
+        check("http://backend", Ok((Http, "backend", 80)));
+        check("http://my_app.local:1", Ok((Http, "my_app.local", 1)));
+        check("http://[::1]:81", Ok((Http, "::1", 81)));
+        check("http://[fe80::1]", Ok((Http, "fe80::1", 80)));
+        check("https://backend", Ok((Https, "backend", 443)));
+        check("https://[::1]:81/", Ok((Https, "::1", 81)));
+    }
+
+    #[test]
+    fn a_url_names_a_socket_by_its_whole_path() {
+        for (url, path) in [
+            ("unix:/run/app.sock", "/run/app.sock"),
+            ("unix:///run/app.sock", "/run/app.sock"),
+        ] {
+            let place = UpstreamPlace::Unix(path.into());
+            assert_eq!(split_url(url), Ok((Scheme::Http, place)));
+        }
+        let long = format!("unix:/{}", "a".repeat(107));
+        for bad in [
+            "unix:",
+            "unix:/",
+            "unix:app.sock",
+            "unix://host/a",
+            "unix:////a",
+            &long,
+        ] {
+            check(bad, Err(UrlError::Socket));
+        }
     }
 
     #[test]
     fn what_a_backend_would_not_get_is_refused() {
         use UrlError::*;
         check("http://a/app", Err(Path));
-        check("http://a?x", Err(Path));
+        check("https://a?x", Err(Path));
         check("http://a#x", Err(Path));
         check("http://me:secret@a", Err(UserInfo));
-        check("https://a", Err(NotAvailable("https")));
-        check("h2c://a", Err(NotAvailable("h2c")));
-        check("unix:/run/a.sock", Err(NotAvailable("unix")));
+        check("https://me:secret@a", Err(UserInfo));
+        check("h2c://a", Err(NotAvailable));
         check("http://a:0", Err(Port));
         check("http://a:65536", Err(Port));
         check("http://a:", Err(Port));
@@ -265,6 +344,7 @@ mod tests {
             "http://ä",
             "ftp://a",
             "HTTP://a",
+            "https:/a",
             "http://a:+80",
         ] {
             check(unknown, Err(Unknown));

@@ -1,6 +1,7 @@
 //! A real nginx as the backend that nobody changes.
 
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -19,9 +20,17 @@ impl Nginx {
     /// with the user it was told of.
     #[track_caller]
     pub fn start() -> Self {
+        Self::listening("")
+    }
+
+    /// The same, with more said about its server; where that begins with `ssl`, it speaks TLS. It
+    /// also listens at [`Nginx::socket`].
+    #[track_caller]
+    pub fn listening(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let root = folder.path().display();
+        let ssl = if more.starts_with("ssl") { "ssl" } else { "" };
         std::fs::create_dir(folder.path().join("www")).unwrap();
         std::fs::create_dir(folder.path().join("www/up")).unwrap();
         let config = format!(
@@ -33,9 +42,10 @@ impl Nginx {
                client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
                fastcgi_temp_path {root}/fcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
                server {{\n\
-                 listen 127.0.0.1:{port}; root {root}/www;\n\
+                 listen 127.0.0.1:{port} {ssl}; listen unix:{root}/socket; root {root}/www; {more}\n\
                  location = /whoami {{ default_type text/plain;\n\
                    return 200 'user=$http_x_forwarded_user groups=$http_x_forwarded_groups'; }}\n\
+                 location = /gate {{ return 200 '$ssl_protocol $ssl_client_s_dn $ssl_server_name'; }}\n\
                  location /nothing {{ return 204; }}\n\
                  location /public/ {{ try_files $uri /index.html =404; }}\n\
                }}\n\
@@ -66,6 +76,11 @@ impl Nginx {
         };
         eventually("nginx listens", || TcpStream::connect(address).ok());
         nginx
+    }
+
+    /// A Unix socket where it listens too, without TLS.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
     }
 
     /// Puts a file where it is served.

@@ -1,0 +1,101 @@
+//! The key `tls` of an upstream.
+
+use std::sync::Arc;
+
+use crate::config::Source;
+use crate::config::document::At;
+use crate::config::file::UpstreamTlsFile;
+use crate::config::scalar::{Flag, OneOrMany};
+use crate::tls::connector::Connector;
+use crate::tls::spec::{MinVersion, UpstreamTlsSpec};
+
+use super::clients::read_spki;
+use super::{choose, client_auth, tls};
+
+const VERSIONS: [(&str, Option<MinVersion>); 2] = [
+    ("1.2", Some(MinVersion::Tls12)),
+    ("1.3", Some(MinVersion::Tls13)),
+];
+
+/// How the backend at `host` is spoken to over TLS.
+pub(super) fn lower(
+    written: UpstreamTlsFile,
+    host: &str,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Arc<Connector> {
+    let UpstreamTlsFile {
+        ca,
+        pins,
+        server_name,
+        certificate,
+        min_version,
+        unsafe_skip_verify,
+    } = written;
+    let skips_verification = unsafe_skip_verify == Some(Flag(true));
+    for (key, is_there) in [("ca", ca.is_some()), ("pins", pins.is_some())] {
+        if skips_verification && is_there {
+            at.key(key).key_problem(
+                "nothing is verified with unsafe_skip_verify; take one of the two out",
+            );
+        }
+    }
+    if skips_verification {
+        at.key("unsafe_skip_verify").warn(
+            "whoever can put himself between this and the backend can read all and answer for it; \
+             pin the backend's key instead",
+        );
+    }
+    let ca_at = at.key("ca");
+    let trust = ca.map(|ca| client_auth::lower_trust(ca, source, &ca_at));
+    let min_version = min_version.map(|version| version.0);
+    let min_version = choose(
+        min_version.as_deref(),
+        MinVersion::default(),
+        &VERSIONS,
+        &at.key("min_version"),
+    );
+    let certificate = certificate
+        .and_then(|written| tls::lower_certificate(written, source, &at.key("certificate")));
+    Arc::new(Connector::new(UpstreamTlsSpec {
+        place: at.place(),
+        server_name: lower_name(server_name, host, &at.key("server_name")),
+        trust: trust.unwrap_or_default(),
+        pins: pins
+            .map(|pins| lower_pins(pins, &at.key("pins")))
+            .unwrap_or_default(),
+        certificate,
+        min_version,
+        skips_verification,
+    }))
+}
+
+/// Without a name nothing could be looked for in a certificate.
+fn lower_name(written: Option<String>, host: &str, at: &At<'_>) -> String {
+    let Some(name) = written else {
+        return host.to_owned();
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = (1..=253).contains(&name.len()) && name.bytes().all(legal);
+    if !is_name && name.parse::<std::net::IpAddr>().is_err() {
+        let got = at.quoted(&name);
+        at.problem(format!(
+            "expected a name like backend.example.com or an address, got {got}"
+        ));
+    }
+    name
+}
+
+fn lower_pins(written: OneOrMany, at: &At<'_>) -> Vec<[u8; 32]> {
+    if written.is_empty() {
+        at.problem("none; write the fingerprint of a key, or leave the key out");
+    }
+    let mut pins = Vec::new();
+    for (at, pin) in at.texts(written) {
+        match read_spki(&pin) {
+            Ok(pin) => pins.push(pin),
+            Err(problem) => at.problem(problem),
+        }
+    }
+    pins
+}

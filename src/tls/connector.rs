@@ -1,0 +1,296 @@
+//! TLS to backends: whom to trust there, what to show them, and why a handshake failed.
+//!
+//! Which backends there are, and their connections, is the proxy's business; how clients are dealt
+//! with is in `acceptor`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use boring::error::ErrorStack;
+use boring::ssl::{
+    SslAlert, SslConnector, SslMethod, SslRef, SslVerifyError, SslVerifyMode, SslVersion,
+};
+use boring::x509::store::{X509Store, X509StoreBuilder};
+use boring::x509::{X509, X509VerifyError};
+use pingora_core::tls::tokio_ssl::SslStream;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpStream;
+
+use super::certs::{CertError, CertifiedKey};
+use super::secret::Answers;
+use super::spec::{MinVersion, UpstreamTlsSpec};
+use super::trust::{self, TrustError};
+
+/// A connection to a backend, with TLS.
+pub type UpstreamTlsStream = SslStream<TcpStream>;
+
+/// Makes connections to one backend secure, as it was loaded last.
+pub struct Connector {
+    spec: UpstreamTlsSpec,
+    /// `None` until it is loaded: there is no connection before that.
+    loaded: ArcSwapOption<Trust>,
+}
+
+/// What a connection was made with. While it is the same, the connection may be used again.
+pub struct Trust {
+    context: SslConnector,
+}
+
+/// Why a backend's TLS cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// Whom to trust cannot be read.
+    #[error("{place}: {source}")]
+    Trust {
+        /// Where it is configured.
+        place: String,
+        /// Why.
+        source: TrustError,
+    },
+    /// What to show cannot be read.
+    #[error("{}: {source}", place)]
+    Certificate {
+        /// Where it is configured.
+        place: String,
+        /// Why.
+        source: CertError,
+    },
+    /// This system trusts nobody.
+    #[error(
+        "{place}: this system has no certificates of CAs; name that of the backend, as \"ca: \
+         backend-ca.crt\", or install ca-certificates"
+    )]
+    NoSystemTrust {
+        /// Where it is configured.
+        place: String,
+    },
+    /// BoringSSL does not take it.
+    #[error("{place}: {source}")]
+    Library {
+        /// Where it is configured.
+        place: String,
+        /// Why.
+        source: ErrorStack,
+    },
+}
+
+/// Why a handshake with a backend failed. Nothing was sent then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// Nobody whom we trust vouches for it.
+    #[error("the backend's certificate is of nobody who is trusted")]
+    Untrusted,
+    /// Its time is over.
+    #[error("the backend's certificate has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("the backend's certificate is not valid yet")]
+    NotYetValid,
+    /// It is for another name.
+    #[error("the backend's certificate is for another name")]
+    WrongName,
+    /// Its key is not one of those that it may have.
+    #[error("the backend's key is not one that is pinned")]
+    WrongKey,
+    /// It did not want us.
+    #[error("the backend broke off the TLS handshake")]
+    Refused,
+    /// It speaks something else.
+    #[error("the backend does not speak TLS, or none that is new enough")]
+    NotTls,
+    /// Something else went wrong.
+    #[error("the TLS handshake with the backend failed")]
+    Failed,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connector").field(&self.spec).finish()
+    }
+}
+
+/// Equal where they are configured alike.
+impl PartialEq for Connector {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
+}
+
+impl Eq for Connector {}
+
+impl Connector {
+    /// One that is still to be loaded.
+    #[must_use]
+    pub fn new(spec: UpstreamTlsSpec) -> Self {
+        Self {
+            spec,
+            loaded: ArcSwapOption::empty(),
+        }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub const fn spec(&self) -> &UpstreamTlsSpec {
+        &self.spec
+    }
+
+    /// Reads all files anew. New connections are made with what is in them.
+    ///
+    /// # Errors
+    /// [`ConnectorError`]. All stays as it is then.
+    pub fn load(&self, answers: &Answers) -> Result<(), ConnectorError> {
+        let trust = Trust::load(&self.spec, answers)?;
+        self.loaded.store(Some(Arc::new(trust)));
+        Ok(())
+    }
+
+    /// What connections are made with now.
+    #[must_use]
+    pub fn trust(&self) -> Option<Arc<Trust>> {
+        self.loaded.load_full()
+    }
+
+    /// Shakes hands. The caller has the deadline.
+    ///
+    /// # Errors
+    /// [`TlsFault`].
+    pub async fn connect(
+        &self,
+        trust: &Trust,
+        tcp: TcpStream,
+    ) -> Result<UpstreamTlsStream, TlsFault> {
+        let configuration = trust.context.configure();
+        let checks_name = self.spec.is_vouched_for();
+        let ssl = configuration
+            .map(|it| it.verify_hostname(checks_name))
+            .and_then(|it| it.into_ssl(&self.spec.server_name))
+            .map_err(|_| TlsFault::Failed)?;
+        let mut stream = SslStream::new(ssl, tcp).map_err(|_| TlsFault::Failed)?;
+        let connected = Pin::new(&mut stream).connect().await;
+        if let Err(error) = connected {
+            return Err(self.fault(stream.ssl(), &error));
+        }
+        // Before a byte of a request is sent.
+        match self.spec.pins.is_empty() || is_pinned(stream.ssl(), &self.spec.pins) {
+            true => Ok(stream),
+            false => Err(TlsFault::WrongKey),
+        }
+    }
+
+    /// Why it failed, from what was found out about the certificate, and else from what was said.
+    fn fault(&self, ssl: &SslRef, error: &boring::ssl::Error) -> TlsFault {
+        let errors = error.ssl_error().map_or(&[][..], ErrorStack::errors);
+        let reasons = || errors.iter().filter_map(|error| error.reason());
+        let says = |word: &str| reasons().any(|reason| reason.contains(word));
+        if says("CERTIFICATE_VERIFY_FAILED") {
+            return match ssl.verify_result() {
+                _ if !self.spec.is_vouched_for() => TlsFault::WrongKey,
+                Err(X509VerifyError::CERT_HAS_EXPIRED) => TlsFault::Expired,
+                Err(X509VerifyError::CERT_NOT_YET_VALID) => TlsFault::NotYetValid,
+                Err(X509VerifyError::HOSTNAME_MISMATCH | X509VerifyError::IP_ADDRESS_MISMATCH) => {
+                    TlsFault::WrongName
+                }
+                Ok(()) | Err(_) => TlsFault::Untrusted,
+            };
+        }
+        // Some alerts have names of their own.
+        if says("ALERT") || says("HANDSHAKE_FAILURE_ON_CLIENT_HELLO") {
+            return TlsFault::Refused;
+        }
+        let is_other = [
+            "WRONG_VERSION_NUMBER",
+            "UNSUPPORTED_PROTOCOL",
+            "HTTP_REQUEST",
+        ];
+        match is_other.iter().any(|word| says(word)) {
+            true => TlsFault::NotTls,
+            false => TlsFault::Failed,
+        }
+    }
+}
+
+impl Trust {
+    fn load(spec: &UpstreamTlsSpec, answers: &Answers) -> Result<Self, ConnectorError> {
+        let place = || spec.place.clone();
+        let library = |source| ConnectorError::Library {
+            place: place(),
+            source,
+        };
+        let anchors = trust::certificates(&spec.trust, answers);
+        let anchors = anchors.map_err(|source| ConnectorError::Trust {
+            place: place(),
+            source,
+        })?;
+        let anchors = match spec.asks_system() {
+            true => trust::of_system(),
+            false => anchors,
+        };
+        if anchors.is_empty() && spec.is_vouched_for() {
+            return Err(ConnectorError::NoSystemTrust { place: place() });
+        }
+        let shown = spec.certificate.as_ref();
+        let shown = shown.map(|shown| CertifiedKey::load(shown, answers));
+        let shown = shown
+            .transpose()
+            .map_err(|source| ConnectorError::Certificate {
+                place: place(),
+                source,
+            })?;
+        let context = context(spec, &anchors, shown.as_ref()).map_err(library)?;
+        Ok(Self { context })
+    }
+}
+
+fn context(
+    spec: &UpstreamTlsSpec,
+    anchors: &[X509],
+    shown: Option<&CertifiedKey>,
+) -> Result<SslConnector, ErrorStack> {
+    let mut context = SslConnector::builder(SslMethod::tls())?;
+    context.set_min_proto_version(Some(match spec.min_version {
+        MinVersion::Tls12 => SslVersion::TLS1_2,
+        MinVersion::Tls13 => SslVersion::TLS1_3,
+    }))?;
+    context.set_alpn_protos(b"\x08http/1.1")?;
+    context.set_cert_store(store(anchors)?);
+    if spec.is_vouched_for() {
+        context.set_verify(SslVerifyMode::PEER);
+    } else if !spec.pins.is_empty() {
+        // The key says all there is to say. Looked at here, so that nobody else is shown ours.
+        let pins = spec.pins.clone();
+        context.set_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
+            let unknown = SslVerifyError::Invalid(SslAlert::BAD_CERTIFICATE);
+            is_pinned(ssl, &pins).then_some(()).ok_or(unknown)
+        });
+    } else {
+        context.set_verify(SslVerifyMode::NONE);
+    }
+    if let Some(shown) = shown {
+        context.set_certificate(&shown.leaf)?;
+        for intermediate in &shown.intermediates {
+            context.add_extra_chain_cert(intermediate.clone())?;
+        }
+        context.set_private_key(&shown.key)?;
+    }
+    Ok(context.build())
+}
+
+/// A backend's own certificate, or an intermediate, may be trusted without its issuer.
+fn store(anchors: &[X509]) -> Result<X509Store, ErrorStack> {
+    let mut store: X509StoreBuilder = super::store::with_anchors(anchors)?;
+    store.try_set_flags(boring::x509::verify::X509VerifyFlags::TRUSTED_FIRST)?;
+    Ok(store.build())
+}
+
+/// Whether the backend's key is one of these. That it has the key, the handshake proves.
+fn is_pinned(ssl: &SslRef, pins: &[[u8; 32]]) -> bool {
+    let key = ssl.peer_certificate().map(|it| it.public_key());
+    let Some(Ok(key)) = key else { return false };
+    let Ok(der) = key.public_key_to_der() else {
+        return false;
+    };
+    let digest: [u8; 32] = Sha256::digest(der).into();
+    pins.contains(&digest)
+}

@@ -4,13 +4,14 @@
 //! beside each other in one task, so that neither waits for the other: a backend may answer before
 //! it has read everything, or echo while it reads.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::client::StrictTransport;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
@@ -196,6 +197,10 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
         connection = pool.connect(upstream) => connection?,
         () = answer.gone() => return Err(ForwardFailure::ClientGone),
     };
+    // It may have been long in coming, and nothing of the request has left yet.
+    if started.elapsed() >= LOOK_AGAIN && !Box::pin(standing.stands(false)).await {
+        return Err(ForwardFailure::NoLongerPermitted);
+    }
     let exchange = Exchange::new(&request, standing, &head, Instant::now(), report);
     if let Reusable::Yes(last_used) = exchange.run(&mut connection, body, answer).await? {
         under_way.done(connection, last_used);
@@ -394,7 +399,9 @@ impl<S: Standing> Receive<'_, S> {
         self.begin(&head, answer);
         let mut decoder = decoder_for(&head);
         self.pass_body(io, buffer, &mut decoder, answer).await?;
-        answer.finish(decoder.trailers().as_ref()).await?;
+        let trailers = decoder.trailers();
+        let finished = answer.finish(trailers.as_ref());
+        self.while_it_stands(finished).await?;
         let clean = head.keep_alive() && buffer.is_empty() && self.is_sent();
         Ok(if clean {
             Reusable::Yes(answered)
@@ -420,7 +427,9 @@ impl<S: Standing> Receive<'_, S> {
             match head.status() {
                 // We never ask for another protocol, so nobody may switch to one.
                 StatusCode::SWITCHING_PROTOCOLS => break,
-                StatusCode::CONTINUE if self.expects_continue => answer.send_continue().await?,
+                StatusCode::CONTINUE if self.expects_continue => {
+                    self.while_it_stands(answer.send_continue()).await?;
+                }
                 status if status.is_informational() => {}
                 _ => return Ok(head),
             }
@@ -483,6 +492,25 @@ impl<S: Standing> Receive<'_, S> {
         }
     }
 
+    /// Waits for a client that may take nothing for as long as it likes. The other direction goes on
+    /// meanwhile, so that an upload would outlive what it was let in for.
+    async fn while_it_stands(
+        &mut self,
+        work: impl Future<Output = Result<(), ClientGone>>,
+    ) -> Result<(), ForwardFailure> {
+        let mut work = pin!(work);
+        loop {
+            // Boxed and made when it is waited for: that is seldom.
+            let pause = async { Box::pin(sleep(LOOK_AGAIN)).await };
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done?),
+                () = pause => {}
+            }
+            self.look().await?;
+        }
+    }
+
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
         answer.begin(head.status());
         for field in answer_fields(head, self.strict_transport) {
@@ -517,7 +545,7 @@ impl<S: Standing> Receive<'_, S> {
                 Ok(Some(piece)) => piece,
                 // Nothing more is here yet, and it may be long in coming (a stream of events).
                 Ok(None) => {
-                    answer.flush().await?;
+                    self.while_it_stands(answer.flush()).await?;
                     self.next_piece(io, buffer, decoder, answer).await?
                 }
                 Err(error) => return Err(ForwardFailure::CutShort(error)),
@@ -560,7 +588,7 @@ impl<S: Standing> Receive<'_, S> {
             self.look().await?;
         }
         let length = piece.len() as u64;
-        answer.write(piece).await?;
+        self.while_it_stands(answer.write(piece)).await?;
         self.report.answer_bytes += length;
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! What lasts: an answer or an upload goes on only as long as whoever asked for it would be let in
 //! again.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::harness::backend::{Backend, Recorded};
@@ -104,9 +107,7 @@ impl Streaming {
     }
 
     fn log_out(&self, session: &str) {
-        let json = ["-H", "Content-Type: application/json", "-d", "{}"];
-        let curl = self.gate.curl().session(session).args(json);
-        assert_eq!(curl.get("/auth/logout").status, 200);
+        log_out(&self.gate, session);
     }
 }
 
@@ -216,6 +217,108 @@ fn whoever_waits_for_an_answer_or_sends_a_body_when_the_session_ends_is_told_so(
     it.gate.await_metric(in_flight, &[], 1.0);
     other.send(b"1\r\nb\r\n");
     it.gate.await_metric(in_flight, &[], 1.0);
+}
+
+/// A backend that answers before it reads anything, without end. Says how many of its connections take
+/// no more.
+fn flood() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let stuck = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&stuck);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let stuck = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+                stream
+                    .set_write_timeout(Some(Duration::from_secs(1)))
+                    .unwrap();
+                stream.write_all(head.as_bytes()).unwrap();
+                while stream.write_all(chunk.as_bytes()).is_ok() {}
+                stuck.fetch_add(1, Ordering::Relaxed);
+                drop(std::io::copy(&mut stream, &mut std::io::sink()));
+            });
+        }
+    });
+    (address, stuck)
+}
+
+fn log_out(gate: &Gate, session: &str) {
+    let json = ["-H", "Content-Type: application/json", "-d", "{}"];
+    let curl = gate.curl().session(session).args(json);
+    assert_eq!(curl.get("/auth/logout").status, 200);
+}
+
+#[test]
+fn an_upload_ends_with_its_session_though_nobody_reads_the_answer() {
+    let (address, stuck) = flood();
+    let gate = gate::with(address, "timeouts: {body: 10m}\n");
+    let [ralph, ada] = ["ralph", "ada"].map(|user| gate.log_in(user));
+    let put = |session: &str| {
+        let mut connection = gate.connect();
+        let head = format!(
+            "PUT /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\
+             Cookie: __Host-portcullis={session}\r\n\r\n1\r\na\r\n"
+        );
+        connection.send(head.as_bytes());
+        connection
+    };
+    let (_sending, mut other) = (put(&ralph), put(&ada));
+    eventually("the gate waits for its clients", || {
+        (stuck.load(Ordering::Relaxed) == 2).then_some(())
+    });
+    let in_flight = "portcullis_http_requests_in_flight";
+    gate.await_metric(in_flight, &[], 2.0);
+    log_out(&gate, &ralph);
+    gate.await_metric(in_flight, &[], 1.0);
+    other.send(b"1\r\nb\r\n");
+    gate.await_metric(in_flight, &[], 1.0);
+}
+
+#[test]
+fn a_request_that_waited_for_its_backend_is_not_sent_when_its_session_has_ended_meanwhile() {
+    // One whose queue is full: the next connection waits until somebody accepts.
+    let backend = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    backend.bind(&any.into()).unwrap();
+    backend.listen(0).unwrap();
+    let listener = TcpListener::from(backend);
+    let address = listener.local_addr().unwrap();
+    let _queued = TcpStream::connect(address).unwrap();
+    let gate = gate::with(address, "");
+    let [ralph, ada] = ["ralph", "ada"].map(|user| gate.log_in(user));
+    let ask = |session: &str| {
+        let mut connection = gate.connect();
+        connection.send(request("GET", "/x", session).as_bytes());
+        connection
+    };
+    let (mut of_ralph, mut of_ada) = (ask(&ralph), ask(&ada));
+    gate.await_metric("portcullis_http_requests_in_flight", &[], 2.0);
+    log_out(&gate, &ralph);
+    let served = std::thread::spawn(move || {
+        drop(listener.accept().unwrap());
+        let mut users = Vec::new();
+        for stream in [listener.accept().unwrap().0, listener.accept().unwrap().0] {
+            let mut reader = BufReader::new(stream);
+            let lines = reader.by_ref().lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let user = head
+                .iter()
+                .find_map(|it| it.strip_prefix("X-Forwarded-User: "));
+            users.extend(user.map(str::to_owned));
+            drop(
+                reader
+                    .get_mut()
+                    .write_all(b"HTTP/1.1 204 No Content\r\n\r\n"),
+            );
+        }
+        users
+    });
+    assert_eq!(status_of(&of_ralph.read_answer()), 401);
+    assert_eq!(status_of(&of_ada.read_answer()), 204);
+    assert_eq!(served.join().unwrap(), ["ada"]);
 }
 
 #[test]

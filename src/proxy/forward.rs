@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::client::StrictTransport;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
@@ -500,14 +500,10 @@ impl<S: Standing> Receive<'_, S> {
     ) -> Result<(), ForwardFailure> {
         let mut work = pin!(work);
         loop {
-            // Boxed and made when it is waited for: that is seldom.
-            let pause = async { Box::pin(sleep(LOOK_AGAIN)).await };
-            tokio::select! {
-                biased;
-                done = &mut work => return Ok(done?),
-                () = pause => {}
+            match within(LOOK_AGAIN, work.as_mut()).await {
+                Ok(done) => return Ok(done?),
+                Err(_) => self.look().await?,
             }
-            self.look().await?;
         }
     }
 

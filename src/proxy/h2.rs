@@ -387,10 +387,23 @@ impl<'c> Sink<'c> {
         if stream.capacity() > 0 {
             return Ok(stream.capacity());
         }
-        match within(self.limit, poll_fn(|cx| stream.poll_capacity(cx))).await {
-            Ok(Some(Ok(capacity))) if capacity > 0 => Ok(capacity),
+        match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(Ok(capacity)) if capacity > 0 => Ok(capacity),
             _ => Err(ClientGone),
         }
+    }
+
+    async fn write_parts(&mut self, mut piece: Bytes) -> Result<(), ClientGone> {
+        while !piece.is_empty() {
+            let capacity = self.capacity(piece.len()).await?;
+            let part = piece.split_to(capacity.min(piece.len()));
+            // A client told of the end with the last byte needs no frame that says no more.
+            self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
+            let end = self.left == Some(0);
+            let stream = self.stream.as_mut().ok_or(ClientGone)?;
+            stream.send_data(part, end).map_err(|_| ClientGone)?;
+        }
+        Ok(())
     }
 }
 
@@ -435,18 +448,11 @@ impl AnswerSink for Sink<'_> {
         }
     }
 
-    async fn write(&mut self, mut piece: Bytes) -> Result<(), ClientGone> {
+    async fn write(&mut self, piece: Bytes) -> Result<(), ClientGone> {
         self.send_head(false)?;
-        while !piece.is_empty() {
-            let capacity = self.capacity(piece.len()).await?;
-            let part = piece.split_to(capacity.min(piece.len()));
-            // A client told of the end with the last byte needs no frame that says no more.
-            self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
-            let end = self.left == Some(0);
-            let stream = self.stream.as_mut().ok_or(ClientGone)?;
-            stream.send_data(part, end).map_err(|_| ClientGone)?;
-        }
-        Ok(())
+        // For all of it: a client that takes a byte now and then would never be too slow.
+        let written = within(self.limit, self.write_parts(piece)).await;
+        written.unwrap_or(Err(ClientGone))
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {

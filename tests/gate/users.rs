@@ -12,6 +12,7 @@ use crate::harness::backend::Backend;
 use crate::harness::client::{Got, status_of};
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, with_hash};
+use crate::harness::process::{finished, portcullis};
 
 const ROLES: &str = "roles: {user: [view], administrator: [view, edit]}\n";
 
@@ -322,6 +323,32 @@ fn users_in_the_configuration_are_applied_as_well_and_so_is_another_place_for_th
     eventually("the file is watched", || {
         (people.status(&ralph, "/") == 401).then_some(())
     });
+}
+
+#[test]
+fn users_behind_a_link_into_another_folder_are_watched_there() {
+    let people = Peopled::start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("people.yaml");
+    std::fs::write(&target, hashed(PEOPLE)).unwrap();
+    let link = people.folder.path().join("link");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    std::fs::rename(link, people.file()).unwrap();
+    people.reload("unchanged");
+    let [ralph, ada] = ["ralph", "ada"].map(|user| people.gate.log_in(user));
+    let users = people.file();
+    let args = [
+        "passwd",
+        "--file",
+        users.to_str().unwrap(),
+        "--disable",
+        "ralph",
+    ];
+    assert_eq!(finished(portcullis(args), "").code, Some(0));
+    eventually("the end of the session", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+    assert_eq!(people.status(&ada, "/"), 200);
 }
 
 // --- Passwords that are stored better ---

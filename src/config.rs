@@ -40,6 +40,8 @@ use settings::{ConfigText, Sections, Settings};
 use shape::fit;
 use users::FoundUsers;
 
+use crate::identity::UserName;
+
 /// Where a configuration comes from.
 pub struct Source<'v> {
     /// The file it was read from: named in problems, and relative paths begin at its folder.
@@ -61,21 +63,43 @@ impl Source<'_> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Settings, Problems> {
-    let text = ConfigText::new(read_text(file)?);
-    let settings = load_as(file, &text)?;
-    Ok(Settings { text, ..settings })
-}
-
-/// The same as if `text` was still in `file`; the file of users is read as it is now.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn load_as(file: &Path, text: &ConfigText) -> Result<Settings, Problems> {
     let source = Source {
         file: file.into(),
         variables: &|name| std::env::var(name).ok(),
     };
-    parse(text.as_str(), &source)
+    let text = ConfigText::new(read_text(file)?);
+    let settings = parse(text.as_str(), &source)?;
+    Ok(Settings { text, ..settings })
+}
+
+/// The users as they are now, for a configuration that is `text` otherwise. Something may be wrong
+/// with some of them: whoever is disabled has to be out also while somebody else's entry has a slip in
+/// it.
+///
+/// # Errors
+/// Everything that is wrong, where it is not known who the users are.
+pub fn load_users_as(file: &Path, text: &ConfigText) -> Result<ReadableUsers, Problems> {
+    let source = Source {
+        file: file.into(),
+        variables: &|name| std::env::var(name).ok(),
+    };
+    let parsed = parse_all(text.as_str(), &source)?;
+    match parsed.problems {
+        Some(problems) if !parsed.users_are_known => Err(problems),
+        Some(_) | None => Ok(ReadableUsers {
+            settings: parsed.settings,
+            unclear: parsed.unclear_users,
+        }),
+    }
+}
+
+/// See [`load_users_as`].
+pub struct ReadableUsers {
+    /// With the users whose entries say whose they are and with which password. What is wrong with
+    /// them apart from that is left out.
+    pub settings: Settings,
+    /// The others who are there, but for those of whom it is clear that they are disabled.
+    pub unclear: Vec<UserName>,
 }
 
 /// Reads a configuration from its text, and the file of users that it names.
@@ -83,6 +107,23 @@ pub fn load_as(file: &Path, text: &ConfigText) -> Result<Settings, Problems> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
+    let parsed = parse_all(text, source)?;
+    match parsed.problems {
+        Some(problems) => Err(problems),
+        None => Ok(parsed.settings),
+    }
+}
+
+/// A configuration, and what is wrong with it.
+struct Parsed {
+    settings: Settings,
+    unclear_users: Vec<UserName>,
+    /// Whether nothing is wrong but with single users.
+    users_are_known: bool,
+    problems: Option<Problems>,
+}
+
+fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
     let (document, mut value) = read_yaml(text, &source.file, source.variables)?;
     let top = document.root();
     let mut sections = sections(&value);
@@ -96,19 +137,24 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
     if let Some(content) = content {
         sections.insert("users".into(), content);
     }
+    let users_are_readable = place.is_readable(&top);
     let users = WrittenUsers {
         entries,
         at: place.top(&top),
     };
-    let settings = lower(written, users, source, &top);
-    match Problems::of_files([document.take_problems(), place.take_problems()]) {
-        Some(problems) => Err(problems),
-        None => Ok(Settings {
-            warnings: [document.warnings(), place.warnings()].concat(),
+    let (settings, unclear_users) = lower(written, users, source, &top);
+    let warnings = [document.warnings(), place.warnings()].concat();
+    let of_configuration = document.take_problems();
+    Ok(Parsed {
+        settings: Settings {
+            warnings,
             sections: Sections::new(sections),
             ..settings
-        }),
-    }
+        },
+        unclear_users,
+        users_are_known: users_are_readable && of_configuration.is_empty(),
+        problems: Problems::of_files([of_configuration, place.take_problems()]),
+    })
 }
 
 /// The file of users that the configuration in `file` names, right or wrong as that may be

@@ -41,6 +41,7 @@ use super::scalar::{Entries, Number, Span};
 use super::settings::{ConfigText, Sections, Settings};
 use crate::gate::Gate;
 use crate::gate::route::RouteTable;
+use crate::identity::UserName;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::password::credentials::Credentials;
 use clients::KnownClients;
@@ -60,14 +61,15 @@ pub struct WrittenUsers<'d> {
 }
 
 /// Lowers the whole configuration. What it gives is only good if no problem was recorded at `top`
-/// or at the users. Relative paths begin at the folder of `source`.
+/// or at the users. Relative paths begin at the folder of `source`. Also given are the users who are
+/// left out because something is wrong with them, but for those who are disabled.
 #[must_use]
 pub fn lower(
     written: ConfigFile,
     written_users: WrittenUsers<'_>,
     source: &Source<'_>,
     top: &At<'_>,
-) -> Settings {
+) -> (Settings, Vec<UserName>) {
     let ConfigFile {
         listeners,
         tls,
@@ -122,7 +124,7 @@ pub fn lower(
     }
     let (shutdown_delay, drain_timeout) =
         process::lower_shutdown(shutdown.unwrap_or_default(), &top.key("shutdown"));
-    Settings {
+    let settings = Settings {
         admin,
         admin_socket,
         listeners,
@@ -152,7 +154,8 @@ pub fn lower(
         warnings: Vec::new(),
         sections: Sections::default(),
         text: ConfigText::default(),
-    }
+    };
+    (settings, users.unclear)
 }
 
 /// Notes what is right in each section and useless together.

@@ -91,6 +91,15 @@ fn has_users_key(value: &Value) -> bool {
 }
 
 impl Place {
+    /// Whether it is known which entries there are, right or wrong.
+    #[must_use]
+    pub fn is_readable(&self, top: &At<'_>) -> bool {
+        match self {
+            Self::BrokenFile(_) => false,
+            Self::Here | Self::File(..) => !self.top(top).is_refused(),
+        }
+    }
+
     /// The mapping of users, where `top` is that of the configuration.
     #[must_use]
     pub fn top<'d>(&'d self, top: &At<'d>) -> At<'d> {

@@ -93,14 +93,15 @@ impl Users {
     }
 
     /// Those of `self` who are in `before`, too, with nothing that they had not before: what both
-    /// allow.
+    /// allow. Of the `unclear` it is not known what is said now, and they are as they were.
     #[must_use]
-    pub fn no_more_than(self, before: &Self) -> Self {
+    pub fn no_more_than(self, before: &Self, unclear: &[UserName]) -> Self {
+        let kept = unclear.iter().filter_map(|name| before.find(name));
         let narrowed = self.0.into_values().filter_map(|user| {
             let before = before.0.get(&user.name)?;
             Some(user.no_more_than(before))
         });
-        narrowed.collect()
+        narrowed.chain(kept.cloned()).collect()
     }
 
     /// Those who prove less than they did in `before`, and why: their sessions have to end.
@@ -200,7 +201,7 @@ mod tests {
 
     #[track_caller]
     fn check_narrowed(before: &str, after: &str, expected: &str) {
-        let narrowed = users(after).no_more_than(&users(before));
+        let narrowed = users(after).no_more_than(&users(before), &[]);
         let sorted = |users: &Users| {
             let mut users: Vec<_> = users.0.values().cloned().collect();
             users.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));

@@ -36,14 +36,13 @@ impl Credentials {
         }
     }
 
-    /// The same passwords, with the realms of `others`.
+    /// The same passwords, with the realms of `others` and the passwords that these users have there.
     #[must_use]
-    pub fn with_realms_of(&self, others: &Self) -> Self {
-        Self {
-            passwords: self.passwords.clone(),
-            costs: Arc::clone(&self.costs),
-            realms: Arc::clone(&others.realms),
-        }
+    pub fn beside(&self, others: &Self, users: &[UserName]) -> Self {
+        let mut passwords = self.passwords.clone();
+        let theirs = |name: &UserName| Some((name.clone(), others.passwords.get(name)?.clone()));
+        passwords.extend(users.iter().filter_map(theirs));
+        Self::new(passwords, others.realms.to_vec())
     }
 
     /// An attempt of `user` with `password`, for the hashing pool. A user without a stored

@@ -18,8 +18,8 @@ use super::files::{Caller, Watch, Why};
 use super::sessions::SessionEnds;
 use super::upstreams::LiveConnectors;
 use super::users::LiveUsers;
-use crate::config;
 use crate::config::settings::{ConfigText, Sections, Settings};
+use crate::config::{self, ReadableUsers};
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::proxy::Shared;
@@ -273,12 +273,20 @@ impl Reloader {
     fn keep_configuration(&mut self, problems: &str) {
         let users = self.renew_users();
         let files = self.renew_files();
-        let message = match users || files {
-            true => {
+        let message = match (users, files) {
+            (true, true) => {
                 "the configuration stays as it was before; the files that it names were read \
-                 again, and count where they take something away"
+                 again, and what is taken away from users counts, but for those with a problem"
             }
-            false => "nothing was changed; what was loaded before goes on",
+            (true, false) => {
+                "the configuration stays as it was before; what is taken away from users counts, \
+                 but for those with a problem"
+            }
+            (false, true) => {
+                "the configuration stays as it was before, and so do all users, even those who \
+                 have been disabled; the files of tls were read again"
+            }
+            (false, false) => "nothing was changed; what was loaded before goes on, with all users",
         };
         self.say_failure(problems, message);
     }
@@ -317,7 +325,7 @@ impl Reloader {
             self.reloadable.text = settings.text.clone();
             users = Some(self.users.swap(settings));
         } else if are_new_users {
-            self.users.take_away(settings);
+            self.users.take_away(settings, &[]);
             waiting.push("users (but for what is taken away from them)".into());
         }
         Ok(Applied {
@@ -331,9 +339,9 @@ impl Reloader {
     /// something wrong with another one. Whether that could be done.
     fn renew_users(&mut self) -> bool {
         let reloadable = &self.reloadable;
-        match config::load_as(&reloadable.file, &reloadable.text) {
-            Ok(settings) => {
-                self.users.take_away(settings);
+        match config::load_users_as(&reloadable.file, &reloadable.text) {
+            Ok(ReadableUsers { settings, unclear }) => {
+                self.users.take_away(settings, &unclear);
                 true
             }
             Err(_) => false,

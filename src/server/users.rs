@@ -95,11 +95,12 @@ impl LiveUsers {
     /// The same where something else waits for a restart, or is wrong: takes from the users in
     /// force what the new ones have not, and gives nobody anything. With the roles and routes in
     /// force, somebody could do what neither the old configuration nor the new one allows; but
-    /// whoever is disabled is to be out at once, whatever else is being changed.
-    pub(super) fn take_away(&mut self, settings: Settings) {
+    /// whoever is disabled is to be out at once, whatever else is being changed. The `unclear` users
+    /// are as they were.
+    pub(super) fn take_away(&mut self, settings: Settings, unclear: &[UserName]) {
         let old = self.shared.snapshot.load_full();
-        let users = settings.gate.users.no_more_than(&old.gate.users);
-        let credentials = settings.credentials.with_realms_of(&old.credentials);
+        let users = settings.gate.users.no_more_than(&old.gate.users, unclear);
+        let credentials = settings.credentials.beside(&old.credentials, unclear);
         let gate = with_users(&old.gate, users);
         self.put(with_gate(&old, gate, Arc::new(credentials)));
     }

@@ -254,11 +254,12 @@ fn users_with_a_problem_change_nothing_and_it_is_said() {
     let people = Peopled::start();
     let ralph = people.gate.log_in("ralph");
     for (broken, said) in [
-        ("ralph: [", "not readable as YAML"),
+        ("ralph: [\n", "not readable as YAML"),
         ("ralph: {password: plain}\n", "not a password hash"),
-        ("ralph: {password: HASH, roles: [nobody]}\n", "nobody"),
+        ("ralph: {password: HASH, roles: [user], x: y}\n", "unknown key"),
     ] {
-        people.write(broken);
+        let ada = "ada: {password: HASH, roles: [administrator]}\n";
+        people.write(&format!("{broken}{ada}"));
         people.reload("failure");
         assert!(people.gate.log().contains(said), "{}", people.gate.log());
         assert_eq!(people.status(&ralph, "/"), 200, "{broken}");
@@ -323,6 +324,53 @@ fn users_in_the_configuration_are_applied_as_well_and_so_is_another_place_for_th
     eventually("the file is watched", || {
         (people.status(&ralph, "/") == 401).then_some(())
     });
+}
+
+#[test]
+fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password() {
+    let before = format!("{PEOPLE}bea:\n  password: HASH\n  roles: [user]\n");
+    let people = Peopled::with("users: users.yaml\n", &before);
+    let sessions = ["ralph", "ada", "bea"].map(|user| people.gate.log_in(user));
+    let new = bcrypt::hash("battery staple", 4).unwrap();
+    let after = before
+        .replace("HASH  # soon another", "HASH\n  disabled: true")
+        .replace(
+            "ada:\n  password: HASH",
+            &format!("ada:\n  password: \"{new}\""),
+        )
+        .replace("bea:\n  password: HASH", "bea:\n  password: battery")
+        + "carol:\n  password: HASH\n  roles: [operater]\n";
+    people.write(&after);
+    people.reload("failure");
+    let statuses = sessions.each_ref().map(|it| people.status(it, "/"));
+    // Nobody knows what was to become of bea.
+    assert_eq!(statuses, [401, 401, 200]);
+    for (user, password, status) in [
+        ("ralph", PASSWORD, 401),
+        ("ada", PASSWORD, 401),
+        ("bea", PASSWORD, 200),
+        ("carol", PASSWORD, 401),
+    ] {
+        assert_eq!(people.log_in_with(user, password).status, status, "{user}");
+    }
+    let said = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.contains("what is taken away from users counts")
+    };
+    assert!(people.gate.line_where(said).is_some());
+
+    // Where it is not known who there is, nobody is taken for gone, and that is said.
+    people.write("- ada\n");
+    people.reload("failure");
+    assert_eq!(people.status(&sessions[2], "/"), 200);
+    let said = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.contains("so do all users, even those who have been disabled")
+    };
+    assert!(people.gate.line_where(said).is_some());
+    people.write(&before.replace("bea:", "ben:"));
+    people.reload("success");
+    assert_eq!(people.status(&sessions[2], "/"), 401);
 }
 
 #[test]

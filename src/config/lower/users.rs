@@ -19,12 +19,15 @@ pub(super) struct KnownUsers {
     pub(super) users: Users,
     /// What their passwords are checked against.
     pub(super) passwords: HashMap<UserName, StoredPassword>,
+    /// Those who are left out because of a problem, and may not be disabled.
+    pub(super) unclear: Vec<UserName>,
 }
 
 /// The users. Those with a problem are left out.
 /// Passwords stored with MD5 only where the section `login` allows them.
 pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: bool) -> KnownUsers {
     let WrittenUsers { entries, at } = written;
+    let mut unclear = Vec::new();
     let lowered = at.entries(entries).filter_map(|(at, name, user)| {
         let parsed = UserName::parse(&name);
         if let Err(error) = parsed {
@@ -32,13 +35,16 @@ pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: b
         }
         // A user with a bad name is looked at too, so that all that is wrong is told at once.
         let stand_in = || UserName::parse("x").ok();
-        lower_one(
-            user?,
-            parsed.ok().or_else(stand_in)?,
-            roles,
-            allows_md5,
-            &at,
-        )
+        let is_disabled = user
+            .as_ref()
+            .is_some_and(|it| it.disabled == Some(Flag(true)));
+        let known = parsed.as_ref().ok().cloned();
+        let name = parsed.ok().or_else(stand_in)?;
+        let lowered = user.and_then(|user| lower_one(user, name, roles, allows_md5, &at));
+        if lowered.is_none() && !is_disabled {
+            unclear.extend(known);
+        }
+        lowered
     });
     let (users, passwords): (Vec<_>, _) = lowered
         .map(|(user, password)| (user.clone(), (user.name, password)))
@@ -46,6 +52,7 @@ pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: b
     KnownUsers {
         users: users.into_iter().collect(),
         passwords,
+        unclear,
     }
 }
 

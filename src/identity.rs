@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod dn;
 pub mod host;
+pub mod token;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 //! users in a file of theirs.
 
 pub mod file;
+pub mod moment;
 pub mod scalar;
 
 pub mod expand;

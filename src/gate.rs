@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use crate::identity::host::HostName;
 use authenticate::Proved;
-use authorize::{Permit, Refusal, RefusalReason, authorize};
+use authorize::{Permit, Refusal, RefusalReason, authorize, taken_by};
 use clients::Clients;
 use path::DecodedPath;
 use request::RequestView;
-use route::{Found, RouteTable};
+use route::{CredentialSet, Found, RouteTable};
 use session::{SessionPolicy, Timestamp};
 use users::Users;
 
@@ -92,9 +92,8 @@ impl Gate {
             // A certificate is no login: nobody can log out of one.
             return Decision::Own(page, proved.session);
         }
-        let authority = request.authority.filter(|_| self.routes.names_hosts());
-        let host = authority.map(HostName::from_authority);
-        let (reason, route) = match self.routes.find(host.as_ref(), &path, request.method) {
+        let found = self.find(request.method, request.authority, &path);
+        let (reason, route) = match found {
             Found::Route { route, also } => {
                 let has_login = self.own_pages.is_some();
                 return match authorize(route, &also, proved, &path, has_login) {
@@ -113,6 +112,28 @@ impl Gate {
             route,
             identity: proved.best(),
         })
+    }
+
+    /// What may prove who is asking, for a request of which no more is known than where it is to go:
+    /// for whoever has to know what to look at before there is anything to decide by. Nothing where
+    /// no credentials would help.
+    #[must_use]
+    pub fn taken(&self, method: &str, authority: Option<&str>, path: &str) -> CredentialSet {
+        match DecodedPath::parse(path) {
+            Ok(path) if self.own_page(&path).is_none() => {
+                match self.find(method, authority, &path) {
+                    Found::Route { route, also } => taken_by(route, &also),
+                    Found::MethodNotAllowed { .. } | Found::Nothing => CredentialSet::NONE,
+                }
+            }
+            Ok(_) | Err(_) => CredentialSet::NONE,
+        }
+    }
+
+    fn find(&self, method: &str, authority: Option<&str>, path: &DecodedPath<'_>) -> Found<'_> {
+        let authority = authority.filter(|_| self.routes.names_hosts());
+        let host = authority.map(HostName::from_authority);
+        self.routes.find(host.as_ref(), path, method)
     }
 
     fn own_page(&self, path: &DecodedPath<'_>) -> Option<OwnPage> {
@@ -150,6 +171,7 @@ mod tests {
         User {
             name: UserName::parse(name).unwrap(),
             roles: vec![role.into()],
+            groups: None,
             abilities: Roles::from_map(&items.into()).abilities_of([role]),
             disabled,
             email: None,
@@ -208,6 +230,7 @@ mod tests {
             authority: None,
             path,
             session,
+            authorization: Err(NoIdentity::NotPresented),
             certificate: Err(NoIdentity::NotRequested),
         };
         match gate().decide(&request, NOW) {
@@ -217,7 +240,7 @@ mod tests {
             },
             Decision::Own(page, _) => format!("{page:?}"),
             Decision::Refuse(refusal) => match refusal.reason {
-                RefusalReason::Ambiguous(_) => "400".into(),
+                RefusalReason::Ambiguous(_) | RefusalReason::MalformedAuthorization => "400".into(),
                 RefusalReason::NoRoute => "404".into(),
                 RefusalReason::MethodNotAllowed(_) => "405".into(),
                 RefusalReason::LoginNeeded(why) => format!("login: {}", why.as_str()),

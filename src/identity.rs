@@ -107,6 +107,39 @@ pub enum InvalidIdentity {
     StoreUnavailable,
     /// The client's certificate is not good enough.
     Certificate(InvalidCertificate),
+    /// The `Authorization` field can be read in two ways or in none, or there are two of them.
+    MalformedAuthorization,
+    /// The password is not the user's, or there is no such user.
+    WrongPassword,
+    /// Nobody looked at the password: there were too many wrong ones, and the next try has to wait
+    /// for so many seconds.
+    LockedOut(u32),
+    /// Nobody looked at the password: too many others are waiting for that.
+    TooManyLogins,
+    /// The password could not be checked, or not put on record that it was.
+    LoginUnavailable,
+    /// A browser sent the password of its own accord, with a request that another site made.
+    CrossSite,
+    /// No such token: forged, or taken back.
+    UnknownToken,
+    /// The token was good until a time that has passed.
+    TokenExpired,
+    /// The token's user is disabled.
+    TokenUserGone,
+}
+
+impl InvalidIdentity {
+    /// Whether it says nothing about what was presented: whoever it is might be allowed to.
+    #[must_use]
+    pub const fn is_undecided(self) -> bool {
+        matches!(
+            self,
+            Self::StoreUnavailable
+                | Self::LockedOut(_)
+                | Self::TooManyLogins
+                | Self::LoginUnavailable
+        )
+    }
 }
 
 impl NoIdentity {
@@ -125,6 +158,15 @@ impl NoIdentity {
                 InvalidIdentity::PasswordChanged => "password_changed",
                 InvalidIdentity::StoreUnavailable => "session_store_unavailable",
                 InvalidIdentity::Certificate(why) => why.as_str(),
+                InvalidIdentity::MalformedAuthorization => "malformed_authorization",
+                InvalidIdentity::WrongPassword => "bad_credentials",
+                InvalidIdentity::LockedOut(_) => "locked",
+                InvalidIdentity::TooManyLogins => "throttled",
+                InvalidIdentity::LoginUnavailable => "login_unavailable",
+                InvalidIdentity::CrossSite => "cross_site",
+                InvalidIdentity::UnknownToken => "token_unknown",
+                InvalidIdentity::TokenExpired => "token_expired",
+                InvalidIdentity::TokenUserGone => "token_user_gone",
             },
         }
     }

@@ -3,6 +3,9 @@
 //! [`Request::serve`] is that line, for every version of HTTP; `h1` and `h2` bring requests to it.
 
 pub mod assertion;
+mod attempt;
+mod authorization;
+mod basic;
 pub mod certificate;
 pub mod client;
 pub mod cookie;
@@ -34,7 +37,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
-use crate::gate::request::{PresentedSession, RequestView};
+use crate::gate::request::{PresentedAuthorization, PresentedSession, RequestView};
 use crate::gate::session::Timestamp;
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
@@ -47,9 +50,12 @@ use crate::observe::tally::{InFlightRequest, Tally};
 use crate::password::credentials::Credentials;
 use crate::password::pool::HashPool;
 use crate::password::upgrade::Upgrades;
+use crate::password::verified::Verified;
 use crate::store::attempts::Attempts;
 use crate::store::secret::FormKey;
 use crate::store::{Kept, SessionStore, Sessions};
+use attempt::PasswordAttempts;
+use authorization::Authorization;
 use certificate::Certified;
 use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
@@ -97,6 +103,8 @@ pub struct Shared {
     pub attempts: Attempts,
     /// Where passwords are checked.
     pub hashing: HashPool,
+    /// Those that came with requests and were right a moment ago.
+    pub verified: Verified,
     /// The stored passwords that should be stored better.
     pub upgrades: Upgrades,
     /// The key of our forms' tokens.
@@ -232,6 +240,9 @@ pub struct Request<'r> {
     client: &'r ClientFacts,
     snapshot: Arc<Snapshot>,
     head: &'r RequestHead,
+    /// Found out once: a password is not looked at again while an answer lasts, and what it was
+    /// right for is compared with the users of each moment.
+    authorization: Result<PresentedAuthorization, NoIdentity>,
     id: RequestId,
     now: Timestamp,
 }
@@ -251,6 +262,7 @@ impl<'r> Request<'r> {
             client,
             snapshot,
             head,
+            authorization: Err(NoIdentity::NotPresented),
             id: RequestId::generate(),
             now: now(),
         }
@@ -258,7 +270,7 @@ impl<'r> Request<'r> {
 
     /// Serves it: decides, then forwards, answers or refuses, and writes it down.
     pub async fn serve<B: BodySource, A: AnswerSink>(
-        self,
+        mut self,
         body: &mut Upload<'_, B>,
         answer: &mut A,
     ) {
@@ -276,6 +288,7 @@ impl<'r> Request<'r> {
                 return record.end(self.worker, body.received());
             }
         };
+        self.authorization = self.presented_authorization(&mut record).await;
         let view = self.view(&certificate).await;
         record.presented(certificate);
         let result = match self.snapshot.gate.decide(&view, self.now) {
@@ -308,6 +321,7 @@ impl<'r> Request<'r> {
             authority: self.head.authority(),
             path: self.head.path(),
             session: self.presented_session().await,
+            authorization: self.authorization.clone(),
             certificate: certificate.map_err(|why| *why),
         }
     }
@@ -322,6 +336,43 @@ impl<'r> Request<'r> {
             Ok(Some(session)) => Ok(PresentedSession { digest, session }),
             Ok(None) => Err(NoIdentity::Invalid(InvalidIdentity::UnknownSession)),
             Err(_) => Err(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)),
+        }
+    }
+
+    /// What its `Authorization` field is worth, on a route that takes one. Nobody looks at it on
+    /// others, where it is the backend's.
+    async fn presented_authorization(
+        &self,
+        record: &mut Record<'_>,
+    ) -> Result<PresentedAuthorization, NoIdentity> {
+        let gate = &self.snapshot.gate;
+        if !gate.routes.takes_authorization() || !self.head.fields().contains("authorization") {
+            return Err(NoIdentity::NotPresented);
+        }
+        let head = self.head;
+        let taken = gate.taken(head.method().as_str(), head.authority(), head.path());
+        if !taken.has_authorization() {
+            return Err(NoIdentity::NotPresented);
+        }
+        if self.client.sessions == SessionsAccepted::OnlyOverTls {
+            return Err(NoIdentity::NotRequested);
+        }
+        match authorization::read(head.fields(), taken)? {
+            Authorization::Token(digest) => {
+                record.token(gate.users.token(&digest));
+                Ok(PresentedAuthorization::Token(digest))
+            }
+            Authorization::Basic(credentials) => {
+                let attempts = PasswordAttempts {
+                    client: self.client,
+                    shared: &self.worker.shared,
+                    log: &self.worker.log,
+                    snapshot: &self.snapshot,
+                    id: &self.id,
+                    now: self.now,
+                };
+                Box::pin(basic::verify(&attempts, head, credentials)).await
+            }
         }
     }
 
@@ -412,7 +463,9 @@ impl<'r> Request<'r> {
         record: &mut Record<'_>,
     ) -> Result<(), ForwardFailure> {
         match refusal.reason {
-            RefusalReason::Ambiguous(_) => record.reject("bad_request"),
+            RefusalReason::Ambiguous(_) | RefusalReason::MalformedAuthorization => {
+                record.reject("bad_request");
+            }
             RefusalReason::NoRoute => record.reject("no_route"),
             RefusalReason::CertificateNeeded(why) => self.write_certificate_refused(why, record),
             RefusalReason::LoginNeeded(_) => {

@@ -37,6 +37,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::tally::Tally;
 use crate::password::pool::HashPool;
 use crate::password::upgrade::Upgrades;
+use crate::password::verified::Verified;
 use crate::proxy::assertion::Assertions;
 use crate::proxy::identity_headers::IdentityHeaders;
 use crate::proxy::pages::Pages;
@@ -561,6 +562,7 @@ fn shared(
         attempts: Attempts::new(settings.lockout),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         upgrades: Upgrades::new(settings.argon2id),
+        verified: Verified::new().map_err(NoRandomness::from)?,
         form_key: FormKey::generate()?,
         hsts: Arc::new(ArcSwapOption::new(settings.hsts.clone())),
         tallies: (0..settings.threads)

@@ -21,6 +21,7 @@ fn user() -> User {
     User {
         name: name(),
         roles: vec!["operator".into()],
+        groups: None,
         abilities: roles.abilities_of(["operator"]),
         disabled: false,
         email: Some("ada@plant-3.example".into()),
@@ -72,6 +73,7 @@ pub(crate) fn request<'r>(authority: &'r str, path: &'r str) -> RequestView<'r> 
             digest: SessionDigest([7; 32]),
             session: session.into(),
         }),
+        authorization: Err(NoIdentity::NotPresented),
         certificate: Err(NoIdentity::NotRequested),
     }
 }

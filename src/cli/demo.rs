@@ -124,6 +124,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
     let user = User {
         name: name.clone(),
         roles: vec!["user".to_owned()],
+        groups: None,
         abilities: Roles::from_map(&items).abilities_of(["user"]),
         disabled: false,
         email: None,

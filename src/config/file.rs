@@ -431,6 +431,29 @@ pub struct UserFile {
     pub name: Option<String>,
     /// Sent to the backend.
     pub email: Option<String>,
+    /// The groups that the backend is told of. Default: the roles.
+    pub groups: Option<OneOrMany>,
+    /// What machines carry to act for the user, by name; as `portcullis token create` writes them.
+    /// A user with this key needs no password.
+    pub tokens: Option<Entries<TokenFile>>,
+}
+
+/// A value of `tokens`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a token, like {hash: \"sha256:…\", abilities: [view], expires: 2027-01-31}"
+)]
+pub struct TokenFile {
+    /// `sha256:` and the SHA-256 of the token in hexadecimal. Required.
+    pub hash: Option<String>,
+    /// What it may be used for, as far as the user may do that. Default: all that the user may.
+    pub abilities: Option<OneOrMany>,
+    /// When it was made. For people only.
+    pub created: Option<String>,
+    /// From when on it is good for nothing: `2027-01-31T00:00:00Z`, or a day, from its beginning
+    /// (UTC). Default: never.
+    pub expires: Option<String>,
 }
 
 /// An item of `clients`.
@@ -512,9 +535,10 @@ pub struct RouteFile {
     /// `required` takes only requests that come with a good certificate, whoever else is asking.
     /// Default: `optional`.
     pub client_cert: Option<String>,
-    /// What may prove who is asking: `session`, `certificate`, `any` of them, or `all`. Default:
-    /// `any`.
-    pub credentials: Option<String>,
+    /// What may prove who is asking: `session`, `certificate`, `any` of these two, or `all` of them;
+    /// or a list of `session`, `certificate`, `basic` (user name and password with each request) and
+    /// `token`, any of which will do. Default: `any`.
+    pub credentials: Option<OneOrMany>,
     /// Whose it is, with captures of `match` in braces: only for whoever is called that.
     pub owner: Option<String>,
     /// Abilities; whoever holds all of them need not be the owner. Default: nobody.

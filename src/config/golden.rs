@@ -257,7 +257,7 @@ fn where_clients_are_known_and_no_users_there_is_no_login_until_it_is_written() 
 #[test]
 fn who_may_ask_with_which_certificate_is_what_is_written() {
     use crate::gate::ability::Ability;
-    use crate::gate::route::{Access, Credentials, Grant, Owner};
+    use crate::gate::route::{Access, CredentialKind, Credentials, Grant, Owner};
 
     let settings = load(&folder("tests/config/ok-clients.yaml")).unwrap();
     let clients = &settings.gate.clients;
@@ -273,12 +273,12 @@ fn who_may_ask_with_which_certificate_is_what_is_written() {
     let owner = |at: usize, text, or: &[&str]| {
         Some(Owner::parse(text, &routes[at].pattern, abilities(or)).unwrap())
     };
-    let any = Credentials::Any;
+    let any = Credentials::ANY;
     let expected = [
         Access::Can(grant(&["view"], any, owner(0, "{name}", &["edit"]))),
         Access::Can(grant(
             &["view"],
-            Credentials::Certificate,
+            Credentials::only(CredentialKind::Certificate),
             owner(1, "spiffe://{site}/{id}", &[]),
         )),
         Access::Certificate,

@@ -18,6 +18,7 @@ mod upstreams;
 
 mod clients;
 mod roles;
+mod tokens;
 mod users;
 
 mod login;

@@ -211,6 +211,25 @@ mod tests {
     }
 
     #[test]
+    fn what_two_have_in_common_is_held_by_both_and_a_star_is_only_one_beside_a_star() {
+        let roles = map(&[
+            ("root", &["*"]),
+            ("user", &["view"]),
+            ("editor", &["view", "edit"]),
+        ]);
+        let common = |one, other| {
+            let [one, other] = [one, other].map(|role| roles.abilities_of([role]));
+            assert_eq!(one.common(&other), other.common(&one));
+            one.common(&other)
+        };
+        let view = AbilitySet::Some([Ability::new("view")].into());
+        assert_eq!(common("user", "editor"), view);
+        assert_eq!(common("root", "editor"), roles.abilities_of(["editor"]));
+        assert_eq!(common("root", "root"), AbilitySet::All);
+        assert_eq!(common("root", "nobody"), AbilitySet::default());
+    }
+
+    #[test]
     fn a_star_grants_all_and_an_unknown_role_grants_nothing() {
         let roles = map(&[("root", &["*"]), ("user", &["view"])]);
         check(&roles, &["root"], &["anything"], None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ability::Ability;
 use super::authenticate::{Principal, Proved};
 use super::path::{AmbiguousPath, DecodedPath};
-use super::route::{Credentials, Grant, Owner, Reading, Route};
+use super::route::{CredentialKind, CredentialSet, Credentials, Grant, Owner, Reading, Route};
 use crate::identity::certificate::ClientIdentity;
 use crate::identity::{InvalidIdentity, NoIdentity};
 
@@ -16,6 +16,7 @@ pub struct Permit {
     route: Arc<Route>,
     identity: Result<Principal, NoIdentity>,
     certificate: Result<Arc<ClientIdentity>, NoIdentity>,
+    taken: CredentialSet,
 }
 
 impl Permit {
@@ -42,6 +43,13 @@ impl Permit {
     pub const fn certificate(&self) -> Result<&Arc<ClientIdentity>, &NoIdentity> {
         self.certificate.as_ref()
     }
+
+    /// What the routes that counted take to prove who is asking. Such credentials are ours, and the
+    /// backend does not get them, whatever else has counted.
+    #[must_use]
+    pub const fn taken(&self) -> CredentialSet {
+        self.taken
+    }
 }
 
 /// A request that is not forwarded, with all that the answer and the log need.
@@ -60,11 +68,15 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// The path could be read in two ways.
     Ambiguous(AmbiguousPath),
+    /// What is in the `Authorization` field would count here, and cannot be read, or be read in two
+    /// ways.
+    MalformedAuthorization,
     /// No route covers it.
     NoRoute,
     /// The route does not take the method; the value of `Allow`.
     MethodNotAllowed(String),
-    /// The route needs somebody, and nobody is known.
+    /// The route needs somebody, and nobody is known: a login would do, or what comes in the
+    /// `Authorization` field where the route takes that.
     LoginNeeded(NoIdentity),
     /// The route needs a certificate, and there is none that will do.
     CertificateNeeded(NoIdentity),
@@ -83,8 +95,13 @@ pub(super) fn authorize(
     path: &DecodedPath<'_>,
     has_login: bool,
 ) -> Result<Permit, Refusal> {
-    let also = also.iter().map(|also| (*also, Reading::Folded));
-    let rules = std::iter::once((route, Reading::AsWritten)).chain(also);
+    let folded = also.iter().map(|also| (*also, Reading::Folded));
+    let rules = std::iter::once((route, Reading::AsWritten)).chain(folded);
+    let taken = taken_by(route, also);
+    if taken.has_authorization() && proved.authorization.as_ref().is_err_and(is_malformed) {
+        let reason = RefusalReason::MalformedAuthorization;
+        return Err(refuse(reason, route, proved));
+    }
     // First, so that nobody is sent to a login who would be refused after it all the same.
     for (rule, _) in rules.clone() {
         if let (true, Err(why)) = (rule.access.needs_certificate(), &proved.certificate) {
@@ -111,13 +128,28 @@ pub(super) fn authorize(
     let identity = match chosen {
         None => proved.best(),
         Some(Credential::Session) => proved.session,
+        Some(Credential::Authorization) => proved.authorization,
         Some(Credential::Certificate) => proved.client,
     };
     Ok(Permit {
         route: Arc::clone(route),
         identity,
         certificate,
+        taken,
     })
+}
+
+/// What these routes take together to prove who is asking.
+pub(super) fn taken_by(route: &Route, also: &[&Arc<Route>]) -> CredentialSet {
+    let also = also.iter().map(|route| route.access.taken());
+    also.fold(route.access.taken(), CredentialSet::and)
+}
+
+const fn is_malformed(why: &NoIdentity) -> bool {
+    matches!(
+        why,
+        NoIdentity::Invalid(InvalidIdentity::MalformedAuthorization)
+    )
 }
 
 fn refuse(reason: RefusalReason, rule: &Arc<Route>, proved: Proved) -> Refusal {
@@ -132,6 +164,7 @@ fn refuse(reason: RefusalReason, rule: &Arc<Route>, proved: Proved) -> Refusal {
 #[derive(Clone, Copy)]
 enum Credential {
     Session,
+    Authorization,
     Certificate,
 }
 
@@ -141,6 +174,7 @@ enum Credential {
 struct Candidates<'p> {
     proved: &'p Proved,
     session: Candidate<'p>,
+    authorization: Candidate<'p>,
     client: Candidate<'p>,
 }
 
@@ -154,7 +188,7 @@ enum Unfit {
     Unknown(NoIdentity),
     /// Somebody is known, and lacks something.
     Lacks(RefusalReason),
-    /// Of two routes that count, the other one does not take what they are known by.
+    /// The route does not take what they are known by, or of two routes that count, one does not.
     NotTaken,
 }
 
@@ -164,6 +198,7 @@ impl<'p> Candidates<'p> {
         Self {
             proved,
             session: known(&proved.session),
+            authorization: known(&proved.authorization),
             client: known(&proved.client),
         }
     }
@@ -174,67 +209,80 @@ impl<'p> Candidates<'p> {
     /// Why nobody is left.
     fn narrow(&mut self, asked: &Asked<'_>, has_login: bool) -> Result<Credential, RefusalReason> {
         match asked.grant.credentials {
-            Credentials::Any => {
-                asked.check(&mut self.session);
-                asked.check(&mut self.client);
-            }
-            Credentials::Session => {
-                asked.check(&mut self.session);
-                self.client = Err(Unfit::NotTaken);
-            }
-            Credentials::Certificate => {
-                self.session = Err(Unfit::NotTaken);
-                asked.check(&mut self.client);
-            }
+            Credentials::OneOf(taken) => self.narrow_to(taken, asked),
             Credentials::All => {
                 asked.check_both(self.proved)?;
+                self.authorization = Err(Unfit::NotTaken);
                 self.client = Err(Unfit::NotTaken);
             }
         }
-        match (&self.session, &self.client) {
-            (Ok(_), _) => Ok(Credential::Session),
-            (Err(_), Ok(_)) => Ok(Credential::Certificate),
-            (Err(session), Err(client)) => {
-                let credentials = asked.grant.credentials;
-                Err(nobody(
-                    credentials,
-                    session.clone(),
-                    client.clone(),
-                    has_login,
-                ))
+        // The person first, then what the request itself has brought, then what its connection has.
+        match (&self.session, &self.authorization, &self.client) {
+            (Ok(_), _, _) => Ok(Credential::Session),
+            (Err(_), Ok(_), _) => Ok(Credential::Authorization),
+            (Err(_), Err(_), Ok(_)) => Ok(Credential::Certificate),
+            (Err(_), Err(_), Err(_)) => Err(self.nobody(has_login)),
+        }
+    }
+
+    /// Strikes out whoever is known by something that is not taken, or lacks what is asked.
+    fn narrow_to(&mut self, taken: CredentialSet, asked: &Asked<'_>) {
+        let takes_authorization = match &self.authorization {
+            Ok(principal) => taken.contains(principal.proof().kind()),
+            Err(_) => taken.has_authorization(),
+        };
+        for (candidate, is_taken) in [
+            (&mut self.session, taken.contains(CredentialKind::Session)),
+            (&mut self.authorization, takes_authorization),
+            (
+                &mut self.client,
+                taken.contains(CredentialKind::Certificate),
+            ),
+        ] {
+            if is_taken {
+                asked.check(candidate);
+            } else {
+                *candidate = Err(Unfit::NotTaken);
             }
+        }
+    }
+
+    /// What to say where nobody is left: what somebody lacks who is known, or else what would make
+    /// somebody known.
+    fn nobody(&self, has_login: bool) -> RefusalReason {
+        let unknown = |candidate: &Candidate<'_>| match candidate {
+            Err(Unfit::Unknown(why)) => Some(*why),
+            Ok(_) | Err(Unfit::Lacks(_) | Unfit::NotTaken) => None,
+        };
+        let session = unknown(&self.session);
+        let authorization = unknown(&self.authorization);
+        let client = unknown(&self.client);
+        // Whoever it is might be allowed to: what they lack is not for us to say.
+        let undecided = [session, authorization].into_iter().flatten();
+        if let Some(why) = undecided.into_iter().find(is_undecided) {
+            return RefusalReason::LoginNeeded(why);
+        }
+        let lack = |candidate| match candidate {
+            &Err(Unfit::Lacks(ref reason)) => Some(reason.clone()),
+            _ => None,
+        };
+        let candidates = [&self.session, &self.authorization, &self.client];
+        if let Some(reason) = candidates.into_iter().find_map(lack) {
+            return reason;
+        }
+        // What the request has brought and is wrong says more than what it might have brought.
+        let wrong = authorization.filter(|why| matches!(why, NoIdentity::Invalid(_)));
+        let login = session.filter(|_| has_login || client.is_none());
+        match wrong.or(login).or(authorization) {
+            Some(why) => RefusalReason::LoginNeeded(why),
+            // Where nothing is left at all, one route wants what the other does not take.
+            None => RefusalReason::CertificateNeeded(client.unwrap_or(NoIdentity::NotRequested)),
         }
     }
 }
 
-/// What to say where nobody is left: what somebody lacks who is known, or else what would make
-/// somebody known.
-fn nobody(
-    credentials: Credentials,
-    session: Unfit,
-    client: Unfit,
-    has_login: bool,
-) -> RefusalReason {
-    use RefusalReason::{CertificateNeeded, LoginNeeded};
-    use Unfit::{Lacks, NotTaken, Unknown};
-
-    const STORE_DOWN: NoIdentity = NoIdentity::Invalid(InvalidIdentity::StoreUnavailable);
-    match (credentials, session, client) {
-        (Credentials::Session | Credentials::All, Unknown(why), _) => LoginNeeded(why),
-        (Credentials::Session | Credentials::All, Lacks(reason), _) => reason,
-        (Credentials::Certificate, _, Unknown(why)) => CertificateNeeded(why),
-        (Credentials::Certificate, _, Lacks(reason)) => reason,
-        // Whoever it is might be allowed to: that is our fault, and not theirs.
-        (Credentials::Any, Unknown(STORE_DOWN), _) => LoginNeeded(STORE_DOWN),
-        (Credentials::Any, Lacks(reason), _) | (Credentials::Any, _, Lacks(reason)) => reason,
-        (Credentials::Any, Unknown(why), Unknown(_)) if has_login => LoginNeeded(why),
-        (Credentials::Any, Unknown(_) | NotTaken, Unknown(why)) => CertificateNeeded(why),
-        (Credentials::Any, Unknown(why), NotTaken) => LoginNeeded(why),
-        // One wants a login and the other a certificate, and nobody is both.
-        (Credentials::Session | Credentials::All, NotTaken, _)
-        | (Credentials::Certificate, _, NotTaken)
-        | (Credentials::Any, NotTaken, NotTaken) => CertificateNeeded(NoIdentity::NotRequested),
-    }
+const fn is_undecided(why: &NoIdentity) -> bool {
+    matches!(why, NoIdentity::Invalid(why) if why.is_undecided())
 }
 
 /// What a route asks for, and the path that was asked for.
@@ -297,15 +345,19 @@ impl Asked<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::ability::AbilitySet;
+    use super::super::authenticate::Proof;
     use super::super::clients::tests::certificate;
-    use super::super::request::{PresentedCertificate, PresentedSession, RequestView};
+    use super::super::request::{
+        PresentedAuthorization, PresentedCertificate, PresentedSession, RequestView,
+    };
     use super::super::route::{Access, InvalidOwner, PathPattern, RouteTable, route};
     use super::super::session::{Session, SessionDigest, SessionPolicy, Timestamp};
-    use super::super::users::{User, Users};
+    use super::super::users::{User, UserToken, Users};
     use super::super::{Decision, Gate, OwnPaths};
     use super::*;
     use crate::identity::UserName;
     use crate::identity::certificate::{CertificateProof, InvalidCertificate};
+    use crate::identity::token::{TokenDigest, TokenName};
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -313,11 +365,16 @@ mod tests {
         names.split_whitespace().map(Ability::new).collect()
     }
 
+    fn held(names: &str) -> AbilitySet {
+        AbilitySet::Some(abilities(names).into_iter().collect())
+    }
+
     fn user(name: &str, can: &str) -> User {
         User {
             name: UserName::of_certificate(name).unwrap(),
             roles: Vec::new(),
-            abilities: AbilitySet::Some(abilities(can).into_iter().collect()),
+            groups: None,
+            abilities: held(can),
             disabled: name == "gone",
             email: None,
             display_name: None,
@@ -325,14 +382,32 @@ mod tests {
         }
     }
 
+    /// A token that is known by this byte.
+    fn token(byte: u8, can: Option<&str>, expires: Option<Timestamp>) -> UserToken {
+        UserToken {
+            name: TokenName::parse("ci").unwrap(),
+            digest: TokenDigest([byte; 32]),
+            abilities: can.map_or(AbilitySet::All, held),
+            expires,
+        }
+    }
+
     /// Who can log in.
     fn users() -> Users {
+        let of_ada = vec![
+            token(b'v', Some("view"), None),
+            token(b'*', None, None),
+            token(b'x', Some("view open"), None),
+            token(b'0', Some(""), None),
+            token(b'n', None, Some(Timestamp(NOW.0 + 1))),
+            token(b'e', None, Some(NOW)),
+        ];
         let people = [
-            user("ada", "view edit"),
-            user("ralph", "view"),
-            user("Zoe", "view"),
-            user("x.", "view"),
-            user("gone", "view edit"),
+            (user("ada", "view edit"), of_ada),
+            (user("gone", "view edit"), vec![token(b'g', None, None)]),
+            (user("ralph", "view"), Vec::new()),
+            (user("Zoe", "view"), Vec::new()),
+            (user("x.", "view"), Vec::new()),
         ];
         people.into_iter().collect()
     }
@@ -367,6 +442,10 @@ mod tests {
 
     const NONE: Presented = Err(NOT_PRESENTED);
 
+    type Authorization = Result<PresentedAuthorization, NoIdentity>;
+
+    const NO_FIELD: Authorization = Err(NOT_PRESENTED);
+
     /// One word for the decision; a route is wanted with the first of `routes`.
     #[track_caller]
     fn decide(
@@ -374,6 +453,21 @@ mod tests {
         path: &str,
         session: Result<&str, NoIdentity>,
         certificate: &Presented,
+        has_login: bool,
+    ) -> String {
+        let presented = (session, NO_FIELD, certificate);
+        decide_by(routes, path, presented, has_login)
+    }
+
+    #[track_caller]
+    fn decide_by(
+        routes: &[(&str, Access)],
+        path: &str,
+        (session, authorization, certificate): (
+            Result<&str, NoIdentity>,
+            Authorization,
+            &Presented,
+        ),
         has_login: bool,
     ) -> String {
         let routes = routes.iter().cloned();
@@ -398,15 +492,21 @@ mod tests {
             authority: None,
             path,
             session,
+            authorization,
             certificate: certificate.clone(),
         };
         match gate.decide(&request, NOW) {
             Decision::Forward(permit) => {
                 let who = permit.identity().map_or_else(
                     |why| format!("nobody ({})", why.as_str()),
-                    |it| match it.session() {
-                        Some(_) => format!("{} by session", it.user().name),
-                        None => format!("{} by certificate", it.user().name),
+                    |it| {
+                        let proof = match it.proof() {
+                            Proof::Session(_) => "session",
+                            Proof::Token(_) => "token",
+                            Proof::Basic => "password",
+                            Proof::Certificate => "certificate",
+                        };
+                        format!("{} by {proof}", it.user().name)
                     },
                 );
                 match permit.certificate() {
@@ -451,7 +551,7 @@ mod tests {
 
     #[test]
     fn any_credential_that_is_enough_alone_admits_and_the_session_comes_first() {
-        let edit = can("edit", Credentials::Any);
+        let edit = can("edit", Credentials::ANY);
         check(&edit, Ok("ada"), &NONE, "ada by session");
         check(
             &edit,
@@ -479,7 +579,7 @@ mod tests {
 
     #[test]
     fn what_two_may_do_is_never_added_up() {
-        let both = can("view open", Credentials::Any);
+        let both = can("view open", Credentials::ANY);
         check(&both, Ok("ralph"), &of("door", "open"), "lacks open");
         check(&both, Err(NOT_PRESENTED), &of("door", "open"), "lacks view");
         check(
@@ -494,7 +594,7 @@ mod tests {
 
     #[test]
     fn only_the_wanted_credential_counts() {
-        let session = can("edit", Credentials::Session);
+        let session = can("edit", Credentials::only(CredentialKind::Session));
         check(&session, Ok("ada"), &NONE, "ada by session");
         check(
             &session,
@@ -503,7 +603,7 @@ mod tests {
             "log in: not_presented",
         );
         check(&session, Ok("ralph"), &of("cam", "edit"), "lacks edit");
-        let certificate = can("edit", Credentials::Certificate);
+        let certificate = can("edit", Credentials::only(CredentialKind::Certificate));
         check(
             &certificate,
             Ok("ralph"),
@@ -562,7 +662,7 @@ mod tests {
     #[test]
     fn a_store_that_is_down_is_our_fault_unless_the_certificate_is_enough() {
         let down = "log in: session_store_unavailable";
-        for credentials in [Credentials::Any, Credentials::Session] {
+        for credentials in [Credentials::ANY, Credentials::only(CredentialKind::Session)] {
             check(&can("edit", credentials), Err(DOWN), &NONE, down);
             check(
                 &can("edit", credentials),
@@ -572,7 +672,10 @@ mod tests {
             );
         }
         let enough = of("cam", "edit");
-        for credentials in [Credentials::Any, Credentials::Certificate] {
+        for credentials in [
+            Credentials::ANY,
+            Credentials::only(CredentialKind::Certificate),
+        ] {
             let access = can("edit", credentials);
             check(
                 &access,
@@ -585,7 +688,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_login_a_certificate_is_what_is_missing() {
-        let edit = [("", can("edit", Credentials::Any))];
+        let edit = [("", can("edit", Credentials::ANY))];
         let nobody = Err(NoIdentity::NotRequested);
         for (certificate, has_login, expected) in [
             (&NONE, true, "log in: not_requested"),
@@ -600,7 +703,8 @@ mod tests {
 
     #[test]
     fn a_route_that_needs_a_certificate_asks_for_it_before_a_login() {
-        let edit = Access::CertificateAndCan(grant("edit", Credentials::Session));
+        let edit =
+            Access::CertificateAndCan(grant("edit", Credentials::only(CredentialKind::Session)));
         let stranger = presented(CertificateProof::Chain, Err(NO_RULE));
         for access in [&Access::Certificate, &edit] {
             check(
@@ -645,7 +749,7 @@ mod tests {
 
     #[test]
     fn who_was_disabled_is_so_with_a_certificate_too() {
-        let view = can("view", Credentials::Certificate);
+        let view = can("view", Credentials::only(CredentialKind::Certificate));
         let gone = "certificate: user_gone";
         check(&view, Err(NOT_PRESENTED), &of("gone", "view"), gone);
         check(
@@ -660,7 +764,8 @@ mod tests {
 
     #[test]
     fn the_certificate_of_somebody_disabled_vouches_for_nothing() {
-        let both = Access::CertificateAndCan(grant("view", Credentials::Session));
+        let both =
+            Access::CertificateAndCan(grant("view", Credentials::only(CredentialKind::Session)));
         let (gone, ralph) = (of("gone", "view"), of("ralph", "view"));
         let refused = "certificate: user_gone";
         for access in [&Access::Certificate, &both] {
@@ -718,6 +823,289 @@ mod tests {
         assert_eq!(said(Err(NOT_PRESENTED)), "Logout false");
     }
 
+    // === What comes in the Authorization field ===
+
+    fn by_token(byte: u8) -> Authorization {
+        Ok(PresentedAuthorization::Token(TokenDigest([byte; 32])))
+    }
+
+    fn by_password(name: &str) -> Authorization {
+        Ok(PresentedAuthorization::Basic {
+            user: UserName::parse(name).unwrap(),
+            credential_epoch: 0,
+        })
+    }
+
+    const fn one_of(kinds: &[CredentialKind]) -> Credentials {
+        Credentials::OneOf(CredentialSet::of(kinds))
+    }
+
+    const MACHINES: Credentials = one_of(&[CredentialKind::Basic, CredentialKind::Token]);
+    const EACH: Credentials = one_of(&[
+        CredentialKind::Session,
+        CredentialKind::Certificate,
+        CredentialKind::Basic,
+        CredentialKind::Token,
+    ]);
+
+    const fn invalid(why: InvalidIdentity) -> Authorization {
+        Err(NoIdentity::Invalid(why))
+    }
+
+    #[track_caller]
+    fn check_by(
+        access: &Access,
+        session: Result<&str, NoIdentity>,
+        authorization: Authorization,
+        certificate: &Presented,
+        expected: &str,
+    ) {
+        let presented = (session, authorization, certificate);
+        let said = decide_by(&[("", access.clone())], "/x", presented, true);
+        assert_eq!(said, expected);
+    }
+
+    const NOBODY: Result<&str, NoIdentity> = Err(NOT_PRESENTED);
+
+    #[test]
+    fn a_token_may_do_what_both_it_and_its_user_may() {
+        let [view, edit, open, nothing] =
+            ["view", "edit", "open", ""].map(|can_do| can(can_do, MACHINES));
+        for (byte, expected) in [
+            (b'v', ["ada by token", "lacks edit", "lacks open"]),
+            (b'*', ["ada by token", "ada by token", "lacks open"]),
+            // It says more than its user may.
+            (b'x', ["ada by token", "lacks edit", "lacks open"]),
+            (b'0', ["lacks view", "lacks edit", "lacks open"]),
+        ] {
+            for (access, expected) in [&view, &edit, &open].into_iter().zip(expected) {
+                check_by(access, NOBODY, by_token(byte), &NONE, expected);
+            }
+            check_by(&nothing, NOBODY, by_token(byte), &NONE, "ada by token");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_over_or_gone_or_of_nobody_proves_nothing() {
+        let view = can("view", MACHINES);
+        for (byte, expected) in [
+            (b'n', "ada by token"),
+            (b'e', "log in: token_expired"),
+            (b'g', "log in: token_user_gone"),
+            (b'?', "log in: token_unknown"),
+        ] {
+            check_by(&view, NOBODY, by_token(byte), &NONE, expected);
+        }
+    }
+
+    #[test]
+    fn a_password_that_came_with_the_request_is_that_of_a_user_as_they_are_now() {
+        let edit = can("edit", MACHINES);
+        check_by(&edit, NOBODY, by_password("ada"), &NONE, "ada by password");
+        check_by(&edit, NOBODY, by_password("ralph"), &NONE, "lacks edit");
+        let gone = "log in: user_gone";
+        check_by(&edit, NOBODY, by_password("gone"), &NONE, gone);
+        check_by(&edit, NOBODY, by_password("nobody"), &NONE, gone);
+        let old = PresentedAuthorization::Basic {
+            user: UserName::parse("ada").unwrap(),
+            credential_epoch: 1,
+        };
+        check_by(&edit, NOBODY, Ok(old), &NONE, "log in: password_changed");
+    }
+
+    #[test]
+    fn what_no_route_names_is_not_taken() {
+        let only = |kind| can("view", Credentials::only(kind));
+        let none = "log in: not_presented";
+        let certificate = "certificate: not_presented";
+        for (access, token, password) in [
+            (only(CredentialKind::Token), "ada by token", "NOT"),
+            (only(CredentialKind::Basic), "NOT", "ada by password"),
+            (only(CredentialKind::Session), none, none),
+            (only(CredentialKind::Certificate), certificate, certificate),
+            (can("view", Credentials::ANY), none, none),
+            (can("view", Credentials::All), certificate, certificate),
+            (can("view", EACH), "ada by token", "ada by password"),
+        ] {
+            for (authorization, expected) in
+                [(by_token(b'*'), token), (by_password("ada"), password)]
+            {
+                if expected == "NOT" {
+                    let presented = (NOBODY, authorization, &NONE);
+                    let said = decide_by(&[("", access.clone())], "/x", presented, true);
+                    assert_eq!(said, "certificate: not_requested");
+                } else {
+                    check_by(&access, NOBODY, authorization, &NONE, expected);
+                }
+            }
+        }
+        let public = "nobody (not_presented)";
+        check_by(&Access::Public, NOBODY, NO_FIELD, &NONE, public);
+    }
+
+    #[test]
+    fn of_all_that_are_enough_the_person_comes_first_and_the_connection_last() {
+        let (view, edit) = (can("view", EACH), can("edit", EACH));
+        let cam = of("cam", "view edit");
+        let token = || by_token(b'*');
+        check_by(
+            &view,
+            Ok("ralph"),
+            token(),
+            &cam,
+            "ralph by session + certificate",
+        );
+        check_by(
+            &edit,
+            Ok("ralph"),
+            token(),
+            &cam,
+            "ada by token + certificate",
+        );
+        check_by(&view, NOBODY, token(), &cam, "ada by token + certificate");
+        let cam_alone = "cam by certificate + certificate";
+        check_by(&edit, Ok("ralph"), by_token(b'v'), &cam, cam_alone);
+        check_by(&edit, Ok("ralph"), by_token(b'v'), &NONE, "lacks edit");
+        // One that is wrong is no better than none.
+        check_by(
+            &view,
+            Ok("ralph"),
+            by_token(b'e'),
+            &NONE,
+            "ralph by session",
+        );
+        let wrong = || invalid(InvalidIdentity::WrongPassword);
+        check_by(&view, Ok("ralph"), wrong(), &NONE, "ralph by session");
+        check_by(&view, NOBODY, wrong(), &NONE, "log in: bad_credentials");
+        check_by(&view, NOBODY, NO_FIELD, &NONE, "log in: not_presented");
+        // What a certificate is known for is never added to what a token is.
+        let both = can("view open", EACH);
+        check_by(
+            &both,
+            NOBODY,
+            by_token(b'*'),
+            &of("door", "open"),
+            "lacks open",
+        );
+    }
+
+    #[test]
+    fn what_nobody_has_looked_at_is_our_fault_unless_something_else_is_enough() {
+        let edit = can("edit", EACH);
+        for (why, word) in [
+            (InvalidIdentity::LockedOut(7), "log in: locked"),
+            (InvalidIdentity::TooManyLogins, "log in: throttled"),
+            (
+                InvalidIdentity::LoginUnavailable,
+                "log in: login_unavailable",
+            ),
+        ] {
+            check_by(&edit, NOBODY, invalid(why), &NONE, word);
+            check_by(&edit, Ok("ralph"), invalid(why), &of("cam", "view"), word);
+            check_by(&edit, Ok("ada"), invalid(why), &NONE, "ada by session");
+        }
+        check_by(&edit, Err(DOWN), by_token(b'*'), &NONE, "ada by token");
+        let down = "log in: session_store_unavailable";
+        check_by(&edit, Err(DOWN), by_token(b'v'), &NONE, down);
+    }
+
+    #[test]
+    fn a_field_with_two_readings_is_refused_where_it_is_taken_whatever_else_is_there() {
+        let malformed = || invalid(InvalidIdentity::MalformedAuthorization);
+        let cam = of("cam", "view");
+        let refused = "MalformedAuthorization";
+        check_by(&can("view", EACH), Ok("ada"), malformed(), &cam, refused);
+        check_by(&can("view", MACHINES), NOBODY, malformed(), &NONE, refused);
+        // Elsewhere it is the backend's, and nobody even looks.
+        let any = can("view", Credentials::ANY);
+        check_by(&any, Ok("ada"), malformed(), &NONE, "ada by session");
+    }
+
+    #[test]
+    fn machines_need_no_certificate_where_nothing_asks_for_one() {
+        let needed = |credentials, authorization: Authorization| {
+            let routes = [("", can("view", credentials))];
+            let presented = (Err(NoIdentity::NotRequested), authorization, &NONE);
+            decide_by(&routes, "/x", presented, false)
+        };
+        assert_eq!(needed(MACHINES, NO_FIELD), "log in: not_presented");
+        assert_eq!(needed(MACHINES, by_token(b'*')), "ada by token");
+        let or_certificate = one_of(&[CredentialKind::Certificate, CredentialKind::Token]);
+        assert_eq!(needed(or_certificate, NO_FIELD), "log in: not_presented");
+        let both = Access::CertificateAndCan(grant("view", MACHINES));
+        let missing = "certificate: not_presented";
+        check_by(&both, NOBODY, by_token(b'*'), &NONE, missing);
+        let stranger = presented(CertificateProof::Chain, Err(NO_RULE));
+        let ada = "ada by token + certificate";
+        check_by(&both, NOBODY, by_token(b'*'), &stranger, ada);
+    }
+
+    #[test]
+    fn where_two_routes_count_both_have_to_take_it() {
+        let token = Credentials::only(CredentialKind::Token);
+        let basic = Credentials::only(CredentialKind::Basic);
+        let said = |first, second, presented| {
+            let routes = [("/admin/", can("edit", first)), ("", can("view", second))];
+            decide_by(&routes, "/ADMIN/", presented, true)
+        };
+        let by = |authorization| (NOBODY, authorization, &NONE);
+        assert_eq!(said(token, token, by(by_token(b'*'))), "ada by token");
+        assert_eq!(said(token, token, by(by_token(b'v'))), "lacks edit");
+        assert_eq!(said(MACHINES, token, by(by_token(b'*'))), "ada by token");
+        let nobody = "certificate: not_requested";
+        assert_eq!(said(MACHINES, token, by(by_password("ada"))), nobody);
+        assert_eq!(said(token, basic, by(by_token(b'*'))), nobody);
+        assert_eq!(said(token, basic, by(by_password("ada"))), nobody);
+        let any = Credentials::ANY;
+        let refused = "log in: not_presented";
+        assert_eq!(said(token, any, by(by_token(b'*'))), refused);
+        assert_eq!(said(any, token, by(by_token(b'*'))), nobody);
+        // A session that is enough for the one and a token for the other are two people.
+        let mixed = (Ok("ralph"), by_token(b'*'), &NONE);
+        assert_eq!(said(token, any, mixed), nobody);
+    }
+
+    #[test]
+    fn what_is_taken_is_known_beforehand_for_all_routes_that_count() {
+        let token = Credentials::only(CredentialKind::Token);
+        let routes = vec![
+            route("/admin/", &["GET"], can("edit", token)),
+            route("/open/", &[], Access::Public),
+            route(
+                "",
+                &[],
+                can("view", Credentials::only(CredentialKind::Basic)),
+            ),
+        ];
+        let gate = Gate {
+            routes: RouteTable::new(routes).into(),
+            users: users(),
+            clients: Arc::default(),
+            sessions: SessionPolicy::default(),
+            own_pages: Some(OwnPaths {
+                login: "/auth/login".into(),
+                logout: "/auth/logout".into(),
+            }),
+        };
+        assert!(gate.routes.takes_authorization());
+        let set = CredentialSet::of;
+        for (method, path, expected) in [
+            ("GET", "/admin/x", set(&[CredentialKind::Token])),
+            (
+                "GET",
+                "/ADMIN/x",
+                set(&[CredentialKind::Token, CredentialKind::Basic]),
+            ),
+            ("GET", "/x", set(&[CredentialKind::Basic])),
+            ("GET", "/open/x", CredentialSet::NONE),
+            ("PUT", "/admin/x", CredentialSet::NONE),
+            ("GET", "/admin/../x", CredentialSet::NONE),
+            ("GET", "/auth/login", CredentialSet::NONE),
+        ] {
+            assert_eq!(gate.taken(method, None, path), expected, "{method} {path}");
+        }
+    }
+
     // === Owners ===
 
     fn owned(can: &str, credentials: Credentials, pattern: &str, owner: &str, or: &str) -> Access {
@@ -745,7 +1133,7 @@ mod tests {
         const FILES: &str = "/files/{name}/";
         let routes = [(
             FILES,
-            owned("view", Credentials::Any, FILES, "{name}", "edit"),
+            owned("view", Credentials::ANY, FILES, "{name}", "edit"),
         )];
         let ralph = "ralph by session";
         for (path, name, expected) in [
@@ -794,7 +1182,7 @@ mod tests {
             "log in: not_presented",
         );
         // To own it is not enough.
-        let routes = [(FILES, owned("edit", Credentials::Any, FILES, "{name}", ""))];
+        let routes = [(FILES, owned("edit", Credentials::ANY, FILES, "{name}", ""))];
         check_path(&routes, "/files/ralph/a", Ok("ralph"), &NONE, "lacks edit");
         check_path(&routes, "/files/ada/a", Ok("ada"), &NONE, "ada by session");
         check_path(&routes, "/files/x/a", Ok("ada"), &NONE, "not the owner");
@@ -833,8 +1221,8 @@ mod tests {
     #[test]
     fn whoever_owns_a_path_owns_it_in_every_spelling() {
         const FILES: &str = "/files/{name}/";
-        let owned = || owned("view", Credentials::Any, FILES, "{name}", "");
-        let routes = [(FILES, owned()), ("", can("view", Credentials::Any))];
+        let owned = || owned("view", Credentials::ANY, FILES, "{name}", "");
+        let routes = [(FILES, owned()), ("", can("view", Credentials::ANY))];
         for (path, name, expected) in [
             ("/FILES/ralph/a", "ralph", "ralph by session"),
             ("/FILES/ralph/a", "ada", "not the owner"),
@@ -855,7 +1243,7 @@ mod tests {
     #[test]
     fn where_two_routes_count_one_and_the_same_has_to_satisfy_both() {
         let both = |first, second| [("/admin/", first), ("", second)];
-        let routes = both(can("edit", Credentials::Any), can("view", Credentials::Any));
+        let routes = both(can("edit", Credentials::ANY), can("view", Credentials::ANY));
         for (path, session, certificate, expected) in [
             ("/ADMIN/", Ok("ada"), &NONE, "ada by session"),
             ("/ADMIN/", Ok("ralph"), &NONE, "lacks edit"),
@@ -871,8 +1259,8 @@ mod tests {
             check_path(&routes, path, session, certificate, expected);
         }
         let routes = both(
-            can("edit", Credentials::Certificate),
-            can("view", Credentials::Session),
+            can("edit", Credentials::only(CredentialKind::Certificate)),
+            can("view", Credentials::only(CredentialKind::Session)),
         );
         let cam = of("cam", "edit view");
         check_path(
@@ -883,8 +1271,8 @@ mod tests {
             "certificate: not_requested",
         );
         let routes = both(
-            can("edit", Credentials::Any),
-            can("view", Credentials::Certificate),
+            can("edit", Credentials::ANY),
+            can("view", Credentials::only(CredentialKind::Certificate)),
         );
         check_path(
             &routes,
@@ -900,7 +1288,7 @@ mod tests {
             &NONE,
             "certificate: not_presented",
         );
-        let routes = both(Access::Certificate, can("view", Credentials::Any));
+        let routes = both(Access::Certificate, can("view", Credentials::ANY));
         check_path(
             &routes,
             "/ADMIN/",
@@ -922,7 +1310,7 @@ mod tests {
             &cam,
             "ada by session + certificate",
         );
-        let routes = both(can("edit", Credentials::Any), Access::Public);
+        let routes = both(can("edit", Credentials::ANY), Access::Public);
         check_path(
             &routes,
             "/ADMIN/",

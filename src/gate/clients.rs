@@ -153,6 +153,7 @@ impl ClientRule {
         Ok(Arc::new(User {
             name,
             roles: self.roles.clone(),
+            groups: None,
             abilities: self.abilities.clone(),
             disabled: false,
             email: None,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::session::{Session, SessionDigest};
 use super::users::User;
-use crate::identity::NoIdentity;
 use crate::identity::certificate::ClientIdentity;
+use crate::identity::token::TokenDigest;
+use crate::identity::{NoIdentity, UserName};
 
 /// What the decision is made from.
 #[derive(Clone, Debug)]
@@ -18,6 +19,9 @@ pub struct RequestView<'r> {
     pub path: &'r str,
     /// The session that the request's cookie leads to, or why there is none.
     pub session: Result<PresentedSession, NoIdentity>,
+    /// What its `Authorization` field is worth where a route takes that, or why it is nothing. Only
+    /// looked at for [`super::Gate::taken`].
+    pub authorization: Result<PresentedAuthorization, NoIdentity>,
     /// The certificate of the request's connection, checked at this time, or why there is none.
     pub certificate: Result<PresentedCertificate, NoIdentity>,
 }
@@ -38,4 +42,18 @@ pub struct PresentedSession {
     pub digest: SessionDigest,
     /// What the store holds.
     pub session: Arc<Session>,
+}
+
+/// What an `Authorization` field came to; whether it proves an identity is for the gate to say.
+#[derive(Clone, Debug)]
+pub enum PresentedAuthorization {
+    /// The password of this user was right.
+    Basic {
+        /// Whose.
+        user: UserName,
+        /// The credential epoch of the user whose password was looked at.
+        credential_epoch: u64,
+    },
+    /// A token, known or not.
+    Token(TokenDigest),
 }

@@ -510,7 +510,7 @@ impl Access {
     pub const fn can(abilities: Vec<Ability>) -> Self {
         Self::Can(Grant {
             abilities,
-            credentials: Credentials::Any,
+            credentials: Credentials::ANY,
             owner: None,
         })
     }
@@ -530,8 +530,16 @@ impl Access {
     /// Whether somebody who has logged in may be the one it is for.
     #[must_use]
     pub fn takes_session(&self) -> bool {
-        let grant = self.grant();
-        grant.is_some_and(|it| it.credentials != Credentials::Certificate)
+        self.taken().contains(CredentialKind::Session)
+    }
+
+    /// What may prove who is asking, by itself or together.
+    #[must_use]
+    pub const fn taken(&self) -> CredentialSet {
+        match self.grant() {
+            Some(grant) => grant.credentials.taken(),
+            None => CredentialSet::NONE,
+        }
     }
 
     /// What whoever is asking needs.
@@ -555,18 +563,96 @@ pub struct Grant {
     pub owner: Option<Owner>,
 }
 
-/// What may prove who somebody is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Credentials {
-    /// A session or a certificate, whichever is enough by itself.
-    #[default]
-    Any,
-    /// Both, each of which has to be enough but for the owner, who may be known by either.
-    All,
-    /// A session.
-    Session,
+/// What can prove who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CredentialKind {
+    /// A session that a login began.
+    Session = 1,
     /// A certificate that a rule of `clients` knows.
-    Certificate,
+    Certificate = 2,
+    /// A user name and password in the `Authorization` field (RFC 7617).
+    Basic = 4,
+    /// A token in the `Authorization` field (RFC 6750).
+    Token = 8,
+}
+
+/// Some kinds of credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialSet(u8);
+
+impl CredentialSet {
+    /// Not one.
+    pub const NONE: Self = Self(0);
+
+    /// These.
+    #[must_use]
+    pub const fn of(kinds: &[CredentialKind]) -> Self {
+        let (mut set, mut at) = (0, 0);
+        while at < kinds.len() {
+            set |= kinds[at] as u8;
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// Whether this kind is one of them.
+    #[must_use]
+    pub const fn contains(self, kind: CredentialKind) -> bool {
+        self.0 & kind as u8 != 0
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether one of them comes in the `Authorization` field.
+    #[must_use]
+    pub const fn has_authorization(self) -> bool {
+        self.contains(CredentialKind::Basic) || self.contains(CredentialKind::Token)
+    }
+}
+
+/// What has to prove who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// One of these, whichever is enough by itself.
+    OneOf(CredentialSet),
+    /// A session and a certificate, each of which has to be enough but for the owner, who may be
+    /// known by either.
+    All,
+}
+
+impl Credentials {
+    /// A session or a certificate. No others: elsewhere an `Authorization` field is the backend's,
+    /// so that it is only taken where somebody has written so.
+    pub const ANY: Self = Self::OneOf(CredentialSet::of(&[
+        CredentialKind::Session,
+        CredentialKind::Certificate,
+    ]));
+
+    /// This kind only.
+    #[must_use]
+    pub const fn only(kind: CredentialKind) -> Self {
+        Self::OneOf(CredentialSet::of(&[kind]))
+    }
+
+    /// Those that count.
+    #[must_use]
+    pub const fn taken(self) -> CredentialSet {
+        match self {
+            Self::OneOf(set) => set,
+            Self::All => CredentialSet::of(&[CredentialKind::Session, CredentialKind::Certificate]),
+        }
+    }
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self::ANY
+    }
 }
 
 /// Whose what is behind a path is, by what stands in the path.
@@ -723,6 +809,8 @@ pub struct RouteTable {
     folds_patterns: bool,
     /// Whether some route is only for some hosts.
     names_hosts: bool,
+    /// Whether some route takes what comes in the `Authorization` field.
+    takes_authorization: bool,
 }
 
 /// Routes by path: indices into the table, ascending.
@@ -922,6 +1010,9 @@ impl RouteTable {
             shapes: routes.iter().map(|it| Shape::of(&it.pattern)).collect(),
             folds_patterns: routes.iter().any(|it| it.pattern.folds()),
             names_hosts: routes.iter().any(|route| route.hosts != HostPattern::Any),
+            takes_authorization: routes
+                .iter()
+                .any(|route| route.access.taken().has_authorization()),
             routes,
         }
     }
@@ -936,6 +1027,12 @@ impl RouteTable {
     #[must_use]
     pub fn names_hosts(&self) -> bool {
         self.names_hosts
+    }
+
+    /// Whether the `Authorization` field of a request matters to any route.
+    #[must_use]
+    pub fn takes_authorization(&self) -> bool {
+        self.takes_authorization
     }
 
     /// Finds the route for a request.

@@ -246,7 +246,7 @@ impl Metrics {
 
     /// An alert on a rate cannot fire on a series that appears with its first event.
     fn show_watched_series(&self) {
-        for method in ["form", "json"] {
+        for method in ["form", "json", "basic"] {
             for result in ["success", "bad_credentials", "locked", "throttled", "error"] {
                 self.auth_logins.with_label_values(&[method, result]);
             }

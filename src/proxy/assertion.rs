@@ -161,6 +161,7 @@ impl Assertions {
             "iat": now.0 / 1000,
             "exp": now.0.saturating_add(self.lifetime) / 1000,
             "roles": user.roles,
+            "groups": user.groups(),
             "abilities": abilities,
         });
         if let Some(email) = &user.email {
@@ -277,6 +278,7 @@ mod tests {
             authority: None,
             path: "/",
             session: session.ok_or(NoIdentity::NotPresented),
+            authorization: Err(NoIdentity::NotPresented),
             certificate: certificate.ok_or(NoIdentity::NotPresented),
         };
         match gate.decide(&view, NOW) {
@@ -357,7 +359,7 @@ mod tests {
             json!({
                 "iss": "portcullis", "aud": "device", "sub": "ralph", "email": "r@example.com",
                 "iat": 1_800_000_000, "exp": 1_800_000_060,
-                "roles": ["user"], "abilities": ["user", "view"],
+                "roles": ["user"], "groups": ["user"], "abilities": ["user", "view"],
             })
         );
         let certificate = Arc::new(certificate());

@@ -239,6 +239,7 @@ mod tests {
     use crate::observe::tally::Tally;
     use crate::password::pool::HashPool;
     use crate::password::upgrade::Upgrades;
+    use crate::password::verified::Verified;
     use crate::proxy::client::{ClientFacts, Scheme, SessionsAccepted};
     use crate::proxy::exchange::{AnswerLength, BodyFailure, ClientGone};
     use crate::proxy::identity_headers::IdentityHeaders;
@@ -427,6 +428,7 @@ mod tests {
                 timeouts: settings.timeouts,
             };
             let shared = Shared {
+                verified: Verified::new().unwrap(),
                 attempts: Attempts::new(LockoutPolicy::default()),
                 snapshot: ArcSwap::from_pointee(snapshot),
                 sessions: Sessions::Memory(MemoryStore::new(SessionBounds::default())),
@@ -502,6 +504,7 @@ mod tests {
         Arc::new(User {
             name: UserName::of_certificate(name).unwrap(),
             roles: Vec::new(),
+            groups: None,
             abilities: Default::default(),
             disabled: false,
             email: None,

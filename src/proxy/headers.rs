@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::authorization;
 use super::client::{ClientFacts, StrictTransport};
 use super::cookie;
 use super::identity_headers::{IdentityHeaders, Told};
@@ -113,6 +114,9 @@ const OURS_IN_ANSWERS: &[&str] = &["content-length", "x-request-id"];
 /// Passed on where we have nothing to say of it ourselves.
 const STRICT_TRANSPORT: &str = "strict-transport-security";
 
+/// Passed on where we do not take it ourselves.
+const AUTHORIZATION: &[&str] = &["authorization"];
+
 /// Trace context, passed on only where it is whole.
 const TRACE: &[&str] = &["traceparent", "tracestate"];
 
@@ -144,7 +148,10 @@ pub fn is_reserved(name: &[u8]) -> bool {
 /// with it and are not simply passed on. All lengths where a prefix begins with it.
 ///
 /// Most fields of most requests are told apart by this alone.
-static SPECIAL: [u64; 256] = table(&[HOP_BY_HOP, REWRITTEN, RESERVED, TRACE], RESERVED_PREFIXES);
+static SPECIAL: [u64; 256] = table(
+    &[HOP_BY_HOP, REWRITTEN, RESERVED, AUTHORIZATION, TRACE],
+    RESERVED_PREFIXES,
+);
 
 /// The same of a backend's fields.
 static SPECIAL_IN_ANSWERS: [u64; 256] = table(
@@ -191,6 +198,8 @@ fn is_special(table: &[u64; 256], name: &[u8]) -> bool {
 enum Fate {
     Passed,
     Dropped,
+    /// Passed where the route does not take it.
+    Authorization,
     /// Passed where the trace context is whole.
     Trace,
 }
@@ -201,6 +210,9 @@ fn fate(name: &[u8]) -> Fate {
     }
     if is_one_of(name, TRACE) {
         return Fate::Trace;
+    }
+    if is_one_of(name, AUTHORIZATION) {
+        return Fate::Authorization;
     }
     if is_one_of(name, HOP_BY_HOP) || is_one_of(name, REWRITTEN) || is_reserved(name) {
         return Fate::Dropped;
@@ -283,6 +295,7 @@ impl UpstreamRequest<'_> {
             let passed = match fate(name) {
                 Fate::Passed => true,
                 Fate::Dropped => false,
+                Fate::Authorization => !authorization::is_ours(field.value(), self.permit.taken()),
                 Fate::Trace => traced,
             };
             if passed && !is_in(name, &nominated) {
@@ -428,6 +441,7 @@ mod tests {
         let long = format!("X-Forwarded-{}", "x".repeat(100));
         assert_eq!(fate(long.as_bytes()), Fate::Dropped);
         assert_eq!(fate(b"Traceparent"), Fate::Trace);
+        assert_eq!(fate(b"AUTHORIZATION"), Fate::Authorization);
         for name in [
             "Accept",
             "Content-Type",

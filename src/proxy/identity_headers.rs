@@ -73,7 +73,7 @@ impl IdentityPreset {
     }
 }
 
-/// The user's name, address, roles, and the name to show.
+/// The user's name, address, groups, and the name to show.
 type UserNames = [&'static str; 4];
 
 const X_FORWARDED: UserNames = [
@@ -269,11 +269,11 @@ fn write_user(out: &mut Vec<u8>, preset: IdentityPreset, user: &User) {
     if let Some(address) = &user.email {
         write::parts(out, email, [visible(address)]);
     }
-    if !user.roles.is_empty() {
+    if !user.groups().is_empty() {
         let comma = |at| Cow::Borrowed(if at == 0 { "" } else { "," });
-        let roles = user.roles.iter().enumerate();
-        let roles = roles.flat_map(|(at, role)| [comma(at), visible(role)]);
-        write::parts(out, groups, roles);
+        let names = user.groups().iter().enumerate();
+        let names = names.flat_map(|(at, name)| [comma(at), visible(name)]);
+        write::parts(out, groups, names);
     }
     let to_show = user.display_name.as_deref();
     write::parts(out, shown, [visible(to_show.unwrap_or(user.name.as_str()))]);

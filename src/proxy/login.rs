@@ -11,12 +11,13 @@ use http::StatusCode;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::attempt::{PasswordAttempts, Tried};
 use super::client::{ClientFacts, SessionsAccepted};
 use super::cookie;
 use super::exchange::{AnswerSink, BodyFailure, BodySource, Upload};
 use super::pages::LoginForm;
 use super::request_id::RequestId;
-use super::respond::{Answer, Audience};
+use super::respond::{Answer, Audience, too_many_wrong};
 use super::spec::LoginSpec;
 use super::{Shared, Snapshot};
 use crate::gate::OwnPage;
@@ -24,10 +25,8 @@ use crate::gate::authenticate::Principal;
 use crate::gate::session::{Session, SessionDigest, Timestamp};
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
-use crate::identity::{InvalidIdentity, NoIdentity, UserName};
-use crate::observe::log::{Level, Line, Logger};
-use crate::observe::metrics::observe;
-use crate::password::pool::PoolError;
+use crate::identity::{InvalidIdentity, NoIdentity};
+use crate::observe::log::{Level, Logger};
 use crate::store::SessionStore;
 use crate::store::attempts::Locked;
 use crate::store::secret::SessionId;
@@ -277,44 +276,29 @@ impl OwnExchange<'_> {
     async fn log_in(&self, posted: Posted) -> Answer {
         let started = Instant::now();
         let typed = posted.username.clone().unwrap_or_default();
-        let user = UserName::parse(&typed)
-            .ok()
-            .and_then(|name| self.snapshot.gate.users.active(&name));
-        let kind = posted.form;
-        let attempted = self.attempt(posted, &typed, user.map(AsRef::as_ref)).await;
-        let method = match kind {
+        let user = self.attempts().user(&typed);
+        let method = match posted.form {
             FormKind::Form => "form",
             FormKind::Json => "json",
         };
-        let (event, level, result, answer, begun) = match attempted {
-            Attempted::Success(answer, session) => (
-                "login.success",
-                Level::Info,
-                "success",
-                answer,
-                Some(session),
-            ),
-            Attempted::Failure(reason, answer) => {
-                ("login.failure", Level::Warn, reason, answer, None)
-            }
+        let (result, answer, begun) = match self.attempt(posted, &typed, user).await {
+            Attempted::Success(answer, session) => ("success", answer, Some(session)),
+            Attempted::Failure(reason, answer) => (reason, answer, None),
         };
-        let metrics = &self.shared.metrics;
-        metrics
-            .auth_logins
-            .with_label_values(&[method, result])
-            .inc();
-        let duration = metrics.auth_login_duration.with_label_values(&[method]);
-        observe(&duration, started.elapsed());
-        // A name that is nobody's may be a password typed into the wrong field.
-        let known = user.map(|user| user.name.as_str());
-        let line = self.audit_line(level, event).maybe_text("user.name", known);
-        let line = match result {
-            "success" => line,
-            reason => line.text("auth.reason", reason),
-        };
-        match self.log.audit(line) {
+        match self.attempts().put_on_record(method, result, user, started) {
             Ok(()) => answer,
             Err(_) => self.not_on_record(begun).await,
+        }
+    }
+
+    const fn attempts(&self) -> PasswordAttempts<'_> {
+        PasswordAttempts {
+            client: self.client,
+            shared: self.shared,
+            log: self.log,
+            snapshot: self.snapshot,
+            id: self.id,
+            now: self.now,
         }
     }
 
@@ -329,13 +313,6 @@ impl OwnExchange<'_> {
         self.problem(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    fn audit_line(&self, level: Level, event: &str) -> Line {
-        self.log
-            .line(level, event)
-            .text("client.address", &self.client.address)
-            .text("request.id", self.id.as_str())
-    }
-
     async fn attempt(&self, posted: Posted, typed: &str, user: Option<&User>) -> Attempted {
         let rd = self.safe_target(posted.rd.as_deref());
         if posted.form == FormKind::Form && !self.is_own_form(posted.csrf.as_deref()) {
@@ -343,46 +320,24 @@ impl OwnExchange<'_> {
             let answer = self.login_form(StatusCode::FORBIDDEN, &rd, typed, Some(error));
             return Attempted::Failure("csrf", answer);
         }
-        let attempts = &self.shared.attempts;
-        let begun = match attempts.begin(typed, self.client.ip, self.now) {
-            Ok(begun) => begun,
-            Err(locked) => {
-                let answer = self.locked(posted.form, &rd, typed, locked);
-                return Attempted::Failure("locked", answer);
-            }
-        };
         let password = posted.password.unwrap_or_default();
         let password = Zeroizing::new(password.as_bytes().to_vec());
-        let credentials = &self.snapshot.credentials;
-        let attempt = credentials.attempt(typed, password, user.is_some());
-        let (hashing, upgrades) = (&self.shared.hashing, &self.shared.upgrades);
-        let upgrade =
-            user.and_then(|user| upgrades.candidate(&attempt, &user.name, user.credential_epoch));
-        match (hashing.verify(attempt).await, user) {
-            (Ok(true), Some(user)) => {
-                attempts.succeeded(begun);
-                if let Some(upgrade) = upgrade {
-                    upgrades.begin(upgrade, hashing);
-                }
-                self.begin_session(posted.form, user, &rd).await
-            }
-            (Ok(_), _) => {
-                let answer = self.wrong_credentials(posted.form, &rd, typed);
-                Attempted::Failure("bad_credentials", answer)
-            }
-            (Err(PoolError::Busy), _) => {
-                attempts.not_tried(begun);
+        let tried = self.attempts().make(typed, password, user).await;
+        let answer = match (tried, user) {
+            (Tried::Right, Some(user)) => return self.begin_session(posted.form, user, &rd).await,
+            (Tried::Right | Tried::Wrong, _) => self.wrong_credentials(posted.form, &rd, typed),
+            (Tried::Locked(locked), _) => self.locked(posted.form, &rd, typed, locked),
+            (Tried::Busy, _) => {
                 let detail = "Too many people are logging in. Try again in a moment.";
                 let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
-                Attempted::Failure("throttled", answer.with("Retry-After", "2"))
+                answer.with("Retry-After", "2")
             }
-            (Err(_), _) => {
-                attempts.not_tried(begun);
+            (Tried::Failed, _) => {
                 let detail = "Logging in is not possible at the moment.";
-                let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
-                Attempted::Failure("error", answer)
+                self.problem(StatusCode::SERVICE_UNAVAILABLE, detail)
             }
-        }
+        };
+        Attempted::Failure(tried.as_str(), answer)
     }
 
     fn is_own_form(&self, token: Option<&str>) -> bool {
@@ -409,13 +364,8 @@ impl OwnExchange<'_> {
 
     /// Too many wrong passwords came before. Whether this one is right is not even looked at.
     fn locked(&self, form: FormKind, rd: &str, typed: &str, locked: Locked) -> Answer {
-        let seconds = locked.wait.as_secs() + u64::from(locked.wait.subsec_nanos() > 0);
-        let wait = match seconds {
-            ..=1 => "a second".to_owned(),
-            2..=90 => format!("{seconds} seconds"),
-            _ => format!("{} minutes", seconds.div_ceil(60)),
-        };
-        let error = format!("Too many wrong passwords. Try again in {wait}.");
+        let seconds = locked.seconds();
+        let error = too_many_wrong(seconds);
         let answer = match form {
             FormKind::Form => {
                 self.login_form(StatusCode::TOO_MANY_REQUESTS, rd, typed, Some(&error))
@@ -489,7 +439,8 @@ impl OwnExchange<'_> {
         }
         self.session_ended("logout");
         let line = self
-            .audit_line(Level::Info, "session.end")
+            .attempts()
+            .line(Level::Info, "session.end")
             .text("user.name", principal.user().name.as_str())
             .text("session.id", session.short().as_str())
             .text("auth.reason", "logout");

@@ -18,6 +18,7 @@ use crate::gate::ability::Ability;
 use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
 use crate::gate::session::{SessionDigest, ShortDigest};
+use crate::gate::users::Token;
 use crate::http1::head::{HeadError, RequestHead, Version};
 use crate::identity::certificate::InvalidCertificate;
 use crate::identity::{InvalidIdentity, NoIdentity};
@@ -36,6 +37,7 @@ pub struct Record<'r> {
     started: Instant,
     route: Label,
     principal: Option<Principal>,
+    token: Option<Arc<Token>>,
     certificate: Result<Arc<Certified>, NoIdentity>,
     identity: &'static str,
     decision: &'static str,
@@ -76,6 +78,7 @@ impl<'r> Record<'r> {
             started: Instant::now(),
             route: Label::Ours(NO_ROUTE),
             principal: None,
+            token: None,
             certificate: Err(NoIdentity::NotRequested),
             identity: "none",
             decision: "deny",
@@ -95,6 +98,8 @@ impl<'r> Record<'r> {
                 self.principal = Some(principal.clone());
                 self.identity = match principal.proof() {
                     Proof::Session(_) => "session",
+                    Proof::Token(_) => "token",
+                    Proof::Basic => "basic",
                     Proof::Certificate => "client_cert",
                 };
             }
@@ -106,6 +111,11 @@ impl<'r> Record<'r> {
     /// What is known of the certificate of its connection.
     pub(super) fn presented(&mut self, certificate: Result<Arc<Certified>, NoIdentity>) {
         self.certificate = certificate;
+    }
+
+    /// The token that it carries, whether or not it is good for anything.
+    pub(super) fn token(&mut self, token: Option<&Arc<Token>>) {
+        self.token = token.cloned();
     }
 
     /// Adds what a log line says of the certificate, good or not.
@@ -143,6 +153,19 @@ impl<'r> Record<'r> {
         user.map(|user| user.name.as_str())
     }
 
+    /// Who is asking, and by which token. One that proves nothing is named with its owner, who is the
+    /// one to do something about it.
+    fn user_and_token(&self) -> (Option<&str>, Option<&str>) {
+        let proof = self.principal.as_ref().map(Principal::proof);
+        let token = match proof {
+            None | Some(Proof::Token(_)) => self.token.as_ref(),
+            Some(Proof::Session(_) | Proof::Basic | Proof::Certificate) => None,
+        };
+        let owner = token.map(|token| token.bearer.name.as_str());
+        let name = token.map(|token| token.name.as_str());
+        (self.user_name().or(owner), name)
+    }
+
     /// It may be forwarded.
     pub fn permitted(&mut self, permit: &Permit) {
         self.route = Label::Configured(Arc::clone(&permit.route().label));
@@ -168,6 +191,8 @@ impl<'r> Record<'r> {
         self.identity(refusal.identity.as_ref());
         match &refusal.reason {
             RefusalReason::Ambiguous(why) => self.reason = Some(why.as_str()),
+            // Why has been said with the identity.
+            RefusalReason::MalformedAuthorization => {}
             RefusalReason::NoRoute => self.reason = Some("no_route"),
             RefusalReason::MethodNotAllowed(_) => self.reason = Some("method_not_allowed"),
             RefusalReason::LoginNeeded(why) => {
@@ -284,6 +309,7 @@ impl<'r> Record<'r> {
         };
         let session = self.principal.as_ref().and_then(|it| it.session());
         let session = session.map(SessionDigest::short);
+        let (user, token) = self.user_and_token();
         let line = connection(log.line(level, "access"), self.client);
         let line = self
             .describe_certificate(line)
@@ -296,7 +322,8 @@ impl<'r> Record<'r> {
             .number("http.response.status_code", self.status())
             .number("http.response.body.size", self.forwarded.answer_bytes)
             .maybe_text("user_agent.original", agent.as_deref())
-            .maybe_text("user.name", self.user_name())
+            .maybe_text("user.name", user)
+            .maybe_text("auth.token", token)
             .maybe_text("session.id", session.as_ref().map(ShortDigest::as_str))
             .text("auth.decision", self.decision)
             .maybe_text("auth.reason", self.reason)

@@ -15,9 +15,13 @@ use super::request_id::RequestId;
 use super::spec::LoginSpec;
 use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Refusal, RefusalReason};
+use crate::gate::route::{CredentialKind, CredentialSet};
 use crate::http1::head::{RequestHead, Version};
 use crate::identity::certificate::InvalidCertificate;
 use crate::identity::{InvalidIdentity, NoIdentity};
+
+/// Where our credentials are good: everywhere behind this gate that takes them.
+const REALM: &str = "realm=\"Portcullis\"";
 
 /// A whole answer of our own.
 #[derive(Clone, Debug)]
@@ -255,9 +259,59 @@ const fn has_ended(why: NoIdentity) -> bool {
 /// How somebody is known who may still not do what they ask for.
 fn known_as(principal: Option<&Principal>) -> Cow<'static, str> {
     match principal.map(|it| (it.proof(), &it.user().name)) {
-        Some((Proof::Session(_), name)) => format!("You are logged in as {name}").into(),
+        Some((Proof::Session(_) | Proof::Basic, name)) => {
+            format!("You are logged in as {name}").into()
+        }
+        Some((Proof::Token(_), _)) => "Your token is known".into(),
         Some((Proof::Certificate, _)) => "Your certificate is known".into(),
         None => "You are known".into(),
+    }
+}
+
+/// What to say to whoever has to wait for so many seconds, because too many passwords were wrong.
+#[must_use]
+pub(super) fn too_many_wrong(seconds: u64) -> String {
+    let wait = match seconds {
+        ..=1 => "a second".to_owned(),
+        2..=90 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", seconds.div_ceil(60)),
+    };
+    format!("Too many wrong passwords. Try again in {wait}.")
+}
+
+/// What is needed where nobody is known, by what the route takes.
+const fn needed(taken: CredentialSet) -> &'static str {
+    let [session, basic, token] = [
+        taken.contains(CredentialKind::Session),
+        taken.contains(CredentialKind::Basic),
+        taken.contains(CredentialKind::Token),
+    ];
+    match (session, basic, token) {
+        (false, true, true) => "This address needs a user name and password, or a token.",
+        (false, true, false) => "This address needs a user name and password.",
+        (false, false, true) => "This address needs a token.",
+        (true, _, _) | (false, false, false) => "You have to log in to use this address.",
+    }
+}
+
+/// What is wrong with what was in the `Authorization` field, where something is.
+const fn wrong(why: NoIdentity) -> Option<&'static str> {
+    let NoIdentity::Invalid(why) = why else {
+        return None;
+    };
+    match why {
+        InvalidIdentity::WrongPassword => Some("Wrong user name or password."),
+        _ => wrong_token(why),
+    }
+}
+
+/// What is wrong with a token. Whoever has it may know.
+const fn wrong_token(why: InvalidIdentity) -> Option<&'static str> {
+    match why {
+        InvalidIdentity::UnknownToken => Some("This token is not known here."),
+        InvalidIdentity::TokenExpired => Some("This token has expired."),
+        InvalidIdentity::TokenUserGone => Some("The user of this token is disabled."),
+        _ => None,
     }
 }
 
@@ -287,6 +341,10 @@ impl Refused<'_> {
                 StatusCode::BAD_REQUEST,
                 &format!("The path of this request can be read in two ways: {why}."),
             ),
+            RefusalReason::MalformedAuthorization => self.problem(
+                StatusCode::BAD_REQUEST,
+                "The Authorization field of this request cannot be read, or there are two of them.",
+            ),
             RefusalReason::NoRoute => {
                 self.problem(StatusCode::NOT_FOUND, "There is nothing at this address.")
             }
@@ -303,32 +361,71 @@ impl Refused<'_> {
             RefusalReason::NotOwner | RefusalReason::Forbidden(_)
                 if self.can_still_log_in(refusal) =>
             {
-                self.login_needed(
-                    refusal.route.as_ref().and_then(|r| r.redirect.as_deref()),
-                    false,
-                )
+                self.login_needed(refusal, NoIdentity::NotPresented)
             }
             RefusalReason::NotOwner => {
                 let known = known_as(refusal.identity.as_ref().ok());
                 let detail = format!("{known}, but this address belongs to somebody else.");
-                self.problem(StatusCode::FORBIDDEN, &detail)
+                self.forbidden(refusal, &detail)
             }
             RefusalReason::Forbidden(_) => {
                 let known = known_as(refusal.identity.as_ref().ok());
                 let detail = format!("{known}, but you are not allowed to use this address.");
-                self.problem(StatusCode::FORBIDDEN, &detail)
+                self.forbidden(refusal, &detail)
             }
-            RefusalReason::LoginNeeded(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)) => {
-                self.problem(
-                    StatusCode::SERVICE_UNAVAILABLE,
+            RefusalReason::LoginNeeded(why) => self
+                .undecided(*why)
+                .unwrap_or_else(|| self.login_needed(refusal, *why)),
+        }
+    }
+
+    /// The answer where nobody can say whether whoever it is might be allowed to. A login would not
+    /// help.
+    fn undecided(&self, why: NoIdentity) -> Option<Answer> {
+        const BUSY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        let NoIdentity::Invalid(why) = why else {
+            return None;
+        };
+        Some(match why {
+            InvalidIdentity::StoreUnavailable => self
+                .problem(
+                    BUSY,
                     "Logins cannot be checked at the moment. Try again soon.",
                 )
-                .with("Retry-After", "5")
+                .with("Retry-After", "5"),
+            InvalidIdentity::LockedOut(seconds) => self
+                .problem(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    &too_many_wrong(seconds.into()),
+                )
+                .with("Retry-After", seconds.to_string()),
+            InvalidIdentity::TooManyLogins => self
+                .problem(
+                    BUSY,
+                    "Too many people are logging in. Try again in a moment.",
+                )
+                .with("Retry-After", "2"),
+            InvalidIdentity::LoginUnavailable => {
+                self.problem(BUSY, "Logging in is not possible at the moment.")
             }
-            RefusalReason::LoginNeeded(why) => {
-                let redirect = refusal.route.as_ref().and_then(|r| r.redirect.as_deref());
-                self.login_needed(redirect, has_ended(*why))
-            }
+            // Asking for the password would not make it another request.
+            InvalidIdentity::CrossSite => self.problem(
+                StatusCode::FORBIDDEN,
+                "This request was made by the page of another site.",
+            ),
+            _ => return None,
+        })
+    }
+
+    fn forbidden(&self, refusal: &Refusal, detail: &str) -> Answer {
+        let answer = self.problem(StatusCode::FORBIDDEN, detail);
+        let proof = refusal.identity.as_ref().map(Principal::proof);
+        match proof {
+            Ok(Proof::Token(_)) if Audience::of(self.head) != Audience::Grpc => answer.with(
+                "WWW-Authenticate",
+                format!("Bearer {REALM}, error=\"insufficient_scope\""),
+            ),
+            _ => answer,
         }
     }
 
@@ -337,7 +434,7 @@ impl Refused<'_> {
         let by_certificate = refusal
             .identity
             .as_ref()
-            .is_ok_and(|it| it.session().is_none());
+            .is_ok_and(|it| *it.proof() == Proof::Certificate);
         let takes_session = refusal
             .route
             .as_ref()
@@ -349,49 +446,98 @@ impl Refused<'_> {
             && Audience::of(self.head) == Audience::Browser
     }
 
-    fn login_needed(&self, redirect: Option<&str>, has_ended: bool) -> Answer {
-        let page = redirect.or_else(|| self.login.map(|login| login.path.as_str()));
-        let audience = Audience::of(self.head);
-        if let (Audience::Browser, Some(page)) = (audience, page) {
-            // After anything but a read, GET is the only sensible way on (RFC 9110 section
-            // 15.4.4), and the target of a form is no place to come back to.
-            return match self.head.method().as_str() {
-                "GET" | "HEAD" => {
-                    let join = if page.contains('?') { '&' } else { '?' };
-                    let rd = pages::encode_query(self.head.target());
-                    let ended = if has_ended { "&ended=1" } else { "" };
-                    Answer::redirect(StatusCode::FOUND, format!("{page}{join}rd={rd}{ended}"))
-                }
-                _ => Answer::redirect(StatusCode::SEE_OTHER, page.to_owned()),
-            };
+    fn login_needed(&self, refusal: &Refusal, why: NoIdentity) -> Answer {
+        let route = refusal.route.as_ref();
+        let taken = route.map_or(CredentialSet::NONE, |route| route.access.taken());
+        let page = route.and_then(|route| route.redirect.as_deref());
+        let page = page.or_else(|| self.login.map(|login| login.path.as_str()));
+        let page = page.filter(|_| taken.contains(CredentialKind::Session));
+        match (Audience::of(self.head), page) {
+            (Audience::Browser, Some(page)) => self.login_redirect(page, has_ended(why)),
+            (audience, _) => self.unauthorized(taken, why, audience),
         }
+    }
+
+    fn login_redirect(&self, page: &str, has_ended: bool) -> Answer {
+        // After anything but a read, GET is the only sensible way on (RFC 9110 section
+        // 15.4.4), and the target of a form is no place to come back to.
+        match self.head.method().as_str() {
+            "GET" | "HEAD" => {
+                let join = if page.contains('?') { '&' } else { '?' };
+                let rd = pages::encode_query(self.head.target());
+                let ended = if has_ended { "&ended=1" } else { "" };
+                Answer::redirect(StatusCode::FOUND, format!("{page}{join}rd={rd}{ended}"))
+            }
+            _ => Answer::redirect(StatusCode::SEE_OTHER, page.to_owned()),
+        }
+    }
+
+    fn unauthorized(&self, taken: CredentialSet, why: NoIdentity, audience: Audience) -> Answer {
+        let wrong = wrong(why);
+        let detail = wrong.unwrap_or_else(|| needed(taken));
         let detail = match self.sessions {
-            SessionsAccepted::Yes => "You have to log in to use this address.",
+            SessionsAccepted::Yes => detail.to_owned(),
             SessionsAccepted::OnlyOverTls => {
-                "You have to log in to use this address, which is only possible over HTTPS."
+                let detail = detail.trim_end_matches('.');
+                format!("{detail}, which is only possible over HTTPS.")
             }
         };
         // Its certificate would have been another way in.
         let detail = match self.certificate {
-            Some(why) => Cow::from(format!("{detail} {}", why.explanation())),
-            None => Cow::from(detail),
+            Some(why) => format!("{detail} {}", why.explanation()),
+            None => detail,
         };
+        let reason = self.certificate.map(InvalidCertificate::as_str);
+        let reason = wrong.map(|_| why.as_str()).or(reason);
         let answer = Answer::problem_because(
             StatusCode::UNAUTHORIZED,
-            (&detail, self.certificate.map(InvalidCertificate::as_str)),
+            (&detail, reason),
             audience,
             self.pages,
             self.id,
         );
-        match self.login {
-            // RFC 9110 section 15.5.2 wants a challenge. `Basic` would make browsers ask for a
-            // password that we do not take; this one says where the form is.
-            Some(login) if audience != Audience::Grpc => answer.with(
-                "WWW-Authenticate",
-                format!("Cookie form-action=\"{}\"", login.path),
-            ),
-            _ => answer,
+        match audience {
+            Audience::Grpc => answer,
+            Audience::Browser | Audience::Other => self.challenged(answer, taken, why),
         }
+    }
+
+    /// RFC 9110 section 15.5.2 wants a challenge for each way in.
+    fn challenged(&self, mut answer: Answer, taken: CredentialSet, why: NoIdentity) -> Answer {
+        const NAME: &str = "WWW-Authenticate";
+        let over_tls = self.sessions == SessionsAccepted::Yes;
+        if over_tls && taken.contains(CredentialKind::Token) {
+            let error = match why {
+                NoIdentity::Invalid(why) => wrong_token(why),
+                NoIdentity::NotRequested | NoIdentity::NotPresented => None,
+            };
+            let error =
+                error.map(|it| format!(", error=\"invalid_token\", error_description=\"{it}\""));
+            let error = error.unwrap_or_default();
+            answer = answer.with(NAME, format!("Bearer {REALM}{error}"));
+        }
+        if over_tls && taken.contains(CredentialKind::Basic) && !self.would_rather_see_form(taken) {
+            answer = answer.with(NAME, format!("Basic {REALM}, charset=\"UTF-8\""));
+        }
+        // One of our own, that says where the form is.
+        match self
+            .login
+            .filter(|_| taken.contains(CredentialKind::Session))
+        {
+            Some(login) => answer.with(NAME, format!("Cookie form-action=\"{}\"", login.path)),
+            None => answer,
+        }
+    }
+
+    /// Whether there is a form, and a browser to show it: one that is asked for `Basic` asks for the
+    /// password in a window of its own, also for what a script of the page has fetched, and sends it
+    /// with everything from then on.
+    fn would_rather_see_form(&self, taken: CredentialSet) -> bool {
+        let fields = self.head.fields();
+        let names = ["sec-fetch-mode", "sec-fetch-site", "x-requested-with"];
+        let is_browser = Audience::of(self.head) == Audience::Browser
+            || names.iter().any(|name| fields.contains(name));
+        is_browser && self.login.is_some() && taken.contains(CredentialKind::Session)
     }
 
     fn problem(&self, status: StatusCode, detail: &str) -> Answer {

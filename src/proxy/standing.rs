@@ -49,6 +49,7 @@ impl<'r> Request<'r> {
             client: self.client,
             snapshot: self.worker.shared.snapshot.load_full(),
             head: self.head,
+            authorization: self.authorization.clone(),
             id: self.id,
             now: now(),
         }

@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher as _, Hash};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::HashMap;
@@ -55,6 +56,9 @@ pub struct Attempts {
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<u64, Failures>>>,
     most_in_shard: usize,
+    /// Until when somebody at all has to wait, in milliseconds, so that nobody looks further while
+    /// nobody has to.
+    latest: AtomicU64,
 }
 
 /// What is known of one name and network, or of one address.
@@ -82,6 +86,14 @@ pub struct Locked {
     pub wait: Duration,
 }
 
+impl Locked {
+    /// In whole seconds, after which it is certainly over.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)
+    }
+}
+
 impl Attempts {
     /// Nothing failed so far.
     #[must_use]
@@ -95,6 +107,7 @@ impl Attempts {
             hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             most_in_shard: (most / SHARDS).max(1),
+            latest: AtomicU64::new(0),
         }
     }
 
@@ -103,21 +116,43 @@ impl Attempts {
     /// # Errors
     /// [`Locked`] where there were too many; nothing is counted then.
     pub fn begin(&self, name: &str, address: IpAddr, now: Timestamp) -> Result<Attempt, Locked> {
-        let address = address.to_canonical();
-        let keys = [
-            self.hasher.hash_one(("name", name, network_of(address))),
-            self.hasher.hash_one(("address", site_of(address))),
-        ];
-        let until = keys.iter().filter_map(|key| self.locked_until(*key, now));
-        if let Some(until) = until.max() {
-            let wait = until.since(now);
-            return Err(Locked { wait });
-        }
+        let keys = self.keys(name, address);
+        self.check_keys(keys, now)?;
         let free = [self.policy.per_user, self.policy.per_address];
         for (key, free) in keys.into_iter().zip(free) {
             self.count(key, free, now);
         }
         Ok(Attempt { keys })
+    }
+
+    /// Whether an attempt may be made at all. Where the answer is known already, it is given to
+    /// nobody who has to wait for it: that would be one more try.
+    ///
+    /// # Errors
+    /// [`Locked`] where there were too many; nothing is counted in any case.
+    pub fn check(&self, name: &str, address: IpAddr, now: Timestamp) -> Result<(), Locked> {
+        if self.latest.load(Ordering::Relaxed) <= now.0 {
+            return Ok(());
+        }
+        self.check_keys(self.keys(name, address), now)
+    }
+
+    fn keys(&self, name: &str, address: IpAddr) -> [u64; 2] {
+        let address = address.to_canonical();
+        [
+            self.hasher.hash_one(("name", name, network_of(address))),
+            self.hasher.hash_one(("address", site_of(address))),
+        ]
+    }
+
+    fn check_keys(&self, keys: [u64; 2], now: Timestamp) -> Result<(), Locked> {
+        let until = keys.iter().filter_map(|key| self.locked_until(*key, now));
+        match until.max() {
+            Some(until) => Err(Locked {
+                wait: until.since(now),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// It was the right password: all is forgotten for this name and network, and its part of what
@@ -189,6 +224,7 @@ impl Attempts {
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
         failures.until = Timestamp(now.0.saturating_add(self.wait(failures.count, free)));
+        self.latest.fetch_max(failures.until.0, Ordering::Relaxed);
     }
 
     /// Takes back so many failures, and the wait that the last of them made.
@@ -275,6 +311,26 @@ mod tests {
             second += wait;
             assert_eq!(fail(&attempts, "ralph", "192.0.2.1", second), None);
         }
+    }
+
+    #[test]
+    fn whoever_has_to_wait_is_told_so_without_a_try() {
+        let attempts = attempts();
+        let check = |name: &str, from: &str, second: u64| {
+            let now = Timestamp(START + second * SECOND);
+            let checked = attempts.check(name, address(from), now);
+            checked.err().map(|locked| locked.wait.as_secs())
+        };
+        for _ in 0..5 {
+            assert_eq!(check("ralph", "192.0.2.1", 0), None);
+            fail(&attempts, "ralph", "192.0.2.1", 0);
+        }
+        for _ in 0..5 {
+            assert_eq!(check("ralph", "192.0.2.1", 0), Some(1));
+        }
+        assert_eq!(check("ralph", "198.51.100.1", 0), None);
+        assert_eq!(check("ada", "192.0.2.1", 0), None);
+        assert_eq!(check("ralph", "192.0.2.1", 1), None);
     }
 
     #[test]

@@ -256,7 +256,10 @@ fn users_with_a_problem_change_nothing_and_it_is_said() {
     for (broken, said) in [
         ("ralph: [\n", "not readable as YAML"),
         ("ralph: {password: plain}\n", "not a password hash"),
-        ("ralph: {password: HASH, roles: [user], x: y}\n", "unknown key"),
+        (
+            "ralph: {password: HASH, roles: [user], x: y}\n",
+            "unknown key",
+        ),
     ] {
         let ada = "ada: {password: HASH, roles: [administrator]}\n";
         people.write(&format!("{broken}{ada}"));

@@ -111,14 +111,19 @@ fn lower_ladder(written: Vec<Option<String>>, at: &At<'_>) -> Vec<String> {
 
 /// A role is sent to the backend as an item of a list with commas.
 fn check_role_name<'d>(role: &str, at: &At<'d>, problem: impl Fn(&At<'d>, String)) {
-    let legal = |c: char| c != ',' && !c.is_control();
     if role == "*" {
         problem(
             at,
             "a role cannot be named \"*\"; write [\"*\"] as its abilities".into(),
         );
-    } else if role.is_empty() || role.trim() != role || !role.chars().all(legal) {
+    } else if !is_list_item(role) {
         let message = "a role name must not be empty, begin or end with a space, or have a comma";
         problem(at, message.into());
     }
+}
+
+/// Whether a name can be told to the backend as an item of a list with commas.
+pub(super) fn is_list_item(name: &str) -> bool {
+    let legal = |c: char| c != ',' && !c.is_control();
+    !name.is_empty() && name.trim() == name && name.chars().all(legal)
 }

@@ -8,8 +8,8 @@ use crate::config::file::RouteFile;
 use crate::config::scalar::{Flag, Items, OneOrMany};
 use crate::gate::ability::Ability;
 use crate::gate::route::{
-    Access, Credentials, Grant, HostPattern, InvalidOwner, Methods, Owner, PathPattern, Route,
-    UpstreamId,
+    Access, CredentialKind, CredentialSet, Credentials, Grant, HostPattern, InvalidOwner, Methods,
+    Owner, PathPattern, Route, UpstreamId,
 };
 
 use super::clients::KnownClients;
@@ -97,7 +97,7 @@ fn lower_one(
     let redirect = redirect.and_then(|path| lower_site_path(&path, &at.key("redirect")));
     let no_login = match &access {
         Some(Access::Public) => Some("a public route"),
-        Some(access) if !access.takes_session() => Some("a route for certificates"),
+        Some(access) if !access.takes_session() => Some("a route that takes no session"),
         Some(_) | None => None,
     };
     if let (Some(_), Some(which)) = (&redirect, no_login) {
@@ -142,11 +142,23 @@ const CLIENT_CERT: [(&str, Option<ClientCert>); 2] = [
     ("optional", Some(ClientCert::Optional)),
 ];
 
-const CREDENTIALS: [(&str, Option<Credentials>); 4] = [
-    ("any", Some(Credentials::Any)),
+const CREDENTIALS: [(&str, Option<Credentials>); 6] = [
+    ("any", Some(Credentials::ANY)),
     ("all", Some(Credentials::All)),
-    ("session", Some(Credentials::Session)),
-    ("certificate", Some(Credentials::Certificate)),
+    ("session", Some(Credentials::only(CredentialKind::Session))),
+    (
+        "certificate",
+        Some(Credentials::only(CredentialKind::Certificate)),
+    ),
+    ("basic", Some(Credentials::only(CredentialKind::Basic))),
+    ("token", Some(Credentials::only(CredentialKind::Token))),
+];
+
+const CREDENTIAL_KINDS: [(&str, Option<CredentialKind>); 4] = [
+    ("session", Some(CredentialKind::Session)),
+    ("certificate", Some(CredentialKind::Certificate)),
+    ("basic", Some(CredentialKind::Basic)),
+    ("token", Some(CredentialKind::Token)),
 ];
 
 /// The keys of a route that say who may use it.
@@ -154,7 +166,7 @@ struct WrittenAccess {
     can: Option<OneOrMany>,
     public: bool,
     client_cert: Option<String>,
-    credentials: Option<String>,
+    credentials: Option<OneOrMany>,
     owner: Option<String>,
     owner_or: Option<OneOrMany>,
 }
@@ -187,9 +199,7 @@ impl WrittenAccess {
             }
             return None;
         }
-        let asks = [&self.credentials, &self.owner]
-            .iter()
-            .any(|it| it.is_some());
+        let asks = self.credentials.is_some() || self.owner.is_some();
         let grant = if self.can.is_some() || asks {
             Some(self.lower_grant(client_cert, pattern, roles, clients, at)?)
         } else {
@@ -263,10 +273,9 @@ impl WrittenAccess {
         let or = owner_or.map(|or| lower_abilities(or, hint, roles, &at.key("owner_or")));
         let credentials_at = at.key("credentials");
         let credentials = credentials
-            .and_then(|word| choose_word(&word, &CREDENTIALS, &credentials_at))
+            .map(|written| lower_credentials(written, &credentials_at))
             .unwrap_or_default();
-        let certificates = matches!(credentials, Credentials::Certificate | Credentials::All);
-        if certificates && clients.none_written {
+        if needs_certificate(credentials) && clients.none_written {
             let message = "no certificate can satisfy it: the section clients is empty";
             credentials_at.problem(message);
         }
@@ -278,6 +287,32 @@ impl WrittenAccess {
             owner: owner.map_or(Some(None), |owner| owner.map(Some))?,
         })
     }
+}
+
+/// A word, or a list of what may prove who is asking. What is wrong is recorded, so that it does not
+/// matter what comes of it.
+fn lower_credentials(written: OneOrMany, at: &At<'_>) -> Credentials {
+    if let OneOrMany::One(word) = &written {
+        return choose_word(word, &CREDENTIALS, at).unwrap_or_default();
+    }
+    if written.is_empty() {
+        at.problem("an empty list; name session, certificate, basic or token, or leave it out");
+    }
+    let kinds = at.texts(written).into_iter();
+    let kinds = kinds.filter_map(|(at, word)| {
+        if matches!(word.as_str(), "any" | "all") {
+            at.problem(format!("{word} stands alone; any of a list will do"));
+            return None;
+        }
+        choose_word(&word, &CREDENTIAL_KINDS, &at)
+    });
+    let kinds: Vec<CredentialKind> = kinds.collect();
+    Credentials::OneOf(CredentialSet::of(&kinds))
+}
+
+/// Whether nothing but a certificate will do, alone or with something else.
+fn needs_certificate(credentials: Credentials) -> bool {
+    credentials == Credentials::All || credentials == Credentials::only(CredentialKind::Certificate)
 }
 
 fn lower_owner(
@@ -306,7 +341,8 @@ fn lower_owner(
     None
 }
 
-fn lower_abilities(
+/// Abilities that some role grants; `otherwise` says what to write for none.
+pub(super) fn lower_abilities(
     written: OneOrMany,
     otherwise: &str,
     roles: &KnownRoles,
@@ -494,20 +530,18 @@ impl PlacedRoute<'_> {
     pub(super) fn needs_user(&self, clients: &KnownClients) -> bool {
         let grant = self.route.access.grant();
         grant.is_some_and(|grant| match grant.credentials {
-            Credentials::Session | Credentials::All => true,
-            Credentials::Any => clients.none_written,
-            Credentials::Certificate => false,
+            Credentials::All => true,
+            Credentials::OneOf(kinds) => {
+                clients.none_written || !kinds.contains(CredentialKind::Certificate)
+            }
         })
     }
 
     /// Whether nobody can use it without a certificate.
     pub(super) fn needs_certificate(&self) -> bool {
         let access = &self.route.access;
-        access.needs_certificate()
-            || access.grant().is_some_and(|grant| match grant.credentials {
-                Credentials::All | Credentials::Certificate => true,
-                Credentials::Any | Credentials::Session => false,
-            })
+        let grant = access.grant();
+        access.needs_certificate() || grant.is_some_and(|it| needs_certificate(it.credentials))
     }
 
     /// Notes that nobody can use it for want of certificates.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use crate::config::document::At;
 use crate::config::file::UserFile;
 use crate::config::scalar::{Flag, OneOrMany};
-use crate::gate::users::{User, Users};
+use crate::gate::users::{User, UserToken, Users};
 use crate::identity::UserName;
 use crate::password::stored::StoredPassword;
 
 use super::WrittenUsers;
-use super::roles::KnownRoles;
+use super::roles::{KnownRoles, is_list_item};
+use super::tokens::{self, KnownDigests};
 
 /// The users and the hashes of their passwords.
 #[derive(Default)]
@@ -27,6 +28,11 @@ pub(super) struct KnownUsers {
 /// Passwords stored with MD5 only where the section `login` allows them.
 pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: bool) -> KnownUsers {
     let WrittenUsers { entries, at } = written;
+    let mut known = Known {
+        roles,
+        allows_md5,
+        digests: KnownDigests::new(),
+    };
     let mut unclear = Vec::new();
     let lowered = at.entries(entries).filter_map(|(at, name, user)| {
         let parsed = UserName::parse(&name);
@@ -38,31 +44,42 @@ pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: b
         let is_disabled = user
             .as_ref()
             .is_some_and(|it| it.disabled == Some(Flag(true)));
-        let known = parsed.as_ref().ok().cloned();
+        let named = parsed.as_ref().ok().cloned();
         let name = parsed.ok().or_else(stand_in)?;
-        let lowered = user.and_then(|user| lower_one(user, name, roles, allows_md5, &at));
+        let lowered = user.and_then(|user| lower_one(user, name, &mut known, &at));
         if lowered.is_none() && !is_disabled {
-            unclear.extend(known);
+            unclear.extend(named);
         }
         lowered
     });
-    let (users, passwords): (Vec<_>, _) = lowered
-        .map(|(user, password)| (user.clone(), (user.name, password)))
+    let (users, passwords): (Vec<_>, Vec<_>) = lowered
+        .map(|(user, tokens, password)| {
+            let password = password.map(|it| (user.name.clone(), it));
+            ((user, tokens), password)
+        })
         .unzip();
     KnownUsers {
         users: users.into_iter().collect(),
-        passwords,
+        passwords: passwords.into_iter().flatten().collect(),
         unclear,
     }
 }
 
+/// What users are read with.
+struct Known<'k> {
+    roles: &'k KnownRoles,
+    allows_md5: bool,
+    digests: KnownDigests,
+}
+
+type LoweredUser = (User, Vec<UserToken>, Option<StoredPassword>);
+
 fn lower_one(
     written: UserFile,
     name: UserName,
-    known: &KnownRoles,
-    allows_md5: bool,
+    known: &mut Known<'_>,
     at: &At<'_>,
-) -> Option<(User, StoredPassword)> {
+) -> Option<LoweredUser> {
     let UserFile {
         password,
         roles,
@@ -70,23 +87,33 @@ fn lower_one(
         disabled,
         name: display_name,
         email,
+        groups,
+        tokens,
     } = written;
-    let roles = lower_roles(roles, role, known, at);
+    let roles = lower_roles(roles, role, known.roles, at);
     let display_name = lower_text(display_name, &at.key("name"));
     let email = lower_text(email, &at.key("email"));
-    let hint = "add a hash made with `portcullis passwd`";
-    let password = at.required("password", password, hint)?;
-    let password = lower_password(&password, &name, allows_md5, &at.key("password"))?;
+    let groups = groups.map(|groups| lower_groups(groups, &at.key("groups")));
+    // A machine that has nothing but tokens does not log in, not even when the last one is revoked.
+    let needs_password = tokens.is_none() || password.is_some();
+    let tokens = tokens.unwrap_or_default();
+    let tokens = tokens::lower(tokens, known.roles, &mut known.digests, &at.key("tokens"));
+    let password = match needs_password {
+        true => Some(lower_password(password, &name, known.allows_md5, at)?),
+        false => None,
+    };
+    let granted = &known.roles.roles;
     let user = User {
-        abilities: known.roles.abilities_of(roles.iter().map(String::as_str)),
+        abilities: granted.abilities_of(roles.iter().map(String::as_str)),
         name,
         roles,
+        groups,
         disabled: disabled == Some(Flag(true)),
         email,
         display_name,
-        credential_epoch: password.fingerprint(),
+        credential_epoch: password.as_ref().map_or(0, StoredPassword::fingerprint),
     };
-    Some((user, password))
+    Some((user, tokens, password))
 }
 
 /// The names of roles, each once.
@@ -112,6 +139,20 @@ pub(super) fn lower_roles(
     names
 }
 
+/// The names of groups, each once.
+fn lower_groups(written: OneOrMany, at: &At<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, name) in at.texts(written) {
+        if !is_list_item(&name) {
+            at.problem("a group must not be empty, begin or end with a space, or have a comma");
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// A text that is sent to the backend in a header.
 fn lower_text(written: Option<String>, at: &At<'_>) -> Option<String> {
     const MOST: usize = 256;
@@ -125,12 +166,15 @@ fn lower_text(written: Option<String>, at: &At<'_>) -> Option<String> {
 }
 
 fn lower_password(
-    written: &str,
+    written: Option<String>,
     user: &UserName,
     allows_md5: bool,
     at: &At<'_>,
 ) -> Option<StoredPassword> {
-    let password = match StoredPassword::parse(written) {
+    let hint = "add a hash made with `portcullis passwd`";
+    let written = at.required("password", written, hint)?;
+    let at = at.key("password");
+    let password = match StoredPassword::parse(&written) {
         Ok(password) => password,
         Err(error) => {
             at.problem(error.to_string());

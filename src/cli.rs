@@ -6,6 +6,7 @@ pub mod demo;
 pub mod passwd;
 pub mod run;
 pub mod sessions;
+pub mod token;
 
 mod secret;
 
@@ -53,6 +54,7 @@ enum Command {
     // What is said of it stands at `PasswdArgs`: a line here would hide all of that.
     #[command(alias = "pass")]
     Passwd(passwd::PasswdArgs),
+    Token(token::TokenArgs),
     Certs(Box<certs::CertsArgs>),
     Sessions(sessions::SessionsArgs),
 }
@@ -80,6 +82,7 @@ impl Cli {
             Command::Check(file) => check::check(&file.config),
             Command::Demo(args) => done(demo::demo(&args)),
             Command::Passwd(args) => done(passwd::run(args)),
+            Command::Token(args) => done(token::run(args)),
             Command::Certs(args) => done(certs::run(*args)),
             Command::Sessions(args) => done(sessions::run(args)),
         }

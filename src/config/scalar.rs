@@ -97,7 +97,9 @@ scalar!(
     whole: |bytes| bytes
 );
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads a length of time.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&[&str], u64); 6] = [
         (&["ms"], 1),
         (&["s", "sec", "secs"], 1000),

@@ -6,6 +6,7 @@
 
 pub mod edit;
 mod lines;
+pub mod tokens;
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -21,8 +22,10 @@ use serde_yaml::Value;
 
 use super::beside::{Beside, folder_of};
 use crate::identity::UserName;
+use crate::identity::token::TokenName;
 use crate::password::stored::{FormatError, StoredPassword};
 use edit::{Change, EditError, Layout, WRAPPER, edit, key_text, remove, set_disabled};
+use tokens::{ListedToken, TokenEntry};
 
 /// How a new file begins.
 pub const FIRST_LINE: &str = "# Users of Portcullis: name, password hash, roles. To set a password: portcullis passwd --file FILE NAME\n";
@@ -66,6 +69,18 @@ pub enum UsersFileError {
     },
     #[error("{} has no user `{user}`", file.display())]
     NoSuchUser { file: PathBuf, user: UserName },
+    #[error("`{user}` has no token `{token}` in {}", file.display())]
+    NoSuchToken {
+        file: PathBuf,
+        user: UserName,
+        token: TokenName,
+    },
+    #[error("`{user}` has a token `{token}` in {} already; revoke it, or choose another name", file.display())]
+    TokenExists {
+        file: PathBuf,
+        user: UserName,
+        token: TokenName,
+    },
     #[error("the entry of `{user}` in {} has no password hash", file.display())]
     NoPassword { file: PathBuf, user: UserName },
     #[error("the password hash of `{user}` in {} cannot be used", file.display())]
@@ -301,12 +316,59 @@ impl UsersFile {
         self.replace(&text, Owner::MayChange)
     }
 
+    /// Adds a token to a user, who may be new where `roles` are given.
+    ///
+    /// # Errors
+    /// Why the file stays as it is.
+    pub fn add_token(
+        &self,
+        user: &UserName,
+        roles: &[RoleName],
+        token: &TokenEntry<'_>,
+    ) -> Result<(), UsersFileError> {
+        let text = tokens::add(self.text().unwrap_or(FIRST_LINE), user, roles, token);
+        let text = text.map_err(|why| self.refused(why, user))?;
+        self.replace(&text, Owner::MayChange)
+    }
+
+    /// Takes a token from a user.
+    ///
+    /// # Errors
+    /// Why the file stays as it is.
+    pub fn revoke_token(&self, user: &UserName, token: &TokenName) -> Result<(), UsersFileError> {
+        let text = tokens::revoke(self.text().unwrap_or_default(), user, token);
+        let text = text.map_err(|why| self.refused(why, user))?;
+        self.replace(&text, Owner::MayChange)
+    }
+
+    /// All tokens in it.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn tokens(&self) -> Result<Vec<ListedToken>, UsersFileError> {
+        let file = || self.path.clone();
+        let text = self.text().ok_or_else(|| UsersFileError::Read {
+            file: file(),
+            source: io::ErrorKind::NotFound.into(),
+        })?;
+        let root = serde_yaml::from_str(text).map_err(|source| UsersFileError::NotYaml {
+            file: file(),
+            source,
+        })?;
+        tokens::listed(root).map_err(|obstacle| UsersFileError::Refused {
+            file: file(),
+            line: 1,
+            obstacle,
+        })
+    }
+
     fn text(&self) -> Option<&str> {
         self.old.as_ref().map(|old| old.text.as_str())
     }
 
     fn refused(&self, why: EditError, user: &UserName) -> UsersFileError {
         let file = self.path.clone();
+        let user = user.clone();
         match why {
             EditError::Refused(line, obstacle) => UsersFileError::Refused {
                 file,
@@ -314,10 +376,9 @@ impl UsersFile {
                 obstacle,
             },
             EditError::NotYaml(source) => UsersFileError::NotYaml { file, source },
-            EditError::NoSuchUser => UsersFileError::NoSuchUser {
-                file,
-                user: user.clone(),
-            },
+            EditError::NoSuchUser => UsersFileError::NoSuchUser { file, user },
+            EditError::NoSuchToken(token) => UsersFileError::NoSuchToken { file, user, token },
+            EditError::TokenExists(token) => UsersFileError::TokenExists { file, user, token },
         }
     }
 

@@ -10,6 +10,7 @@ use serde_yaml::{Mapping, Value};
 use super::lines::Lines;
 use super::{Obstacle, RoleName};
 use crate::identity::UserName;
+use crate::identity::token::TokenName;
 
 /// A password and roles for a user, who may be new.
 pub struct Change<'a> {
@@ -86,6 +87,8 @@ pub(super) enum EditError {
     Refused(usize, Obstacle),
     NotYaml(serde_yaml::Error),
     NoSuchUser,
+    NoSuchToken(TokenName),
+    TokenExists(TokenName),
 }
 
 /// Where the users are in the file.
@@ -183,14 +186,14 @@ pub(super) fn remove(text: &str, user: &UserName) -> Result<String, EditError> {
 }
 
 /// The text of a users file, and what a parser sees in it.
-struct UsersText<'t> {
-    lines: Lines<'t>,
-    content: Value,
-    users: Users,
+pub(super) struct UsersText<'t> {
+    pub(super) lines: Lines<'t>,
+    pub(super) content: Value,
+    pub(super) users: Users,
 }
 
 impl<'t> UsersText<'t> {
-    fn read(text: &'t str) -> Result<Self, EditError> {
+    pub(super) fn read(text: &'t str) -> Result<Self, EditError> {
         let lines = Lines::split(text)?;
         let content = serde_yaml::from_str(text).map_err(|error| lines.why_invalid(error))?;
         let users = Users::find(&lines, &content)?;
@@ -201,13 +204,13 @@ impl<'t> UsersText<'t> {
         })
     }
 
-    fn entry(&self, user: &UserName) -> Option<&Entry> {
+    pub(super) fn entry(&self, user: &UserName) -> Option<&Entry> {
         let entries = &mut self.users.entries.iter();
         entries.find(|entry| entry.name == user.as_str())
     }
 
     /// The text with these changes around `line`, if a parser sees in it what is expected.
-    fn spliced(
+    pub(super) fn spliced(
         &self,
         splices: Vec<Splice>,
         line: usize,
@@ -270,7 +273,8 @@ pub(super) fn is_user(value: &Value) -> bool {
 pub(super) fn looks_like_user(value: &Value) -> bool {
     match value {
         Value::Mapping(fields) => {
-            fields.is_empty() || fields.contains_key("password") || fields.contains_key("roles")
+            let mut known = ["password", "roles", "tokens"].into_iter();
+            fields.is_empty() || known.any(|key| fields.contains_key(key))
         }
         _ => value.is_null(),
     }
@@ -477,14 +481,14 @@ pub(super) fn with_change(
 }
 
 /// Where the users are.
-fn users_at(root: &mut Value, layout: Layout) -> Option<&mut Value> {
+pub(super) fn users_at(root: &mut Value, layout: Layout) -> Option<&mut Value> {
     match layout {
         Layout::Flat => Some(root),
         Layout::Wrapped => root.get_mut(WRAPPER),
     }
 }
 
-fn users_in(root: &mut Value, layout: Layout) -> Option<&mut Mapping> {
+pub(super) fn users_in(root: &mut Value, layout: Layout) -> Option<&mut Mapping> {
     filled(users_at(root, layout)?)
 }
 

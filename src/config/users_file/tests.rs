@@ -8,6 +8,7 @@ use serde_yaml::Value;
 use tempfile::TempDir;
 
 use super::edit::{Change, EditError, edit, entry, flow_list};
+use super::tokens::{AbilityName, ListedToken, TokenEntry, add, listed, revoke};
 use super::*;
 
 const OLD: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
@@ -36,6 +37,8 @@ fn why(error: EditError) -> (usize, Obstacle) {
         EditError::Refused(line, obstacle) => (line + 1, obstacle),
         EditError::NotYaml(error) => panic!("not YAML: {error}"),
         EditError::NoSuchUser => panic!("no such user"),
+        EditError::NoSuchToken(name) => panic!("no token {name}"),
+        EditError::TokenExists(name) => panic!("there is a token {name}"),
     }
 }
 
@@ -827,4 +830,191 @@ fn of_many_who_write_at_the_same_moment_nobody_loses_anything() {
     let expected = with_hashes(&text.replace("OLD", "\"NEW\""));
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
     assert_eq!(names_in(folder.path()), ["users.yaml"]);
+}
+
+// === Tokens ===
+
+fn token<'a>(name: &'a TokenName, abilities: &'a [AbilityName]) -> TokenEntry<'a> {
+    TokenEntry {
+        name,
+        hash: "sha256:00",
+        abilities,
+        created: "2026-01-01T00:00:00Z",
+        expires: None,
+    }
+}
+
+fn token_name(name: &str) -> TokenName {
+    TokenName::parse(name).unwrap()
+}
+
+/// In the texts of these tests `HASH` stands for what a new token has below its name, but for how
+/// deep it stands.
+fn with_token(old: &str, name: &str, token_named: &str, new_roles: &[&str]) -> String {
+    let name = &user(name);
+    let added = add(
+        old,
+        name,
+        &roles(new_roles),
+        &token(&token_name(token_named), &[]),
+    );
+    let text = added.map_err(why).unwrap();
+    let text = text.replace("hash: \"sha256:00\"\n", "HASH\n");
+    text.lines()
+        .filter(|line| !line.contains("created: \"2026-01-01T00:00:00Z\""))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn a_token_is_put_below_its_user_and_all_else_stays() {
+    let begun = "# Ours.\nralph: # 1\n  password: x # 2\n  roles: [user]\n";
+    let rest = "\n# Next.\nada:\n  password: y\n";
+    let first = format!("{begun}  tokens:\n    ci:\n      HASH\n{rest}");
+    assert_eq!(
+        with_token(&format!("{begun}{rest}"), "ralph", "ci", &[]),
+        first
+    );
+    for empty in [
+        "tokens:",
+        "tokens: {}",
+        "tokens:   {} # none",
+        "tokens: # none",
+    ] {
+        let old = format!("{begun}  {empty}\n{rest}");
+        let comment = empty.find(" #").map_or("", |at| &empty[at..]);
+        let new = first.replace("tokens:\n", &format!("tokens:{comment}\n"));
+        assert_eq!(with_token(&old, "ralph", "ci", &[]), new, "{empty}");
+    }
+    // Behind those that are there, as deep as they are.
+    let old = "users:\n   ralph:\n      tokens:\n       ci:\n         hash: x # 1\n       # 2\n";
+    let new = "users:\n   ralph:\n      tokens:\n       ci:\n         hash: x # 1\n       2:\n          HASH\n       # 2\n";
+    let new = new.replace("2:", "\"2\":");
+    assert_eq!(with_token(old, "ralph", "2", &[]), new);
+    // A user without anything, and a file without anything.
+    let new = "ralph:\n  tokens:\n    ci:\n      HASH\n";
+    assert_eq!(with_token("ralph:\n", "ralph", "ci", &[]), new);
+    let new = "ralph:\n  roles: [user]\n  tokens:\n    ci:\n      HASH\n";
+    assert_eq!(with_token("", "ralph", "ci", &["user"]), new);
+    let new = format!("ada:\n  password: y\n{new}");
+    assert_eq!(
+        with_token("ada:\n  password: y\n", "ralph", "ci", &["user"]),
+        new
+    );
+}
+
+#[test]
+fn all_that_is_said_of_a_token_is_read_back() {
+    let abilities = ["view", "no", "a.b:c/d-e_f"].map(|it| it.parse().unwrap());
+    for (name, expires) in [
+        ("ci", None),
+        ("123", Some("2027-01-31T00:00:00Z")),
+        ("-", None),
+    ] {
+        let name = &token_name(name);
+        let entry = TokenEntry {
+            expires,
+            ..token(name, &abilities)
+        };
+        let text = add("", &user("1"), &roles(&["user"]), &entry);
+        let text = text.map_err(why).unwrap();
+        let listed = listed(serde_yaml::from_str(&text).unwrap()).unwrap();
+        let expected = ListedToken {
+            user: "1".into(),
+            name: name.to_string(),
+            abilities: Some(["view", "no", "a.b:c/d-e_f"].map(str::to_owned).into()),
+            created: Some("2026-01-01T00:00:00Z".into()),
+            expires: expires.map(str::to_owned),
+        };
+        assert_eq!(listed, [expected], "{text}");
+    }
+    for bad in ["", "*", "a b", "a,b", "a\"", "ä"] {
+        assert!(bad.parse::<AbilityName>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_token_is_taken_away_with_its_lines_only() {
+    let ci = "    ci:\n      hash: x # 1\n      abilities: [view]\n";
+    let backup = "    # The night.\n    backup: # 2\n      hash: y\n";
+    let text = |tokens: &str| format!("# 0\nralph:\n  tokens:{tokens}  roles: [user] # 3\nada:\n");
+    let revoked = |old: &str, name| {
+        revoke(old, &user("ralph"), &token_name(name))
+            .map_err(why)
+            .unwrap()
+    };
+    let both = text(&format!(" # all\n{ci}{backup}"));
+    assert_eq!(revoked(&both, "ci"), text(&format!(" # all\n{backup}")));
+    let night = "    # The night.\n";
+    assert_eq!(
+        revoked(&both, "backup"),
+        text(&format!(" # all\n{ci}{night}"))
+    );
+    // They stay somebody who has tokens and no password.
+    let none = text(&format!(" {{}} # all\n{night}"));
+    assert_eq!(revoked(&revoked(&both, "ci"), "backup"), none);
+    assert_eq!(
+        with_token(&none, "ralph", "ci", &[])
+            .matches("HASH")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn what_is_no_token_is_said_and_the_text_left_alone() {
+    let old = "ralph:\n  tokens:\n    ci:\n      hash: x\nada:\n  password: x\n";
+    let added = |name, token_named| {
+        let added = add(old, &user(name), &[], &token(&token_name(token_named), &[]));
+        added.unwrap_err()
+    };
+    assert!(matches!(added("ralph", "ci"), EditError::TokenExists(_)));
+    assert!(matches!(added("eve", "ci"), EditError::NoSuchUser));
+    let revoked =
+        |name, token_named| revoke(old, &user(name), &token_name(token_named)).unwrap_err();
+    assert!(matches!(revoked("ralph", "cd"), EditError::NoSuchToken(_)));
+    assert!(matches!(revoked("ada", "ci"), EditError::NoSuchToken(_)));
+    assert!(matches!(revoked("eve", "ci"), EditError::NoSuchUser));
+    for (old, line, obstacle) in [
+        ("ralph: {tokens: {ci: {hash: x}}}\n", 1, Obstacle::FlowStyle),
+        (
+            "ralph:\n  tokens: {ci: {hash: x}}\n",
+            2,
+            Obstacle::FlowStyle,
+        ),
+        ("ralph:\n  tokens: ci\n", 2, Obstacle::NotOneLine),
+        ("ralph:\n  tokens:\n    - ci\n", 3, Obstacle::NotAKey),
+        (
+            "ralph:\n  tokens: &a\n    ci:\n      hash: x\n",
+            2,
+            Obstacle::Anchor,
+        ),
+    ] {
+        let (name, token_name) = (user("ralph"), token_name("ci"));
+        let added = add(old, &name, &[], &token(&token_name, &[]));
+        assert_eq!(why(added.unwrap_err()), (line, obstacle), "{old}");
+        let revoked = revoke(old, &name, &token_name);
+        assert_eq!(why(revoked.unwrap_err()), (line, obstacle), "{old}");
+    }
+}
+
+#[test]
+fn the_file_of_a_token_keeps_its_mode_and_a_missing_one_is_no_empty_one() {
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let (name, ci) = (user("ralph"), token_name("ci"));
+    let users = UsersFile::read(&file).unwrap();
+    users.add_token(&name, &[], &token(&ci, &[])).unwrap();
+    // Two operators at once.
+    let error = users.add_token(&name, &[], &token(&ci, &[])).unwrap_err();
+    assert!(matches!(error, UsersFileError::ChangedMeanwhile { .. }));
+    let users = UsersFile::read(&file).unwrap();
+    assert_eq!(users.tokens().unwrap()[0].name, "ci");
+    users.revoke_token(&name, &ci).unwrap();
+    let users = UsersFile::read(&file).unwrap();
+    assert_eq!(users.tokens().unwrap(), []);
+    assert!(users.stored_password(&name).is_ok());
+    assert_eq!(mode(&file), 0o640);
+    assert_eq!(names_in(folder.path()), ["users.yaml"]);
+    let missing = UsersFile::read(&folder.path().join("none.yaml")).unwrap();
+    assert!(matches!(missing.tokens(), Err(UsersFileError::Read { .. })));
 }

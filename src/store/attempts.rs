@@ -223,7 +223,11 @@ impl Attempts {
         }
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
-        failures.until = Timestamp(now.0.saturating_add(self.wait(failures.count, free)));
+        failures.until = match self.wait(failures.count, free) {
+            // Not this moment: a request that came in before it would have to wait for that.
+            0 => Timestamp(0),
+            wait => Timestamp(now.0.saturating_add(wait)),
+        };
         self.latest.fetch_max(failures.until.0, Ordering::Relaxed);
     }
 
@@ -331,6 +335,16 @@ mod tests {
         assert_eq!(check("ralph", "198.51.100.1", 0), None);
         assert_eq!(check("ada", "192.0.2.1", 0), None);
         assert_eq!(check("ralph", "192.0.2.1", 1), None);
+    }
+
+    #[test]
+    fn whoever_came_first_and_is_heard_last_does_not_wait_for_the_others() {
+        let attempts = attempts();
+        for second in [3, 2, 1, 0] {
+            assert_eq!(fail(&attempts, "ralph", "192.0.2.1", second), None);
+        }
+        assert_eq!(fail(&attempts, "ralph", "192.0.2.1", 2), None);
+        assert_eq!(fail(&attempts, "ralph", "192.0.2.1", 2), Some(1));
     }
 
     #[test]

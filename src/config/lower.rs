@@ -172,6 +172,10 @@ fn warn_across_sections(
         |id| routes.iter().any(|placed| placed.route.upstream == id),
         top,
     );
+    if users.users.has_tokens() && !routes.iter().any(PlacedRoute::takes_tokens) {
+        let message = "there are tokens, and no route takes one; add token to its credentials";
+        top.key("users").warn(message);
+    }
     if !routes.iter().any(PlacedRoute::is_protected) {
         return;
     }
@@ -179,7 +183,7 @@ fn warn_across_sections(
         let which = if clients.none_written {
             "the routes with can (devices are known by the section clients)"
         } else {
-            "the routes with credentials: session or all"
+            "the routes that need a session, password or token"
         };
         let message = format!("there are none, so nobody can use {which}");
         top.key("users").warn(message);

@@ -244,6 +244,12 @@ impl Users {
         self.by_name.len()
     }
 
+    /// Whether any of them has a token.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
     /// Whether nobody can log in.
     #[must_use]
     pub fn is_empty(&self) -> bool {

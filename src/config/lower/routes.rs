@@ -537,6 +537,11 @@ impl PlacedRoute<'_> {
         })
     }
 
+    /// Whether a token may prove who is asking.
+    pub(super) fn takes_tokens(&self) -> bool {
+        self.route.access.taken().contains(CredentialKind::Token)
+    }
+
     /// Whether nobody can use it without a certificate.
     pub(super) fn needs_certificate(&self) -> bool {
         let access = &self.route.access;

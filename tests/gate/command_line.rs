@@ -352,6 +352,12 @@ fn what_is_no_command_is_a_usage_error_that_says_where_to_look() {
         &["passwd", "ralph", "no/role"],
         &["passwd", "ralph", "--cipher", "md5"],
         &["passwd", "ralph", "--verify"],
+        &["token"],
+        &["token", "create"],
+        &["token", "create", "ralph"],
+        &["token", "create", "ralph", "ci", "--expires", "soon"],
+        &["token", "list"],
+        &["token", "revoke", "ralph", "ci"],
         &["certs"],
         &["certs", "server"],
         &["certs", "inspect"],
@@ -416,6 +422,20 @@ fn the_help_of_every_command_says_what_a_newcomer_needs() {
             ],
         ),
         (
+            &["token", "create", "--help"],
+            &[
+                "--file <FILE>",
+                "--can <ABILITY>",
+                "`never`",
+                "[default: 365d]",
+                "--role <ROLE>",
+            ],
+        ),
+        (
+            &["token", "--help"],
+            &["Authorization: Bearer ptc_…", "create", "list", "revoke"],
+        ),
+        (
             &["certs", "--help"],
             &[
                 "portcullis certs ca --name 'Plant CA'",
@@ -466,7 +486,7 @@ fn the_help_of_every_command_says_what_a_newcomer_needs() {
         }
     }
     let all = run(&["--help"]).out;
-    for command in ["run", "check", "demo", "passwd", "certs"] {
+    for command in ["run", "check", "demo", "passwd", "token", "certs"] {
         assert!(all.contains(&format!("\n  {command} ")), "{all}");
     }
 }

@@ -12,10 +12,11 @@ use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 7] = [
+const DRIVEN: [&str; 8] = [
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
+    "machines.yaml",
     "minimal.yaml",
     "thin-edge.yaml",
     "tls.yaml",
@@ -316,6 +317,65 @@ fn the_check_of_the_ioto_sample_warns_of_its_old_hash() {
         "{warning}"
     );
     assert!(!warning.contains("BF1:00128"), "{warning}");
+}
+
+// --- machines.yaml ---
+
+#[test]
+fn people_scripts_and_scrapers_each_come_in_their_own_way() {
+    let backend = Backend::start();
+    let [pipeline, scraper] = ["pipeline", "cluster-1"].map(|name| {
+        let made = finished(portcullis(["token", "create", "somebody", name]), "");
+        let (_, hash) = made.errors.split_once("hash: \"").unwrap();
+        (made.out.trim_end().to_owned(), hash[..71].to_owned())
+    });
+    let tokens = [scraper.0, pipeline.0];
+    let variables = [
+        ("PORTCULLIS_ALICE_HASH", bcrypt::hash(PASSWORD, 4).unwrap()),
+        ("PORTCULLIS_PIPELINE_HASH", pipeline.1),
+        ("PORTCULLIS_SCRAPER_HASH", scraper.1),
+    ];
+    let gate = Example::with("machines.yaml", backend.address, variables).start();
+
+    let session = session_of(&gate, "alice", PASSWORD);
+    let by_token = |token: &str| {
+        gate.curl()
+            .header(&format!("Authorization: Bearer {token}"))
+    };
+    let password = format!("alice:{PASSWORD}");
+    let ways = || {
+        [
+            gate.curl(),
+            by_token(&tokens[0]),
+            by_token(&tokens[1]),
+            gate.curl().args(["-u", &password]),
+            gate.curl().session(&session),
+        ]
+    };
+    for (method, path, statuses) in [
+        ("GET", "/metrics", [401, 200, 403, 401, 401]),
+        ("GET", "/api/x", [401, 403, 200, 200, 200]),
+        ("PUT", "/api/x", [401, 403, 403, 200, 200]),
+        ("GET", "/page", [401, 401, 401, 401, 200]),
+    ] {
+        let got = ways().map(|curl| curl.args(["-X", method]).get(path).status);
+        assert_eq!(got, statuses, "{method} {path}");
+    }
+    for request in backend.seen() {
+        assert_eq!(request.field("authorization"), None, "{request:?}");
+    }
+    let told: BTreeSet<_> = backend
+        .seen()
+        .iter()
+        .map(|request| {
+            ["user", "groups"].map(|name| {
+                let value = request.field(&format!("x-forwarded-{name}"));
+                value.unwrap().to_owned()
+            })
+        })
+        .collect();
+    let expected = [["alice", "plant-3,night shift"], ["prometheus", "reader"]];
+    assert_eq!(told, expected.map(|it| it.map(str::to_owned)).into());
 }
 
 // --- thin-edge.yaml ---

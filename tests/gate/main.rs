@@ -22,6 +22,7 @@ mod examples;
 mod forwarding;
 mod headers;
 mod login;
+mod machines;
 mod operation;
 mod paths;
 mod redirects;

@@ -164,13 +164,30 @@ fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
 /// # Errors
 /// Where it cannot be read so far.
 pub fn users_file(file: &Path) -> Result<Option<PathBuf>, Problem> {
+    let (source, value) = value_of(file)?;
+    let written = value.get("users").and_then(Value::as_str);
+    Ok(written.map(|written| source.folder().join(written)))
+}
+
+/// The admin socket of the configuration in `file`, right or wrong as that may be otherwise: for
+/// whoever has to end a session now.
+///
+/// # Errors
+/// Where it cannot be read so far.
+pub fn admin_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
+    let (source, value) = value_of(file)?;
+    let written = value.get("admin").and_then(|admin| admin.get("socket"));
+    let written = written.and_then(Value::as_str);
+    Ok(written.map(|written| source.folder().join(written)))
+}
+
+fn value_of(file: &Path) -> Result<(Source<'_>, Value), Problem> {
     let source = Source {
         file: file.into(),
         variables: &|name| std::env::var(name).ok(),
     };
     let (_, value) = read_yaml(&read_text(file)?, file, source.variables)?;
-    let written = value.get("users").and_then(Value::as_str);
-    Ok(written.map(|written| source.folder().join(written)))
+    Ok((source, value))
 }
 
 /// The sections but for `tls`, of which a reload knows by itself what has changed.

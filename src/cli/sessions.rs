@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::ConfigFile;
 use crate::config;
-use crate::config::problem::Problems;
+use crate::config::problem::Problem;
 use crate::identity::UserName;
 
 /// How long the gate may take for one answer.
@@ -89,7 +89,7 @@ struct GateArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionsError {
     #[error("{0}")]
-    Config(Problems),
+    Config(Problem),
     #[error("{} has no admin.socket; write one, or name it with --socket", file.display())]
     NoSocket { file: PathBuf },
     #[error("cannot ask the gate at {}; is it running?", socket.display())]
@@ -210,8 +210,7 @@ impl Gate {
             });
         }
         let file: &Path = &args.config.config;
-        let settings = config::load(file).map_err(SessionsError::Config)?;
-        let socket = settings.admin_socket;
+        let socket = config::admin_socket(file).map_err(SessionsError::Config)?;
         let socket = socket.ok_or_else(|| SessionsError::NoSocket {
             file: file.to_owned(),
         })?;

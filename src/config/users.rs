@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::read::{read_text, read_yaml};
 use super::scalar::Entries;
 use super::shape::fit;
+use super::users_file::edit::holds_users;
 use super::{Source, content_of};
 
 /// The users as they are written, and where.
@@ -70,7 +71,7 @@ impl FoundUsers {
     fn in_document(document: Document, mut value: Value) -> Self {
         let top = document.root();
         let content = Some(content_of(&value));
-        let (key, entries) = if has_users_key(&value) {
+        let (key, entries) = if holds_users(&value) {
             let WrappedUsersFile { users } = fit(&mut value, &top);
             (Some("users"), users.unwrap_or_default())
         } else {
@@ -82,12 +83,6 @@ impl FoundUsers {
             content,
         }
     }
-}
-
-/// Whether a file has its users under a key `users`, rather than a user of that name.
-fn has_users_key(value: &Value) -> bool {
-    let users = value.get("users");
-    users.is_some_and(|users| users.get("password").is_none())
 }
 
 impl Place {

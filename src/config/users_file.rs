@@ -108,6 +108,8 @@ pub enum Obstacle {
     Duplicate { first: usize },
     #[error("expected `name:` here")]
     NotAKey,
+    #[error("this name is no text for YAML; write it in quotes")]
+    NameIsNotText,
     #[error("expected a user with `password:` and `roles:` indented below the name")]
     NotAUser,
     #[error("expected a plain value on this one line")]

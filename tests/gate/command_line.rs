@@ -661,6 +661,27 @@ fn a_password_is_verified_against_a_file_that_stays_as_it_is() {
 }
 
 #[test]
+fn users_with_the_names_of_keys_are_users_wherever_they_are() {
+    let folder = Folder::new();
+    let backend = Backend::start();
+    for (file, name) in [("flat.yaml", "users"), ("wrapped.yaml", "password")] {
+        let start = if name == "users" { "" } else { "users:\n" };
+        folder.write(file, start);
+        let path = folder.path(file);
+        let path = path.to_str().unwrap();
+        for user in [name, "ralph"] {
+            let done = passwd(&["--file", path, user, "user"], WORD);
+            assert_eq!(done.code, Some(0), "{done:?}");
+        }
+        let gate = with_users(&folder, &backend, file);
+        for user in [name, "ralph"] {
+            let done = log_in_by_form(gate.port(), &[], user, WORD);
+            assert_eq!(done.status, 303, "{user}: {}", folder.read(file));
+        }
+    }
+}
+
+#[test]
 fn argon2id_costs_what_is_asked_for_and_nothing_below_the_floor() {
     let args = [
         "ralph", "--memory", "32MiB", "--passes", "3", "--lanes", "2",

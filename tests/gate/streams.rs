@@ -252,6 +252,18 @@ fn log_out(gate: &Gate, session: &str) {
 }
 
 #[test]
+fn sessions_are_ended_by_a_command_whatever_is_wrong_with_the_configuration_meanwhile() {
+    let it = Streaming::start("");
+    let ralph = it.gate.log_in("ralph");
+    let file = it.folder.path().join("portcullis.yaml");
+    let broken = std::fs::read_to_string(&file).unwrap() + "nonsense: true\n";
+    std::fs::write(&file, broken).unwrap();
+    it.write("ralph: {password: plain}\n");
+    it.end_as_administrator();
+    assert_eq!(it.gate.curl().session(&ralph).get("/").status, 401);
+}
+
+#[test]
 fn an_upload_ends_with_its_session_though_nobody_reads_the_answer() {
     let (address, stuck) = flood();
     let gate = gate::with(address, "timeouts: {body: 10m}\n");

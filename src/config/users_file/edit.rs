@@ -197,6 +197,10 @@ impl<'t> UsersText<'t> {
         let lines = Lines::split(text)?;
         let content = serde_yaml::from_str(text).map_err(|error| lines.why_invalid(error))?;
         let users = Users::find(&lines, &content)?;
+        // The gate would not read the file, and go on with what it has read before.
+        if let Some(entry) = users.entries.iter().find(|entry| !entry.key.is_string()) {
+            return Err(EditError::Refused(entry.line, Obstacle::NameIsNotText));
+        }
         Ok(Self {
             lines,
             content,
@@ -257,12 +261,19 @@ impl Layout {
     /// Wrapped if `users:` holds users; a flat file may well have a user of that name.
     pub(super) fn of(root: &Value) -> Result<Self, Obstacle> {
         match root.get(WRAPPER) {
-            None => Ok(Self::Flat),
-            Some(Value::Null) => Ok(Self::Wrapped),
-            Some(Value::Mapping(users)) if users.values().all(is_user) => Ok(Self::Wrapped),
-            Some(Value::Mapping(_)) => Ok(Self::Flat),
-            Some(_) => Err(Obstacle::NotAUser),
+            Some(users) if !users.is_mapping() && !users.is_null() => Err(Obstacle::NotAUser),
+            _ if holds_users(root) => Ok(Self::Wrapped),
+            _ => Ok(Self::Flat),
         }
+    }
+}
+
+/// Whether the users of a file are under a key of their own, rather than one of them being called so.
+pub(in crate::config) fn holds_users(root: &Value) -> bool {
+    match root.get(WRAPPER) {
+        None => false,
+        Some(Value::Mapping(users)) => users.values().all(is_user),
+        Some(_) => true,
     }
 }
 

@@ -272,7 +272,7 @@ fn a_user_may_be_called_users() {
 }
 
 #[test]
-fn quoted_and_numeric_names_are_found() {
+fn quoted_names_are_found_and_those_that_are_no_text_are_refused() {
     check(
         "\"ralph\" :\n  'password': OLD\n",
         "ralph",
@@ -280,11 +280,16 @@ fn quoted_and_numeric_names_are_found() {
         "\"ralph\" :\n  'password': \"NEW\"\n",
     );
     check(
-        "123:\n  password: OLD\n",
+        "'123':\n  password: OLD\n",
         "123",
         &[],
-        "123:\n  password: \"NEW\"\n",
+        "'123':\n  password: \"NEW\"\n",
     );
+    // The gate would not read such a file, whoever in it is changed.
+    for key in ["123", "1e3", "true", "null"] {
+        let text = format!("ralph:\n  password: OLD\n{key}:\n  password: OLD\n");
+        refused(&text, "ralph", 3, Obstacle::NameIsNotText);
+    }
     check(
         "'it''s':\n  password: OLD\nit:\n  password: OLD\n",
         "it",
@@ -618,10 +623,10 @@ fn a_user_is_disabled_and_enabled_and_all_else_stays() {
     // Who is not disabled is enabled already.
     check(ralph, "ralph", false, ralph);
     check(
-        "users:\r\n    12:\r\n        password: OLD # p",
+        "users:\r\n    '12':\r\n        password: OLD # p",
         "12",
         true,
-        "users:\r\n    12:\r\n        password: OLD # p\r\n        disabled: true",
+        "users:\r\n    '12':\r\n        password: OLD # p\r\n        disabled: true",
     );
     let commented = "a:\n  disabled: no-one # x\n  roles: b\n";
     check(

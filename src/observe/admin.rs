@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use crate::http1::head::{HeadLimits, RequestFraming, RequestHead};
@@ -137,7 +137,12 @@ enum Access {
 pub async fn serve(listener: AdminListener, source: Arc<impl AdminSource>) {
     let access = listener.access();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let crowded = Arc::new(Notify::new());
     loop {
+        if slots.available_permits() == 0 {
+            // Whoever has waited longest with nothing to ask makes room: probes must get through.
+            crowded.notify_one();
+        }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
@@ -146,10 +151,10 @@ pub async fn serve(listener: AdminListener, source: Arc<impl AdminSource>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let source = Arc::clone(&source);
+        let (source, crowded) = (Arc::clone(&source), Arc::clone(&crowded));
         tokio::spawn(async move {
             // A scraper that fails notices it itself.
-            drop(serve_connection(stream, access, source.as_ref()).await);
+            drop(serve_connection(stream, access, &crowded, source.as_ref()).await);
             drop(slot);
         });
     }
@@ -158,12 +163,18 @@ pub async fn serve(listener: AdminListener, source: Arc<impl AdminSource>) {
 async fn serve_connection(
     mut stream: Box<dyn Stream>,
     access: Access,
+    crowded: &Notify,
     source: &impl AdminSource,
 ) -> Result<(), ReadError> {
     let mut buffer = ReadBuffer::default();
     let limits = HeadLimits::default();
     loop {
-        let head = match buffer.request_head(&mut stream, &limits, IDLE, LIMIT).await {
+        let head = tokio::select! {
+            biased;
+            head = buffer.request_head(&mut stream, &limits, IDLE, LIMIT) => head,
+            () = crowded.notified() => return Ok(()),
+        };
+        let head = match head {
             Ok(head) => head,
             Err(ReadError::Head(error)) => {
                 let answer = (error.status(), "text/plain", format!("{error}\n"));

@@ -66,6 +66,18 @@ fn the_admin_listener_answers_what_it_knows_to_those_who_only_read() {
 }
 
 #[test]
+fn probes_get_through_however_many_connections_have_nothing_to_ask() {
+    let backend = Backend::start();
+    let gate = gate::in_front_of(backend.address);
+    let admin = gate.admin.unwrap();
+    let silent: Vec<_> = (0..200).map(|_| tcp(admin)).collect();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(gate.ask_admin(path).status, 200);
+    }
+    drop(silent);
+}
+
+#[test]
 fn what_is_asked_of_the_admin_listener_never_reaches_the_backend() {
     let backend = Backend::start();
     let gate = in_front_of(backend.address);

@@ -97,6 +97,10 @@ pub trait SessionStore {
         user: Option<&UserName>,
     ) -> impl Future<Output = Result<Vec<Kept>, StoreUnavailable>> + Send;
 
+    /// Comes back when every end that was asked for before is kept: only then may somebody hear that
+    /// a session is no more.
+    fn settle(&self) -> impl Future<Output = Result<(), StoreUnavailable>> + Send;
+
     /// Forgets all that have ended by time; how many.
     fn sweep(
         &self,
@@ -184,6 +188,13 @@ impl SessionStore for Sessions {
         match self {
             Self::Memory(store) => store.end_all(user).await,
             Self::File(store) => store.end_all(user).await,
+        }
+    }
+
+    async fn settle(&self) -> Result<(), StoreUnavailable> {
+        match self {
+            Self::Memory(store) => store.settle().await,
+            Self::File(store) => store.settle().await,
         }
     }
 

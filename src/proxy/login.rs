@@ -419,7 +419,7 @@ impl OwnExchange<'_> {
             return self.cannot_log_out();
         }
         let Some((principal, session)) = in_session(identity) else {
-            return self.logged_out(posted.form);
+            return self.not_in_a_session(posted.form).await;
         };
         let token = posted.csrf.as_deref().unwrap_or_default();
         let subject = &session.0;
@@ -446,6 +446,16 @@ impl OwnExchange<'_> {
             .text("auth.reason", "logout");
         self.log.note(line);
         self.logged_out(posted.form)
+    }
+
+    /// Whoever logs out once more, because the first answer did not come, hears that it is done when
+    /// that will last.
+    async fn not_in_a_session(&self, form: FormKind) -> Answer {
+        let presents_one = cookie::session(self.head.fields()).is_ok();
+        match presents_one && self.shared.sessions.settle().await.is_err() {
+            true => self.cannot_log_out(),
+            false => self.logged_out(form),
+        }
     }
 
     fn cannot_log_out(&self) -> Answer {

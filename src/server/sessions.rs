@@ -94,7 +94,11 @@ pub(super) async fn end(sessions: &Sessions, which: Which) -> Result<Vec<Kept>, 
     let mut found = sessions.find(&short).await.map_err(unavailable)?;
     found.retain(|it| user.as_ref().is_none_or(|user| it.session.user == *user));
     let one = match found.as_slice() {
-        [] => return Err(ActionError::NotFound),
+        [] => {
+            // It may have ended just before, and not for good yet.
+            sessions.settle().await.map_err(unavailable)?;
+            return Err(ActionError::NotFound);
+        }
         [one] => one.digest,
         _ => return Err(ActionError::Ambiguous),
     };

@@ -16,10 +16,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Database, DatabaseError, ReadableDatabase as _, ReadableTable, StorageBackend, StorageError,
@@ -88,9 +89,38 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct FileStore {
     memory: Arc<MemoryStore>,
-    is_up: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+    /// What ends, ends in memory under this lock: what memory has no more, the disk was told to
+    /// forget before.
+    jobs: Mutex<Jobs>,
+}
+
+/// The way to the thread that writes.
+#[derive(Debug)]
+struct Jobs {
     /// As many as there are requests that wait for them, and a few more.
-    jobs: Sender<Job>,
+    sender: Sender<Job>,
+    /// How many there have been.
+    asked: u64,
+}
+
+/// How far the disk has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The last write failed, or nobody writes any more.
+    has_failed: AtomicBool,
+    /// How many jobs the disk has.
+    written: AtomicU64,
+    /// The last of the jobs that somebody has waited for in vain: until the disk has it, who tries
+    /// again to log out must not hear that there is no session any more.
+    overdue: AtomicU64,
+}
+
+/// Something that the disk is to have.
+struct Asked {
+    /// Its number among all jobs.
+    number: u64,
+    wait: oneshot::Receiver<Result<(), StoreUnavailable>>,
 }
 
 /// What is to be written.
@@ -124,24 +154,26 @@ impl FileStore {
         let database = open()?;
         let memory = Arc::new(MemoryStore::new(bounds));
         let displaced = load(&database, &memory)?;
-        let (jobs, to_do) = mpsc::channel();
-        let is_up = Arc::new(AtomicBool::new(true));
+        let (sender, to_do) = mpsc::channel();
+        let progress = Arc::new(Progress::default());
         let writer = Writer {
             memory: Arc::clone(&memory),
-            is_up: Arc::clone(&is_up),
+            progress: Arc::clone(&progress),
             open,
             database: Some(database),
             jobs: to_do,
+            taken: 0,
             uses: None,
             uses_noted: Timestamp(0),
+            unwanted: Vec::new(),
         };
         std::thread::Builder::new()
             .name("sessions".into())
             .spawn(move || writer.run())?;
         let store = Self {
             memory,
-            is_up,
-            jobs,
+            progress,
+            jobs: Mutex::new(Jobs { sender, asked: 0 }),
         };
         store.forget(displaced);
         Ok(store)
@@ -150,17 +182,18 @@ impl FileStore {
     /// Whether the file can be written.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Acquire)
+        self.progress.is_up()
     }
 
     /// Writes what is still to be written, before the process ends.
     pub fn close(&self, now: Timestamp) {
         let (written, wait) = mpsc::channel();
-        let asked = self.jobs.send(Job::NoteUse(now));
-        if asked
-            .and_then(|()| self.jobs.send(Job::Stop(written)))
-            .is_ok()
-        {
+        let asked = {
+            let mut jobs = self.jobs.lock();
+            jobs.send(Job::NoteUse(now))
+                .and_then(|_| jobs.send(Job::Stop(written)))
+        };
+        if asked.is_ok() {
             // Whatever keeps the disk from it, the next start can do without.
             let _ = wait.recv_timeout(LAST_WRITES);
         }
@@ -174,30 +207,23 @@ impl FileStore {
     fn forget(&self, digests: Vec<SessionDigest>) {
         if !digests.is_empty() {
             // A thread that has ended was stopped, or has said why.
-            drop(self.jobs.send(Job::End(digests, None)));
+            drop(self.jobs.lock().send(Job::End(digests, None)));
         }
     }
 
-    async fn write(&self, job: impl FnOnce(Done) -> Job) -> Result<(), StoreUnavailable> {
-        let (done, wait) = oneshot::channel();
-        self.jobs.send(job(done)).map_err(|_| StoreUnavailable)?;
-        if let Ok(written) = timeout(PATIENCE, wait).await {
-            return written.unwrap_or(Err(StoreUnavailable));
-        }
-        // Down until the disk has all that was asked so far: who tries again to log out must not
-        // hear before that there is no session any more.
-        self.is_up.store(false, Ordering::Release);
-        drop(self.jobs.send(Job::End(Vec::new(), None)));
-        Err(StoreUnavailable)
-    }
-}
-
-impl FileStore {
-    /// Removes from the disk what has just ended in memory. Where that fails, it has ended all the
-    /// same, and whoever asked does not put it on record.
-    async fn write_ended(&self, ended: Vec<Kept>) -> Result<Vec<Kept>, StoreUnavailable> {
-        let digests = ended.iter().map(|it| it.digest).collect();
-        match self.write(|done| Job::End(digests, Some(done))).await {
+    /// Ends sessions, and comes back when the disk has that. Where it fails, they have ended all the
+    /// same, and whoever asked does not put it on record. With none, what was asked for before is
+    /// waited for.
+    async fn end_those(
+        &self,
+        take: impl FnOnce(&MemoryStore) -> Vec<Kept>,
+    ) -> Result<Vec<Kept>, StoreUnavailable> {
+        let (ended, asked) = self.ask_to_end(take);
+        let written = match asked {
+            Ok(asked) => self.wait(asked).await,
+            Err(unavailable) => Err(unavailable),
+        };
+        match written {
             Ok(()) => Ok(ended),
             Err(unavailable) => {
                 self.memory.tell(ended, WhyEnded::StoreFailed);
@@ -205,13 +231,68 @@ impl FileStore {
             }
         }
     }
+
+    /// Ends sessions in memory, and on the disk as soon as that can be.
+    fn ask_to_end(
+        &self,
+        take: impl FnOnce(&MemoryStore) -> Vec<Kept>,
+    ) -> (Vec<Kept>, Result<Asked, StoreUnavailable>) {
+        let mut jobs = self.jobs.lock();
+        let ended = take(&self.memory);
+        // While nothing is written, what waits for nothing of its own would only become more.
+        if ended.is_empty() && !self.is_up() {
+            return (ended, Err(StoreUnavailable));
+        }
+        let digests = ended.iter().map(|it| it.digest).collect();
+        let asked = jobs.ask(|done| Job::End(digests, Some(done)));
+        (ended, asked)
+    }
+
+    async fn wait(&self, asked: Asked) -> Result<(), StoreUnavailable> {
+        let Asked { number, wait } = asked;
+        if let Ok(written) = timeout(PATIENCE, wait).await {
+            return written.unwrap_or(Err(StoreUnavailable));
+        }
+        self.progress.overdue.fetch_max(number, Ordering::AcqRel);
+        Err(StoreUnavailable)
+    }
+}
+
+impl Jobs {
+    /// The number of the job.
+    fn send(&mut self, job: Job) -> Result<u64, StoreUnavailable> {
+        self.sender.send(job).map_err(|_| StoreUnavailable)?;
+        self.asked += 1;
+        Ok(self.asked)
+    }
+
+    fn ask(&mut self, job: impl FnOnce(Done) -> Job) -> Result<Asked, StoreUnavailable> {
+        let (done, wait) = oneshot::channel();
+        let number = self.send(job(done))?;
+        Ok(Asked { number, wait })
+    }
+}
+
+impl Progress {
+    fn is_up(&self) -> bool {
+        let is_behind =
+            || self.written.load(Ordering::Acquire) < self.overdue.load(Ordering::Acquire);
+        !self.has_failed.load(Ordering::Acquire) && !is_behind()
+    }
+
+    fn note(&self, has_failed: bool) {
+        self.has_failed.store(has_failed, Ordering::Release);
+    }
 }
 
 impl SessionStore for FileStore {
     async fn begin(&self, digest: SessionDigest, session: Session) -> Result<(), StoreUnavailable> {
+        // While nothing is written, what waits would only become more.
+        self.check_up()?;
         let session = Arc::new(session);
-        self.write(|done| Job::Begin(Kept { digest, session }, done))
-            .await
+        let begin = |done| Job::Begin(Kept { digest, session }, done);
+        let asked = self.jobs.lock().ask(begin)?;
+        self.wait(asked).await
     }
 
     async fn look_up(
@@ -224,13 +305,16 @@ impl SessionStore for FileStore {
 
     async fn end(&self, digest: &SessionDigest) -> Result<bool, StoreUnavailable> {
         // It ends here and now, whatever the disk says.
-        let ended: Vec<Kept> = self.memory.take(digest).into_iter().collect();
-        let count = ended.len();
-        self.write_ended(ended).await.map(|_| count > 0)
+        let take = |memory: &MemoryStore| memory.take(digest).into_iter().collect();
+        self.end_those(take).await.map(|ended| !ended.is_empty())
     }
 
     async fn end_all(&self, user: Option<&UserName>) -> Result<Vec<Kept>, StoreUnavailable> {
-        self.write_ended(self.memory.take_all(user)).await
+        self.end_those(|memory| memory.take_all(user)).await
+    }
+
+    async fn settle(&self) -> Result<(), StoreUnavailable> {
+        self.end_those(|_| Vec::new()).await.map(drop)
     }
 
     async fn sweep(
@@ -241,9 +325,7 @@ impl SessionStore for FileStore {
         let ended = self.memory.take_expired(policy, now);
         let count = ended.len();
         self.forget(ended);
-        self.jobs
-            .send(Job::NoteUse(now))
-            .map_err(|_| StoreUnavailable)?;
+        self.jobs.lock().send(Job::NoteUse(now))?;
         Ok(count)
     }
 
@@ -275,20 +357,33 @@ impl SessionStore for FileStore {
 
 struct Writer {
     memory: Arc<MemoryStore>,
-    is_up: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     open: Open,
     database: Option<Database>,
     jobs: Receiver<Job>,
+    /// How many there have been.
+    taken: u64,
     /// Which uses are being written.
     uses: Option<Uses>,
     /// Those before this time have been.
     uses_noted: Timestamp,
+    /// Begun while nobody waited for them any more: nobody has their ids. To be removed.
+    unwanted: Vec<SessionDigest>,
 }
 
 /// How far the list of sessions has been looked through for those that were used.
 struct Uses {
     begun: Timestamp,
     after: Option<(UserName, SessionDigest)>,
+}
+
+/// What the disk gets with one wait.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Row>,
+    begun: Vec<(SessionDigest, Done)>,
+    waiting: Vec<Done>,
+    stop: Option<Sender<()>>,
 }
 
 impl Writer {
@@ -299,7 +394,7 @@ impl Writer {
             }
             let stop = self.write(jobs);
             if let Some(stop) = stop {
-                while self.uses.is_some() && self.is_up.load(Ordering::Acquire) {
+                while self.has_more() && self.database.is_some() {
                     self.write(Vec::new());
                 }
                 // Closed, so that it need not be put right at the next start.
@@ -310,20 +405,25 @@ impl Writer {
         }
     }
 
+    /// Whether there is something to write without having been asked.
+    fn has_more(&self) -> bool {
+        self.uses.is_some() || !self.unwanted.is_empty()
+    }
+
     /// What there is to do, which may be nothing new; `None` when there will be no more.
     fn next_jobs(&self) -> Option<Vec<Job>> {
-        let first = match (&self.database, &self.uses) {
+        let first = match (&self.database, self.has_more()) {
             (None, _) => match self.jobs.recv_timeout(RETRY) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return None,
             },
-            (Some(_), Some(_)) => match self.jobs.try_recv() {
+            (Some(_), true) => match self.jobs.try_recv() {
                 Ok(job) => Some(job),
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => return None,
             },
-            (Some(_), None) => Some(self.jobs.recv().ok()?),
+            (Some(_), false) => Some(self.jobs.recv().ok()?),
         };
         let more = self.jobs.try_iter().take(TOGETHER);
         Some(first.into_iter().chain(more).collect())
@@ -331,53 +431,83 @@ impl Writer {
 
     /// Does all of that with one wait for the disk. Gives back who waits for the end.
     fn write(&mut self, jobs: Vec<Job>) -> Option<Sender<()>> {
-        let (mut rows, mut begun, mut waiting, mut stop) = (Vec::new(), Vec::new(), vec![], None);
+        self.taken += jobs.len() as u64;
+        let mut batch = Batch::default();
         for job in jobs {
-            match job {
-                Job::Begin(_, done) if self.database.is_none() => {
-                    drop(done.send(Err(StoreUnavailable)));
-                }
-                Job::Begin(kept, done) => {
-                    // Its id is nobody's yet: nobody is let in by it before the disk has it.
-                    let displaced = self.memory.insert(kept.clone());
-                    begun.push(kept.digest);
-                    rows.push(Row::Put(kept));
-                    rows.extend(displaced.into_iter().map(Row::Remove));
-                    waiting.push(done);
-                }
-                Job::End(digests, done) => {
-                    rows.extend(digests.into_iter().map(Row::Remove));
-                    waiting.extend(done);
-                }
-                Job::NoteUse(now) if self.uses.is_none() => {
-                    self.uses = Some(Uses {
-                        begun: now,
-                        after: None,
-                    });
-                }
-                Job::NoteUse(_) => {}
-                Job::Stop(done) => stop = Some(done),
-            }
+            self.add(job, &mut batch);
         }
-        rows.extend(self.next_uses().into_iter().map(Row::Put));
+        let unwanted = std::mem::take(&mut self.unwanted);
+        batch.rows.extend(unwanted.into_iter().map(Row::Remove));
+        batch
+            .rows
+            .extend(self.next_uses().into_iter().map(Row::Put));
         let written = match &self.database {
             None => Err(StoreUnavailable),
-            Some(_) if rows.is_empty() => Ok(()),
-            Some(database) => commit(database, &rows).map_err(|_| StoreUnavailable),
+            Some(_) if batch.rows.is_empty() => Ok(()),
+            Some(database) => commit(database, &batch.rows).map_err(|_| StoreUnavailable),
         };
-        self.is_up.store(written.is_ok(), Ordering::Release);
-        if written.is_err() {
-            self.database = None;
-            for digest in begun {
+        match written {
+            Ok(()) => self.tell_written(batch),
+            Err(StoreUnavailable) => self.tell_failed(batch),
+        }
+    }
+
+    fn add(&mut self, job: Job, batch: &mut Batch) {
+        match job {
+            Job::Begin(_, done) if self.database.is_none() => {
+                drop(done.send(Err(StoreUnavailable)));
+            }
+            // Its login has been refused meanwhile: it must not displace anybody's.
+            Job::Begin(_, done) if done.is_closed() => {}
+            Job::Begin(kept, done) => {
+                // Its id is nobody's yet: nobody is let in by it before the disk has it.
+                let displaced = self.memory.insert(kept.clone());
+                batch.begun.push((kept.digest, done));
+                batch.rows.push(Row::Put(kept));
+                batch.rows.extend(displaced.into_iter().map(Row::Remove));
+            }
+            Job::End(digests, done) => {
+                batch.rows.extend(digests.into_iter().map(Row::Remove));
+                batch.waiting.extend(done);
+            }
+            Job::NoteUse(now) if self.uses.is_none() => {
+                self.uses = Some(Uses {
+                    begun: now,
+                    after: None,
+                });
+            }
+            Job::NoteUse(_) => {}
+            Job::Stop(done) => batch.stop = Some(done),
+        }
+    }
+
+    fn tell_written(&mut self, batch: Batch) -> Option<Sender<()>> {
+        self.progress.written.store(self.taken, Ordering::Release);
+        self.progress.note(false);
+        for (digest, done) in batch.begun {
+            if done.send(Ok(())).is_err() {
                 self.memory.take(&digest);
+                self.unwanted.push(digest);
             }
         }
-        for done in waiting {
-            let told = written.as_ref().copied().map_err(|_| StoreUnavailable);
+        for done in batch.waiting {
             // Whoever waited may have given up.
-            drop(done.send(told));
+            drop(done.send(Ok(())));
         }
-        stop
+        batch.stop
+    }
+
+    fn tell_failed(&mut self, batch: Batch) -> Option<Sender<()>> {
+        self.progress.note(true);
+        self.database = None;
+        let (begun, begins): (Vec<_>, Vec<_>) = batch.begun.into_iter().unzip();
+        for digest in begun {
+            self.memory.take(&digest);
+        }
+        for done in begins.into_iter().chain(batch.waiting) {
+            drop(done.send(Err(StoreUnavailable)));
+        }
+        batch.stop
     }
 
     /// The next sessions of which it is to be written when they were used.
@@ -404,8 +534,19 @@ impl Writer {
     fn try_again(&mut self) {
         let opened = (self.open)().ok();
         let rewritten = opened.filter(|database| rewrite(database, &self.memory).is_ok());
-        self.is_up.store(rewritten.is_some(), Ordering::Release);
+        self.progress.note(rewritten.is_none());
         self.database = rewritten;
+    }
+}
+
+/// Whatever ends the thread: nothing is written any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.progress.note(true);
+        if std::thread::panicking() {
+            // Closing what has panicked may panic once more, which would end the process.
+            std::mem::forget(self.database.take());
+        }
     }
 }
 

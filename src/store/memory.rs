@@ -276,6 +276,10 @@ impl SessionStore for MemoryStore {
         Ok(self.take_all(user))
     }
 
+    async fn settle(&self) -> Result<(), StoreUnavailable> {
+        Ok(())
+    }
+
     async fn sweep(
         &self,
         policy: &SessionPolicy,

@@ -226,6 +226,48 @@ fn a_gate_killed_at_any_step_of_a_login_or_logout_knows_of_all_that_it_has_answe
     assert!(known.begun.len() + known.ended.len() > 1, "{known:?}");
 }
 
+/// The same command, on a disk that takes its time for everything.
+fn on_a_slow_disk(command: &Command) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
+    strace.args(["-e", "trace=pwrite64,fsync,fdatasync"]);
+    strace.args(["-e", "inject=pwrite64,fsync,fdatasync:delay_enter=200ms"]);
+    strace.arg(command.get_program()).args(command.get_args());
+    strace
+}
+
+#[test]
+fn a_logout_that_was_answered_is_for_good_also_where_an_earlier_try_was_given_up() {
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("portcullis.yaml");
+    let more = "state: state\nsessions: {store: file}\n";
+    std::fs::write(&config, with_hash(&gate::config(backend.address, more))).unwrap();
+    let mut gate = Gate::start_file(&config, &[]);
+    let session = gate.log_in("ralph");
+    gate.signal("TERM");
+    gate.wait();
+
+    let run = portcullis(["run", "-c", config.to_str().unwrap()]);
+    let mut gate = Gate::try_spawn(on_a_slow_disk(&run)).unwrap();
+    let log_out = |patience| {
+        let json = ["-H", "Content-Type: application/json", "-d", "{}"];
+        let curl = gate.curl().session(&session).args(json);
+        curl.args(["--max-time", patience]).get("/auth/logout")
+    };
+    // Until it has begun, a session is still there.
+    eventually("a logout is given up", || {
+        let is_given_up = log_out("0.3").status == 0;
+        let is_gone = gate.curl().session(&session).get("/").status == 401;
+        (is_given_up && is_gone).then_some(())
+    });
+    assert_eq!(log_out("60").status, 200);
+    gate.signal("KILL");
+    gate.wait();
+    let gate = Gate::start_file(&config, &[]);
+    assert_eq!(gate.curl().session(&session).get("/").status, 401);
+}
+
 /// What gates have answered about sessions.
 #[derive(Debug, Default)]
 struct Known {

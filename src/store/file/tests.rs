@@ -140,18 +140,70 @@ fn a_database_of_somebody_else_is_refused_and_what_is_no_file_too() {
 struct Disk {
     content: Arc<InMemoryBackend>,
     is_broken: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
     is_stuck: Arc<AtomicBool>,
+    /// How often it may be waited for while it is stuck.
+    permits: Arc<AtomicU64>,
+    /// How often it was waited for.
+    syncs: Arc<AtomicU64>,
+    is_waited_for: Arc<AtomicBool>,
 }
 
 impl Disk {
-    fn check(&self) -> io::Result<()> {
-        while self.is_stuck.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(10));
+    fn new() -> Self {
+        Self {
+            content: Arc::new(InMemoryBackend::new()),
+            is_broken: Arc::default(),
+            panics: Arc::default(),
+            is_stuck: Arc::default(),
+            permits: Arc::default(),
+            syncs: Arc::default(),
+            is_waited_for: Arc::default(),
         }
+    }
+
+    fn store(&self) -> FileStore {
+        let disk = self.clone();
+        FileStore::start(Box::new(move || open_database(disk.clone())), BOUNDS).unwrap()
+    }
+
+    fn set(flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
+    }
+
+    /// Comes back when somebody waits who may not go on.
+    async fn is_stuck_with_somebody(&self) {
+        let waits = || {
+            let may_go_on = self.permits.load(Ordering::Acquire) > 0;
+            self.is_waited_for.load(Ordering::Acquire) && !may_go_on
+        };
+        until(waits).await;
+    }
+
+    fn unstick(&self) {
+        self.is_stuck.store(false, Ordering::Release);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        assert!(!self.panics.load(Ordering::Acquire), "as the test wants");
         match self.is_broken.load(Ordering::Acquire) {
             true => Err(io::ErrorKind::StorageFull.into()),
             false => Ok(()),
         }
+    }
+
+    fn take_permit(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        self.permits.fetch_update(set, fetch, less).is_ok()
+    }
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -166,6 +218,12 @@ impl StorageBackend for Disk {
         self.check().and_then(|()| self.content.set_len(len))
     }
     fn sync_data(&self) -> io::Result<()> {
+        while self.is_stuck.load(Ordering::Acquire) && !self.take_permit() {
+            self.is_waited_for.store(true, Ordering::Release);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.is_waited_for.store(false, Ordering::Release);
+        self.syncs.fetch_add(1, Ordering::AcqRel);
         self.check()
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -175,20 +233,12 @@ impl StorageBackend for Disk {
 
 #[tokio::test]
 async fn a_disk_that_fails_refuses_everything_until_all_is_written_again() {
-    let disk = Disk {
-        content: Arc::new(InMemoryBackend::new()),
-        is_broken: Arc::default(),
-        is_stuck: Arc::default(),
-    };
-    let open = || {
-        let disk = disk.clone();
-        FileStore::start(Box::new(move || open_database(disk.clone())), BOUNDS).unwrap()
-    };
-    let store = open();
+    let disk = Disk::new();
+    let store = disk.store();
     for n in 0..3 {
         store.begin(digest(n), session(1000)).await.unwrap();
     }
-    disk.is_broken.store(true, Ordering::Release);
+    Disk::set(&disk.is_broken);
     assert!(store.end(&digest(0)).await.is_err());
     assert!(!store.is_up());
     let untold = store.untold();
@@ -200,17 +250,13 @@ async fn a_disk_that_fails_refuses_everything_until_all_is_written_again() {
     assert!(store.list(None, None, 10).await.is_err());
 
     disk.is_broken.store(false, Ordering::Release);
-    let begun = Instant::now();
-    while !store.is_up() {
-        assert!(begun.elapsed() < Duration::from_secs(30));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(|| store.is_up()).await;
     // What was ended stays so, and what was not begun is not there.
     for (n, expected) in [(0, None), (1, Some(1000)), (9, None)] {
         assert_eq!(seen(&store, n).await, expected);
     }
     store.close(Timestamp(1000));
-    let store = open();
+    let store = disk.store();
     for (n, expected) in [(0, None), (1, Some(1000)), (9, None)] {
         assert_eq!(seen(&store, n).await, expected);
     }
@@ -218,24 +264,118 @@ async fn a_disk_that_fails_refuses_everything_until_all_is_written_again() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_refuses_after_a_while_and_until_it_has_everything() {
-    let disk = Disk {
-        content: Arc::new(InMemoryBackend::new()),
-        is_broken: Arc::default(),
-        is_stuck: Arc::default(),
-    };
-    let own = disk.clone();
-    let open = Box::new(move || open_database(own.clone()));
-    let store = FileStore::start(open, BOUNDS).unwrap();
+    let disk = Disk::new();
+    let store = disk.store();
     store.begin(digest(1), session(1000)).await.unwrap();
-    disk.is_stuck.store(true, Ordering::Release);
+    Disk::set(&disk.is_stuck);
     assert!(store.end(&digest(1)).await.is_err());
     // Nobody hears that it is no more, as long as it might come back.
     assert!(store.look_up(&digest(1)).await.is_err());
-    disk.is_stuck.store(false, Ordering::Release);
-    let begun = Instant::now();
-    while !store.is_up() {
-        assert!(begun.elapsed() < Duration::from_secs(30));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    disk.unstick();
+    until(|| store.is_up()).await;
     assert_eq!(seen(&store, 1).await, None);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_is_not_up_again_before_it_has_the_last_of_what_was_waited_for() {
+    let disk = Disk::new();
+    let store = Arc::new(disk.store());
+    for n in 1..4 {
+        store.begin(digest(n), session(1000)).await.unwrap();
+    }
+    let syncs = disk.syncs.load(Ordering::Acquire);
+    store.end(&digest(3)).await.unwrap();
+    let syncs_of_one = disk.syncs.load(Ordering::Acquire) - syncs;
+
+    Disk::set(&disk.is_stuck);
+    let end = |n| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.end(&digest(n)).await })
+    };
+    let first = end(1);
+    disk.is_stuck_with_somebody().await;
+    let second = end(2);
+    assert!(first.await.unwrap().is_err());
+    assert!(second.await.unwrap().is_err());
+
+    // The disk has the first one, and not yet the second.
+    disk.permits.store(syncs_of_one, Ordering::Release);
+    until(|| disk.permits.load(Ordering::Acquire) == 0).await;
+    disk.is_stuck_with_somebody().await;
+    assert!(!store.is_up());
+    assert!(store.end(&digest(2)).await.is_err());
+    assert!(store.look_up(&digest(2)).await.is_err());
+    disk.unstick();
+    until(|| store.is_up()).await;
+    assert!(!store.end(&digest(2)).await.unwrap());
+    store.close(Timestamp(1000));
+    assert_eq!(disk.store().kept(), 0);
+}
+
+#[tokio::test]
+async fn that_a_session_is_no_more_is_said_when_the_disk_has_it() {
+    let disk = Disk::new();
+    let store = Arc::new(disk.store());
+    store.begin(digest(1), session(1000)).await.unwrap();
+    Disk::set(&disk.is_stuck);
+    let ending = Arc::clone(&store);
+    let abandoned = tokio::spawn(async move { ending.end(&digest(1)).await });
+    disk.is_stuck_with_somebody().await;
+    abandoned.abort();
+    let briefly = Duration::from_millis(100);
+    assert!(timeout(briefly, store.end(&digest(1))).await.is_err());
+    assert!(timeout(briefly, store.end_all(None)).await.is_err());
+    assert!(timeout(briefly, store.settle()).await.is_err());
+    let settled = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.settle().await }
+    });
+    disk.unstick();
+    settled.await.unwrap().unwrap();
+    assert!(!store.end(&digest(1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_login_that_was_refused_begins_no_session_and_displaces_none() {
+    let disk = Disk::new();
+    let one = SessionBounds { max: 2, ..BOUNDS };
+    let own = disk.clone();
+    let open = Box::new(move || open_database(own.clone()));
+    let store = Arc::new(FileStore::start(open, one).unwrap());
+    store.begin(digest(1), session(1000)).await.unwrap();
+    Disk::set(&disk.is_stuck);
+    let begin = |n| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.begin(digest(n), session(1000)).await })
+    };
+    let being_written = begin(2);
+    disk.is_stuck_with_somebody().await;
+    let queued = begin(3);
+    assert!(being_written.await.unwrap().is_err());
+    assert!(queued.await.unwrap().is_err());
+    // Nothing is asked of a disk that hangs already.
+    let asked = store.jobs.lock().asked;
+    assert!(store.begin(digest(4), session(1000)).await.is_err());
+    assert_eq!(store.jobs.lock().asked, asked);
+
+    disk.unstick();
+    until(|| store.is_up()).await;
+    store.settle().await.unwrap();
+    until(|| store.kept() == 1).await;
+    store.close(Timestamp(1000));
+    let store = disk.store();
+    assert_eq!((store.kept(), seen(&store, 1).await), (1, Some(1000)));
+}
+
+#[tokio::test]
+async fn a_store_whose_thread_has_ended_is_down() {
+    let disk = Disk::new();
+    let store = disk.store();
+    store.begin(digest(1), session(1000)).await.unwrap();
+    Disk::set(&disk.panics);
+    assert!(store.end(&digest(1)).await.is_err());
+    until(|| !store.is_up()).await;
+    assert!(store.look_up(&digest(1)).await.is_err());
+    assert!(store.settle().await.is_err());
+    assert_eq!(store.untold().len(), 1);
 }

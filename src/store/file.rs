@@ -11,8 +11,10 @@
 //! all that is in memory is written anew.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,13 +25,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
-    Database, DatabaseError, ReadableDatabase as _, ReadableTable, StorageBackend, StorageError,
-    Table, TableDefinition, TableHandle as _,
+    Database, ReadableDatabase as _, ReadableTable, StorageBackend, StorageError, Table,
+    TableDefinition, TableHandle as _,
 };
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::memory::MemoryStore;
+use super::secret::random;
 use super::{Kept, SessionBounds, SessionStore, StoreUnavailable, WhyEnded};
 use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
 use crate::identity::UserName;
@@ -633,25 +638,127 @@ fn damaged(error: impl std::fmt::Display) -> OpenError {
 
 /// Opens the file for us alone, or makes it.
 fn open_file(path: &Path) -> Result<Database, OpenError> {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let folder = folder.unwrap_or_else(|| Path::new("."));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)?;
-    let mut options = File::options();
-    options.read(true).write(true).create(true).mode(0o600);
-    let file = options.open(path)?;
-    check_regular(&file)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    // The file is to be found after a power cut as well.
-    File::open(folder)?.sync_all()?;
-    open_database(FileBackend::new(file).map_err(why)?)
+        .create(folder_of(path))?;
+    match open_existing(path) {
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => make(path),
+        opened => opened,
+    }
 }
 
-fn check_regular(file: &File) -> io::Result<()> {
+fn open_existing(path: &Path) -> Result<Database, OpenError> {
+    let file = open_regular(path, File::options().read(true).write(true))?;
+    // Locks are of all handles that were made from one; this one goes before the database does.
+    let same = file.try_clone()?;
+    let database = open_database(FileBackend::new(file).map_err(why)?)?;
+    // Only now is it known to be ours.
+    same.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(database)
+}
+
+/// Makes one beside it, which gets the name when it is whole. One that is half made would be called
+/// damaged at every later start.
+fn make(path: &Path) -> Result<Database, OpenError> {
+    if std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) {
+        return Err(io::Error::other("a symbolic link to a file that does not exist").into());
+    }
+    let new = NewFile::create(path)?;
+    let database = open_database(FileBackend::new(new.file.try_clone()?).map_err(why)?)?;
+    new.rename_to(path).map_err(|error| match error.kind() {
+        // Another process was quicker, and may have removed ours.
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => OpenError::InUse,
+        _ => error.into(),
+    })?;
+    // It is to be found after a power cut as well.
+    File::open(folder_of(path))?.sync_all()?;
+    remove_half_made(path);
+    Ok(database)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    folder.unwrap_or_else(|| Path::new("."))
+}
+
+/// A file that is being made; goes again unless it gets its name.
+struct NewFile {
+    path: PathBuf,
+    file: File,
+    is_renamed: bool,
+}
+
+impl NewFile {
+    fn create(target: &Path) -> io::Result<Self> {
+        let random = u64::from_ne_bytes(random().map_err(io::Error::other)?);
+        let mut name = prefix_of_new(target);
+        name.push(format!("{random:016x}"));
+        let path = folder_of(target).join(name);
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = options.open(&path)?;
+        Ok(Self {
+            path,
+            file,
+            is_renamed: false,
+        })
+    }
+
+    /// Gives it its name, unless another one has it already.
+    fn rename_to(mut self, target: &Path) -> io::Result<()> {
+        let renamed = renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE);
+        match renamed {
+            // Some file systems do not know how. Two first starts at the very same moment are then
+            // not told apart.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                std::fs::rename(&self.path, target)?;
+            }
+            renamed => renamed?,
+        }
+        self.is_renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_renamed {
+            // Nothing better to do if this fails: the error that led here is being reported.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// How the names of files begin that are to become this one.
+fn prefix_of_new(target: &Path) -> OsString {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".new-");
+    name
+}
+
+/// Removes what starts that were killed have left. They had no session in it, and whoever is making
+/// one now comes too late.
+fn remove_half_made(path: &Path) {
+    let prefix = prefix_of_new(path);
+    let is_half_made = |name: &OsStr| {
+        let digits = name.as_bytes().strip_prefix(prefix.as_bytes());
+        digits.is_some_and(|it| it.len() == 16 && it.iter().all(u8::is_ascii_hexdigit))
+    };
+    let entries = std::fs::read_dir(folder_of(path)).into_iter().flatten();
+    for entry in entries.flatten().filter(|it| is_half_made(&it.file_name())) {
+        if entry.file_type().is_ok_and(|it| it.is_file()) {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// Opens what is a file and nothing else: opening a pipe would wait for its other side.
+fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
     match file.metadata()?.is_file() {
-        true => Ok(()),
+        true => Ok(file),
         false => Err(io::Error::other("not a regular file")),
     }
 }
@@ -690,15 +797,15 @@ fn why(error: impl Into<redb::Error>) -> OpenError {
 /// # Errors
 /// [`OpenError`]. That a running gate uses it is none.
 pub fn check(path: &Path) -> Result<(), OpenError> {
-    let copied = match File::open(path) {
-        Ok(file) => copy(&file)?,
+    let file = match open_regular(path, File::options().read(true)) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let checked = open_database(copied).and_then(|database| read(&database, drop));
+    let checked = open_database(copy(&file)?).and_then(|database| read(&database, drop));
     match checked {
         // A copy of what is being written may be anything.
-        Err(_) if is_in_use(path) => Ok(()),
+        Err(_) if is_in_use(&file) => Ok(()),
         // Memory does not fail: it ends before the database does.
         Err(OpenError::Io(error)) => Err(damaged(error)),
         checked => checked,
@@ -706,7 +813,6 @@ pub fn check(path: &Path) -> Result<(), OpenError> {
 }
 
 fn copy(mut file: &File) -> io::Result<InMemoryBackend> {
-    check_regular(file)?;
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut file, &mut bytes)?;
     let copy = InMemoryBackend::new();
@@ -715,9 +821,9 @@ fn copy(mut file: &File) -> io::Result<InMemoryBackend> {
     Ok(copy)
 }
 
-fn is_in_use(path: &Path) -> bool {
-    let opened = Database::builder().open_read_only(path);
-    matches!(opened, Err(DatabaseError::DatabaseAlreadyOpen))
+/// Asked of the system and not of redb, which does not take every damaged file.
+fn is_in_use(file: &File) -> bool {
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]

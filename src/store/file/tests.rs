@@ -135,6 +135,126 @@ fn a_database_of_somebody_else_is_refused_and_what_is_no_file_too() {
     assert!(!folder.path().join("none").exists());
 }
 
+/// What is in a folder, in order.
+fn names_in(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap();
+    let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_file_that_is_half_made_never_has_its_name_and_is_gone_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    // As a power cut leaves it.
+    let half_made = "sessions.redb.new-0123456789abcdef";
+    std::fs::write(folder.path().join(half_made), b"redb").unwrap();
+    let others = ["sessions.redb.new-mine", "sessions.redb.old"];
+    for other in others {
+        std::fs::write(folder.path().join(other), b"").unwrap();
+    }
+    let store = FileStore::open(&path, BOUNDS).unwrap();
+    let mut expected = vec!["sessions.redb"];
+    expected.extend(others);
+    assert_eq!(names_in(folder.path()), expected);
+    store.begin(digest(1), session(1000)).await.unwrap();
+    store.close(Timestamp(1000));
+    assert_eq!(FileStore::open(&path, BOUNDS).unwrap().kept(), 1);
+}
+
+#[test]
+fn of_many_who_make_the_file_at_the_same_moment_one_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    let opened: Vec<_> = std::thread::scope(|scope| {
+        let open = || FileStore::open(&path, BOUNDS);
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let (mine, others): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+    assert_eq!(mine.len(), 1, "{others:?}");
+    for other in others {
+        assert!(matches!(other, Err(OpenError::InUse)), "{other:?}");
+    }
+    assert_eq!(names_in(folder.path()), ["sessions.redb"]);
+}
+
+#[test]
+fn what_is_not_ours_keeps_its_content_and_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = folder.path().join("theirs.yaml");
+    let link = folder.path().join("sessions.redb");
+    std::fs::write(&theirs, "users: {}\n").unwrap();
+    std::fs::set_permissions(&theirs, Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(&theirs, &link).unwrap();
+    for path in [&theirs, &link] {
+        assert!(FileStore::open(path, BOUNDS).is_err());
+        let mode = std::fs::metadata(&theirs).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "{path:?}");
+    }
+    std::fs::remove_file(&theirs).unwrap();
+    let error = FileStore::open(&link, BOUNDS).unwrap_err().to_string();
+    assert!(error.contains("symbolic link"), "{error}");
+    assert_eq!(names_in(folder.path()), ["sessions.redb"]);
+}
+
+#[test]
+fn a_file_of_ours_that_others_could_read_is_ours_alone_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    FileStore::open(&path, BOUNDS).unwrap().close(Timestamp(0));
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    let _open = FileStore::open(&path, BOUNDS).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // It is still locked.
+    let again = FileStore::open(&path, BOUNDS);
+    assert!(matches!(again, Err(OpenError::InUse)));
+}
+
+#[test]
+fn a_pipe_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("sessions.redb");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for refused in [check(&pipe), FileStore::open(&pipe, BOUNDS).map(drop)] {
+        let error = refused.unwrap_err().to_string();
+        assert_eq!(error, "not a regular file");
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_damaged_is_looked_at_without_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    let store = FileStore::open(&path, BOUNDS).unwrap();
+    store.begin(digest(7), session(1000)).await.unwrap();
+    store.close(Timestamp(1000));
+    let whole = std::fs::read(&path).unwrap();
+    // Of some pages that are gone, redb says so by panicking where it only reads.
+    let mut refused = 0;
+    for page in 0..whole.len() / 4096 {
+        let place = page * 4096..(page + 1) * 4096;
+        if whole[place.clone()] == [0; 4096] {
+            continue;
+        }
+        let mut spoilt = whole.clone();
+        spoilt[place].fill(0);
+        std::fs::write(&path, &spoilt).unwrap();
+        // Not all that was written is of use still.
+        let checked = std::panic::catch_unwind(|| check(&path).is_err());
+        refused += u32::from(checked.expect("no panic"));
+    }
+    assert!(refused > 1, "{refused}");
+    for length in [1, 64, 320, 4095, 4096, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(check(&path).is_err(), "{length}");
+    }
+}
+
 /// A disk that fails while it is broken, and waits while it is stuck.
 #[derive(Clone, Debug)]
 struct Disk {

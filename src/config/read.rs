@@ -1,8 +1,8 @@
 //! From a file to YAML data: the text, its variables and its merge keys. What kinds of values make
 //! sense where is for `shape` to say.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::Metadata;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
@@ -12,6 +12,7 @@ use super::expand::{Expanded, expand};
 use super::locate::{KeyPath, Position, Positions};
 use super::problem::Problem;
 use super::shape::refused_value;
+use crate::tls::files;
 
 /// The largest file read, in bytes. Ten thousand users fit in half of it.
 const MAX_BYTES: u64 = 4 << 20;
@@ -27,15 +28,27 @@ pub fn read_text(file: &Path) -> Result<String, Problem> {
         path: String::new(),
         message,
     };
-    let mut bytes = Vec::new();
-    File::open(file)
-        // One byte more than allowed, to see that there is more.
-        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| problem(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(problem(format!("larger than {} MiB", MAX_BYTES >> 20)));
-    }
+    let (bytes, _) = read_bytes(file).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => problem(error.to_string()),
+        _ => problem(format!("cannot be read: {error}")),
+    })?;
     String::from_utf8(bytes).map_err(|_| problem("not a text in UTF-8".into()))
+}
+
+/// The same, whatever is in it.
+///
+/// # Errors
+/// Why it cannot be read, or that it is too large. What is no regular file is not waited for.
+pub fn read_bytes(file: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+    let (file, metadata) = files::open(file)?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, to see that there is more.
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let message = format!("larger than {} MiB", MAX_BYTES >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok((bytes, metadata))
 }
 
 /// The largest text read that could not be held to the limits on nesting and aliases, in bytes.
@@ -202,5 +215,32 @@ fn merge(mapping: &mut Mapping, at: &At<'_>) {
                 .key("<<")
                 .problem("expected a mapping to merge, like *name"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_or_device_in_the_place_of_a_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [&*pipe, folder.path(), Path::new("/dev/zero")] {
+            let problem = read_text(path).unwrap_err();
+            assert_eq!(problem.message, "cannot be read: not a regular file");
+        }
+    }
+
+    #[test]
+    fn a_file_has_an_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_BYTES).unwrap();
+        assert!(read_text(file.path()).is_ok());
+        file.as_file().set_len(MAX_BYTES + 1).unwrap();
+        let problem = read_text(file.path()).unwrap_err();
+        assert_eq!(problem.message, "larger than 4 MiB");
     }
 }

@@ -32,18 +32,31 @@ pub(super) fn read_own(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     })
 }
 
+/// Opens what is a regular file.
+///
+/// # Errors
+/// Where it is none, or cannot be opened.
+pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    open_with(path, OFlags::empty())
+}
+
+fn open_with(path: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
+    // Opening a pipe would wait for somebody who writes.
+    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    match metadata.is_file() {
+        true => Ok((file, metadata)),
+        false => Err(io::Error::other("not a regular file")),
+    }
+}
+
 fn read_if(
     path: &Path,
     flags: OFlags,
     check: fn(&Metadata) -> io::Result<()>,
 ) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Opening a pipe would wait for somebody who writes.
-    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
+    let (file, metadata) = open_with(path, flags)?;
     check(&metadata)?;
     let expected = usize::try_from(metadata.len().min(MOST)).unwrap_or_default();
     // With room for all of it: a vector that grows leaves copies behind.

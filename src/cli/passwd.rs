@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::secret::{self, Ask, AskError, Secret};
 use crate::config::scalar::Size;
 use crate::config::users_file::edit::{Change, entry};
-use crate::config::users_file::{RoleName, UsersFile, UsersFileError};
+use crate::config::users_file::{RoleName, UsersFile, UsersFileError, read_and_change};
 use crate::identity::UserName;
 use crate::password::argon2id::{Argon2idError, Argon2idParameters};
 use crate::password::stored::{
@@ -156,13 +156,13 @@ pub fn run(args: PasswdArgs) -> Result<(), PasswdError> {
     match &file {
         Some(file) if verify => return verify_one(file, &username, password),
         Some(file) if disable || enable => {
-            file.set_disabled(&username, disable)?;
+            read_and_change(&file.path, |file| file.set_disabled(&username, disable))?;
             let done = if disable { "disabled" } else { "enabled" };
             say(&format!("{}: `{username}` {done}", file.path.display()));
             return Ok(());
         }
         Some(file) if remove => {
-            file.remove(&username)?;
+            read_and_change(&file.path, |file| file.remove(&username))?;
             say(&format!("{}: `{username}` removed", file.path.display()));
             return Ok(());
         }
@@ -175,11 +175,12 @@ pub fn run(args: PasswdArgs) -> Result<(), PasswdError> {
     let Some(file) = file else {
         return print(&entry(&username, &hash, &roles));
     };
-    file.change(&Change {
+    let change = Change {
         user: &username,
         hash: &hash,
         roles: &roles,
-    })?;
+    };
+    read_and_change(&file.path, |file| file.change(&change))?;
     say(&format!(
         "{}: password of `{username}` set",
         file.path.display()

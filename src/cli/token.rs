@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use crate::config::moment;
 use crate::config::scalar::parse_duration;
 use crate::config::users_file::tokens::{AbilityName, ListedToken, TokenEntry, entry};
-use crate::config::users_file::{RoleName, UsersFile, UsersFileError};
+use crate::config::users_file::{RoleName, UsersFile, UsersFileError, read_and_change};
 use crate::gate::session::Timestamp;
 use crate::identity::UserName;
 use crate::identity::token::TokenName;
@@ -175,8 +175,7 @@ fn create(args: &CreateArgs, out: &mut impl Write) -> Result<(), TokenError> {
 }
 
 fn add(file: PathBuf, args: &CreateArgs, new: &TokenEntry<'_>) -> Result<(), TokenError> {
-    let users = UsersFile::read(&file)?;
-    let added = users.add_token(&args.user, &args.roles, new);
+    let added = read_and_change(&file, |it| it.add_token(&args.user, &args.roles, new));
     added.map_err(|error| match error {
         UsersFileError::NoSuchUser { user, file } => TokenError::NoSuchUser { user, file },
         other => other.into(),
@@ -248,7 +247,7 @@ fn print_table(tokens: &[ListedToken], now: Timestamp, out: &mut impl Write) -> 
 }
 
 fn revoke(args: &RevokeArgs) -> Result<(), TokenError> {
-    UsersFile::read(&args.file)?.revoke_token(&args.user, &args.name)?;
+    read_and_change(&args.file, |it| it.revoke_token(&args.user, &args.name))?;
     say(&format!(
         "{}: token `{}` of `{}` revoked",
         args.file.display(),

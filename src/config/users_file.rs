@@ -5,6 +5,7 @@
 //! decided in `edit`. How users are read to be served is elsewhere (`users`).
 
 pub mod edit;
+mod held;
 mod lines;
 pub mod tokens;
 
@@ -13,18 +14,18 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, FlockOperation, access, flock};
-use rustix::io::Errno;
+use rustix::fs::{Access, access};
 use serde_yaml::Value;
 
-use super::beside::{Beside, folder_of};
+use super::beside::{Beside, folder_of, remove_left};
+use super::read::read_bytes;
 use crate::identity::UserName;
 use crate::identity::token::TokenName;
 use crate::password::stored::{FormatError, StoredPassword};
 use edit::{Change, EditError, Layout, WRAPPER, edit, key_text, remove, set_disabled};
+use held::Held;
 use tokens::{ListedToken, TokenEntry};
 
 /// How a new file begins.
@@ -52,6 +53,11 @@ pub enum UsersFileError {
     ChangedMeanwhile { file: PathBuf },
     #[error("{} is being changed by somebody else; try again", file.display())]
     Busy { file: PathBuf },
+    #[error(
+        "{} has another name, a hard link, which would keep what is in it now; make it a symbolic \
+         link", file.display()
+    )]
+    HardLink { file: PathBuf },
     #[error("{} is read-only", file.display())]
     ReadOnly { file: PathBuf },
     #[error("{} belongs to somebody else, to whom a new one could not be given", file.display())]
@@ -186,6 +192,25 @@ pub fn rehash(
     }
 }
 
+/// Reads a users file and changes it, as often as somebody else is quicker, but not for ever.
+///
+/// # Errors
+/// Why it was not changed.
+pub fn read_and_change(
+    path: &Path,
+    change: impl Fn(&UsersFile) -> Result<(), UsersFileError>,
+) -> Result<(), UsersFileError> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let begun = Instant::now();
+    loop {
+        match change(&UsersFile::read(path)?) {
+            Err(UsersFileError::ChangedMeanwhile { .. } | UsersFileError::Busy { .. })
+                if begun.elapsed() < PATIENCE => {}
+            done => return done,
+        }
+    }
+}
+
 /// Whether a file may change hands when it is replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
@@ -222,11 +247,10 @@ impl UsersFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::missing(path),
             Err(error) => return Err(failed(error)),
         };
-        let metadata = fs::metadata(&target).map_err(failed)?;
-        if !metadata.is_file() {
+        if !fs::metadata(&target).map_err(failed)?.is_file() {
             return Err(UsersFileError::NotAFile { file });
         }
-        let bytes = fs::read(&target).map_err(failed)?;
+        let (bytes, metadata) = read_bytes(&target).map_err(failed)?;
         let Ok(text) = String::from_utf8(bytes) else {
             return Err(UsersFileError::NotText { file });
         };
@@ -387,13 +411,31 @@ impl UsersFile {
     /// Writes the new text beside the file and renames it over: a reader or a crash sees the old
     /// whole or the new whole.
     fn replace(&self, text: &str, owner: Owner) -> Result<(), UsersFileError> {
-        let failed = |source| UsersFileError::Write {
-            file: self.path.clone(),
-            source,
-        };
-        let folder = folder_of(&self.target);
-        let mut beside = Beside::create(folder).map_err(failed)?;
         let like = self.old.as_ref().map(|old| &old.metadata);
+        if like.is_some_and(|like| like.nlink() > 1) {
+            let file = self.path.clone();
+            return Err(UsersFileError::HardLink { file });
+        }
+        // From the last look at it until it is replaced, or what another one has just written would
+        // be lost.
+        let _held = Held::beside(&self.target, like).map_err(|held::Busy| {
+            let file = self.path.clone();
+            UsersFileError::Busy { file }
+        })?;
+        self.check_unchanged()?;
+        let beside = self.write_beside(text, owner)?;
+        // Editors hold nothing, and writing takes a while.
+        self.check_unchanged()?;
+        self.put_in_place(beside)
+    }
+
+    fn write_beside(&self, text: &str, owner: Owner) -> Result<Beside, UsersFileError> {
+        let failed = |source| self.not_written(source);
+        let folder = folder_of(&self.target);
+        let like = self.old.as_ref().map(|old| &old.metadata);
+        let us = rustix::process::geteuid().as_raw();
+        remove_left(folder, &[us, like.map_or(us, Metadata::uid)]);
+        let mut beside = Beside::create(folder).map_err(failed)?;
         beside
             .fill(text.as_bytes(), like, like.map(Metadata::mode))
             .map_err(failed)?;
@@ -403,12 +445,10 @@ impl UsersFile {
             let file = self.path.clone();
             return Err(UsersFileError::OwnerWouldChange { file });
         }
-        let _ours = self.lock(folder)?;
-        if self.is_changed().map_err(failed)? {
-            return Err(UsersFileError::ChangedMeanwhile {
-                file: self.path.clone(),
-            });
-        }
+        Ok(beside)
+    }
+
+    fn put_in_place(&self, beside: Beside) -> Result<(), UsersFileError> {
         beside
             .rename_to(&self.target)
             .map_err(|source| match source.kind() {
@@ -416,10 +456,10 @@ impl UsersFile {
                     file: self.path.clone(),
                     source,
                 },
-                _ => failed(source),
+                _ => self.not_written(source),
             })?;
         // A rename is on disk once its folder is.
-        File::open(folder)
+        File::open(folder_of(&self.target))
             .and_then(|folder| folder.sync_all())
             .map_err(|source| UsersFileError::NotDurable {
                 file: self.path.clone(),
@@ -427,28 +467,9 @@ impl UsersFile {
             })
     }
 
-    /// Whoever replaces a users file holds its folder from the last look at it until it is
-    /// replaced: between these, what another one has just written would be lost. The file itself
-    /// cannot be held, since it is another one afterwards.
-    fn lock(&self, folder: &Path) -> Result<Option<File>, UsersFileError> {
-        const PATIENCE: Duration = Duration::from_secs(2);
-        const STEP: Duration = Duration::from_millis(10);
-        let begun = Instant::now();
-        // Where folders cannot be opened or held, there is the last look alone.
-        let Ok(folder) = File::open(folder) else {
-            return Ok(None);
-        };
-        loop {
-            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(folder)),
-                Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => thread::sleep(STEP),
-                Err(Errno::WOULDBLOCK) => {
-                    let file = self.path.clone();
-                    return Err(UsersFileError::Busy { file });
-                }
-                Err(_) => return Ok(None),
-            }
-        }
+    fn not_written(&self, source: io::Error) -> UsersFileError {
+        let file = self.path.clone();
+        UsersFileError::Write { file, source }
     }
 
     /// Whether its mode says that nobody should write to it, or the system does.
@@ -458,13 +479,18 @@ impl UsersFile {
     }
 
     /// Two operators at once: the second must not undo what the first has just written.
-    fn is_changed(&self) -> io::Result<bool> {
-        match (fs::read(&self.target), &self.old) {
-            (Ok(now), Some(old)) => Ok(now != old.text.as_bytes()),
-            (Ok(_), None) => Ok(true),
-            (Err(error), None) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            (Err(error), _) => Err(error),
+    fn check_unchanged(&self) -> Result<(), UsersFileError> {
+        let is_changed = match (read_bytes(&self.target), &self.old) {
+            (Ok((now, _)), Some(old)) => now != old.text.as_bytes(),
+            (Ok(_), None) => true,
+            (Err(error), None) if error.kind() == io::ErrorKind::NotFound => false,
+            (Err(error), _) => return Err(self.not_written(error)),
+        };
+        if is_changed {
+            let file = self.path.clone();
+            return Err(UsersFileError::ChangedMeanwhile { file });
         }
+        Ok(())
     }
 }
 

@@ -4,11 +4,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
 
 use crate::harness::backend::Backend;
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, with_hash};
-use crate::harness::process::{finished, portcullis};
+use crate::harness::process::{Process, finished, portcullis};
 
 /// Calls by which a file comes, changes or goes. With a `?`, not every machine has them.
 const STEPS: [&str; 26] = [
@@ -137,6 +140,21 @@ fn passwd_killed_at_any_step_leaves_the_old_file_or_the_new_one_and_the_new_one_
     });
     // Steps before it is in its place, and after.
     assert!(olds > 5 && news > 1, "{olds} {news}");
+
+    // What they have left, all hashes among it, goes when somebody comes later.
+    let left = || {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let paths = entries.map(|it| it.unwrap().path());
+        paths.filter(|it| *it != file).collect::<Vec<_>>()
+    };
+    assert!(left().len() > 1, "{:?}", left());
+    let long_ago = SystemTime::now() - Duration::from_secs(600);
+    for path in left() {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    assert_eq!(finished(portcullis(args), PASSWORD).code, Some(0));
+    assert!(left().is_empty(), "{:?}", left());
 }
 
 /// Starts the gate of a configuration so that it is killed. It may not live to be ready.
@@ -236,36 +254,88 @@ fn on_a_slow_disk(command: &Command) -> Command {
     strace
 }
 
+/// A gate on a slow disk, and somebody who has logged in before.
+struct OnSlowDisk {
+    gate: Gate,
+    session: String,
+    folder: TempDir,
+    _backend: Backend,
+}
+
+impl OnSlowDisk {
+    fn start() -> Self {
+        let backend = Backend::start();
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("portcullis.yaml");
+        let more = "state: state\nsessions: {store: file}\n";
+        let text = gate::config(backend.address, more);
+        let text = text.replace("admin: {", "admin: {socket: admin.sock, ");
+        std::fs::write(&config, with_hash(&text)).unwrap();
+        let mut gate = Gate::start_file(&config, &[]);
+        let session = gate.log_in("ralph");
+        gate.signal("TERM");
+        gate.wait();
+        let run = portcullis(["run", "-c", config.to_str().unwrap()]);
+        Self {
+            gate: Gate::try_spawn(on_a_slow_disk(&run)).unwrap(),
+            session,
+            folder,
+            _backend: backend,
+        }
+    }
+
+    /// 401 from when its end has begun.
+    fn status(&self) -> u16 {
+        self.gate.curl().session(&self.session).get("/").status
+    }
+
+    fn sessions(&self, args: &[&str]) -> Command {
+        let socket = self.folder.path().join("admin.sock");
+        let socket = ["--socket", socket.to_str().unwrap()];
+        portcullis([&["sessions"], args, &socket].concat())
+    }
+
+    /// Whether the session is still there when the gate is killed now.
+    fn survives_a_kill(&mut self) -> bool {
+        self.gate.signal("KILL");
+        self.gate.wait();
+        let gate = Gate::start_file(&self.folder.path().join("portcullis.yaml"), &[]);
+        gate.curl().session(&self.session).get("/").status == 200
+    }
+}
+
 #[test]
 fn a_logout_that_was_answered_is_for_good_also_where_an_earlier_try_was_given_up() {
-    let backend = Backend::start();
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("portcullis.yaml");
-    let more = "state: state\nsessions: {store: file}\n";
-    std::fs::write(&config, with_hash(&gate::config(backend.address, more))).unwrap();
-    let mut gate = Gate::start_file(&config, &[]);
-    let session = gate.log_in("ralph");
-    gate.signal("TERM");
-    gate.wait();
-
-    let run = portcullis(["run", "-c", config.to_str().unwrap()]);
-    let mut gate = Gate::try_spawn(on_a_slow_disk(&run)).unwrap();
+    let mut slow = OnSlowDisk::start();
     let log_out = |patience| {
         let json = ["-H", "Content-Type: application/json", "-d", "{}"];
-        let curl = gate.curl().session(&session).args(json);
+        let curl = slow.gate.curl().session(&slow.session).args(json);
         curl.args(["--max-time", patience]).get("/auth/logout")
     };
-    // Until it has begun, a session is still there.
     eventually("a logout is given up", || {
         let is_given_up = log_out("0.3").status == 0;
-        let is_gone = gate.curl().session(&session).get("/").status == 401;
-        (is_given_up && is_gone).then_some(())
+        (is_given_up && slow.status() == 401).then_some(())
     });
     assert_eq!(log_out("60").status, 200);
-    gate.signal("KILL");
-    gate.wait();
-    let gate = Gate::start_file(&config, &[]);
-    assert_eq!(gate.curl().session(&session).get("/").status, 401);
+    assert!(!slow.survives_a_kill());
+}
+
+#[test]
+fn that_there_is_no_session_to_end_is_said_when_its_end_is_for_good() {
+    let mut slow = OnSlowDisk::start();
+    let list = slow.sessions(&["list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&finished(list, "").out).unwrap();
+    let end = slow.sessions(&["end", listed["id"].as_str().unwrap()]);
+    let first = Process::start(end, "");
+    eventually("its end has begun", || (slow.status() == 401).then_some(()));
+    let end = slow.sessions(&["end", listed["id"].as_str().unwrap()]);
+    let second = finished(end, "");
+    assert!(
+        second.errors.contains("there is no such session"),
+        "{second:?}"
+    );
+    assert!(!slow.survives_a_kill());
+    drop(first);
 }
 
 /// What gates have answered about sessions.

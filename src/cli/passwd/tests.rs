@@ -225,6 +225,28 @@ fn a_new_file_is_private_and_says_what_it_is() {
 }
 
 #[test]
+fn of_many_who_set_passwords_at_the_same_moment_all_do() {
+    const USERS: usize = 30;
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let path = file.to_str().unwrap();
+    std::thread::scope(|scope| {
+        for number in 0..USERS {
+            scope.spawn(move || {
+                let user = format!("user{number}");
+                let words = ["--password", "correct horse", "--cipher", "sha256", &user];
+                run_line(&[&["--file", path], &words[..]].concat()).unwrap();
+            });
+        }
+    });
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with(&with_hashes("ralph:\n  password: OLD\n")));
+    for number in 0..USERS {
+        assert!(text.contains(&format!("\nuser{number}:\n")), "{number}");
+    }
+    assert_eq!(names_in(folder.path()), ["users.yaml"]);
+}
+
+#[test]
 fn the_right_password_is_verified_and_a_wrong_one_is_not() {
     let (_folder, file) = folder_with(
         "ralph:\n  password: OLD\n12: {password: NEW}\nnone:\n  roles: [a]\nbad:\n  password: x\n",

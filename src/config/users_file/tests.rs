@@ -780,6 +780,69 @@ fn a_file_that_somebody_else_changed_meanwhile_is_left_to_them() {
     assert_eq!(names_in(folder.path()), ["new.yaml", "users.yaml"]);
 }
 
+#[test]
+fn a_file_with_another_name_is_refused_and_both_names_keep_it() {
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let other = folder.path().join("other.yaml");
+    fs::hard_link(&file, &other).unwrap();
+    let before = fs::read(&file).unwrap();
+    let read = UsersFile::read(&file).unwrap();
+    for done in [
+        read.set_disabled(&user("ralph"), true),
+        rehash(&file, &user("ralph"), fingerprint(OLD), NEW).map(drop),
+    ] {
+        let error = done.unwrap_err();
+        assert!(error.to_string().contains("a hard link"), "{error}");
+    }
+    assert_eq!(fs::read(&other).unwrap(), before);
+    assert_eq!(fs::metadata(&file).unwrap().nlink(), 2);
+    assert_eq!(names_in(folder.path()), ["other.yaml", "users.yaml"]);
+    fs::remove_file(&other).unwrap();
+    let read = UsersFile::read(&file).unwrap();
+    read.set_disabled(&user("ralph"), true).unwrap();
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_file_is_refused_at_once() {
+    let (_folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let read = UsersFile::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.unwrap().success());
+    assert!(matches!(
+        UsersFile::read(&file),
+        Err(UsersFileError::NotAFile { .. })
+    ));
+    assert!(matches!(
+        read.set_disabled(&user("ralph"), true),
+        Err(UsersFileError::Write { .. })
+    ));
+}
+
+#[test]
+fn who_holds_the_folder_keeps_nobody_from_changing_a_password() {
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let theirs = File::open(folder.path()).unwrap();
+    theirs.lock().unwrap();
+    let read = UsersFile::read(&file).unwrap();
+    read.set_disabled(&user("ralph"), true).unwrap();
+    assert_eq!(names_in(folder.path()), ["users.yaml"]);
+}
+
+#[test]
+fn what_was_left_by_one_who_was_killed_goes_with_the_next_change() {
+    let (folder, file) = folder_with("ralph:\n  password: OLD\n");
+    let left = File::create(folder.path().join(".portcullis-0123456789abcdef")).unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(600);
+    left.set_modified(long_ago).unwrap();
+    File::create(folder.path().join(".users.yaml.lock")).unwrap();
+    let lock = folder.path().join(".users.yaml.lock");
+    fs::set_permissions(lock, Permissions::from_mode(0o600)).unwrap();
+    let read = UsersFile::read(&file).unwrap();
+    read.set_disabled(&user("ralph"), true).unwrap();
+    assert_eq!(names_in(folder.path()), ["users.yaml"]);
+}
+
 // === Better hashes ===
 
 fn fingerprint(hash: &str) -> u64 {
@@ -827,7 +890,7 @@ fn of_many_who_write_at_the_same_moment_nobody_loses_anything() {
             }
         }
     };
-    thread::scope(|scope| {
+    std::thread::scope(|scope| {
         for number in 0..USERS {
             scope.spawn(move || write(number));
         }

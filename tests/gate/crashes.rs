@@ -244,6 +244,30 @@ fn a_gate_killed_at_any_step_of_a_login_or_logout_knows_of_all_that_it_has_answe
     assert!(known.begun.len() + known.ended.len() > 1, "{known:?}");
 }
 
+#[test]
+fn a_gate_killed_at_any_step_of_its_first_start_starts_afterwards() {
+    let backend = Backend::start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("portcullis.yaml");
+    let state = folder.path().join("state");
+    let more = "state: state\nsessions: {store: file}\n";
+    std::fs::write(&config, with_hash(&gate::config(backend.address, more))).unwrap();
+    let mut killed = 0;
+    at_each_step(&SERVER_STEPS, |step| {
+        if state.exists() {
+            std::fs::remove_dir_all(&state).unwrap();
+        }
+        let is_alive = doomed(step, &config).is_some_and(|mut gate| gate.is_running());
+        killed += u32::from(!is_alive);
+        drop(Gate::start_file(&config, &[]));
+        let names = std::fs::read_dir(&state).unwrap();
+        let names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["sessions.redb"], "{step:?}");
+        is_alive
+    });
+    assert!(killed > 5, "{killed}");
+}
+
 /// The same command, on a disk that takes its time for everything.
 fn on_a_slow_disk(command: &Command) -> Command {
     let mut strace = Command::new("strace");

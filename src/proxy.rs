@@ -291,6 +291,7 @@ impl<'r> Request<'r> {
         self.authorization = self.presented_authorization(&mut record).await;
         let view = self.view(&certificate).await;
         record.presented(certificate);
+        record.looked_up(&view.session);
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
                 record.permitted(&permit);

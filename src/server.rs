@@ -46,7 +46,7 @@ use crate::proxy::upstream::UpstreamPool;
 use crate::proxy::{Shared, Snapshot, Worker, now};
 use crate::store::attempts::Attempts;
 use crate::store::secret::{FormKey, NoRandomness};
-use crate::store::{Kept, SessionStore, Sessions};
+use crate::store::{Kept, Operation, SessionStore, Sessions};
 use crate::tls::acceptor::Acceptor;
 use crate::tls::signing::SigningKey;
 use admin_socket::AdminSocket;
@@ -203,6 +203,14 @@ impl AdminSource for Status {
         metrics.auth_sessions_active.set(kept);
         let is_up = self.shared.sessions.is_up();
         metrics.session_store_up.set(i64::from(is_up));
+        for operation in Operation::ALL {
+            let asked = self.shared.sessions.asked(operation);
+            for (result, count) in ["success", "unavailable"].into_iter().zip(asked) {
+                let labels = [operation.as_str(), result];
+                let counter = metrics.session_store_requests.with_label_values(&labels);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
+        }
         let locked = self.shared.attempts.locked(now());
         metrics
             .auth_lockouts_active

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod secret;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
 use crate::identity::UserName;
@@ -131,71 +132,152 @@ pub trait SessionStore {
     fn kept(&self) -> usize;
 }
 
-/// The configured store.
+/// The configured store, and how often it was asked what. Look-ups are not counted here: they are too
+/// many for a count that all threads share.
 #[derive(Debug)]
-pub enum Sessions {
+pub struct Sessions {
+    store: Store,
+    asked: [[AtomicU64; 2]; Operation::ALL.len()],
+}
+
+/// The choice between the stores.
+#[derive(Debug)]
+enum Store {
     /// In this process; gone with it.
     Memory(MemoryStore),
     /// In a file too, which outlives the process.
     File(FileStore),
 }
 
+/// What a store is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// [`SessionStore::begin`].
+    Begin,
+    /// [`SessionStore::end`] and [`SessionStore::end_all`].
+    End,
+    /// [`SessionStore::settle`].
+    Settle,
+    /// [`SessionStore::list`] and [`SessionStore::find`].
+    List,
+    /// [`SessionStore::sweep`].
+    Sweep,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Begin,
+        Self::End,
+        Self::Settle,
+        Self::List,
+        Self::Sweep,
+    ];
+
+    /// A stable word for metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::End => "end",
+            Self::Settle => "settle",
+            Self::List => "list",
+            Self::Sweep => "sweep",
+        }
+    }
+}
+
+impl From<MemoryStore> for Sessions {
+    fn from(store: MemoryStore) -> Self {
+        Self::of(Store::Memory(store))
+    }
+}
+
+impl From<FileStore> for Sessions {
+    fn from(store: FileStore) -> Self {
+        Self::of(Store::File(store))
+    }
+}
+
+/// Does the same with either store.
+macro_rules! with {
+    ($sessions:expr, $store:ident => $done:expr) => {
+        match &$sessions.store {
+            Store::Memory($store) => $done,
+            Store::File($store) => $done,
+        }
+    };
+}
+
 impl Sessions {
+    fn of(store: Store) -> Self {
+        Self {
+            store,
+            asked: Default::default(),
+        }
+    }
+
     /// Whether it answers.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        match self {
-            Self::Memory(_) => true,
-            Self::File(store) => store.is_up(),
+        match &self.store {
+            Store::Memory(_) => true,
+            Store::File(store) => store.is_up(),
         }
     }
 
     /// Keeps what is still to be kept, before the process ends.
     pub fn close(&self, now: Timestamp) {
-        match self {
-            Self::Memory(_) => {}
-            Self::File(store) => store.close(now),
+        match &self.store {
+            Store::Memory(_) => {}
+            Store::File(store) => store.close(now),
         }
+    }
+
+    /// How often it has done this, and how often it could not.
+    #[must_use]
+    pub fn asked(&self, operation: Operation) -> [u64; 2] {
+        let counts = &self.asked[operation as usize];
+        counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn note<T>(
+        &self,
+        operation: Operation,
+        done: Result<T, StoreUnavailable>,
+    ) -> Result<T, StoreUnavailable> {
+        let count = &self.asked[operation as usize][usize::from(done.is_err())];
+        count.fetch_add(1, Ordering::Relaxed);
+        done
     }
 }
 
 impl SessionStore for Sessions {
     async fn begin(&self, digest: SessionDigest, session: Session) -> Result<(), StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.begin(digest, session).await,
-            Self::File(store) => store.begin(digest, session).await,
-        }
+        let done = with!(self, store => store.begin(digest, session).await);
+        self.note(Operation::Begin, done)
     }
 
     async fn look_up(
         &self,
         digest: &SessionDigest,
     ) -> Result<Option<Arc<Session>>, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.look_up(digest).await,
-            Self::File(store) => store.look_up(digest).await,
-        }
+        with!(self, store => store.look_up(digest).await)
     }
 
     async fn end(&self, digest: &SessionDigest) -> Result<bool, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.end(digest).await,
-            Self::File(store) => store.end(digest).await,
-        }
+        let done = with!(self, store => store.end(digest).await);
+        self.note(Operation::End, done)
     }
 
     async fn end_all(&self, user: Option<&UserName>) -> Result<Vec<Kept>, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.end_all(user).await,
-            Self::File(store) => store.end_all(user).await,
-        }
+        let done = with!(self, store => store.end_all(user).await);
+        self.note(Operation::End, done)
     }
 
     async fn settle(&self) -> Result<(), StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.settle().await,
-            Self::File(store) => store.settle().await,
-        }
+        let done = with!(self, store => store.settle().await);
+        self.note(Operation::Settle, done)
     }
 
     async fn sweep(
@@ -203,10 +285,8 @@ impl SessionStore for Sessions {
         policy: &SessionPolicy,
         now: Timestamp,
     ) -> Result<usize, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.sweep(policy, now).await,
-            Self::File(store) => store.sweep(policy, now).await,
-        }
+        let done = with!(self, store => store.sweep(policy, now).await);
+        self.note(Operation::Sweep, done)
     }
 
     async fn list(
@@ -215,31 +295,21 @@ impl SessionStore for Sessions {
         after: Option<&(UserName, SessionDigest)>,
         most: usize,
     ) -> Result<Vec<Kept>, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.list(user, after, most).await,
-            Self::File(store) => store.list(user, after, most).await,
-        }
+        let done = with!(self, store => store.list(user, after, most).await);
+        self.note(Operation::List, done)
     }
 
     async fn find(&self, short: &ShortDigest) -> Result<Vec<Kept>, StoreUnavailable> {
-        match self {
-            Self::Memory(store) => store.find(short).await,
-            Self::File(store) => store.find(short).await,
-        }
+        let done = with!(self, store => store.find(short).await);
+        self.note(Operation::List, done)
     }
 
     fn untold(&self) -> Vec<(Kept, WhyEnded)> {
-        match self {
-            Self::Memory(store) => store.untold(),
-            Self::File(store) => store.untold(),
-        }
+        with!(self, store => store.untold())
     }
 
     fn kept(&self) -> usize {
-        match self {
-            Self::Memory(store) => store.kept(),
-            Self::File(store) => store.kept(),
-        }
+        with!(self, store => store.kept())
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Metrics {
     pub auth_sessions_created: IntCounterVec,
     /// Sessions ended, by reason.
     pub auth_sessions_ended: IntCounterVec,
+    /// What the session store was asked to do, by operation and result.
+    pub session_store_requests: IntCounterVec,
     /// Whether sessions can be kept and looked up.
     pub session_store_up: IntGauge,
     /// Log lines dropped because the writer could not keep up.
@@ -207,6 +209,11 @@ impl Metrics {
                 "Sessions ended.",
                 &["reason"],
             )?,
+            session_store_requests: build.counters(
+                "session_store_requests_total",
+                "What the session store was asked to do.",
+                &["op", "result"],
+            )?,
             session_store_up: build.gauge(
                 "session_store_up",
                 "Whether sessions can be kept and looked up.",
@@ -250,6 +257,10 @@ impl Metrics {
             for result in ["success", "bad_credentials", "locked", "throttled", "error"] {
                 self.auth_logins.with_label_values(&[method, result]);
             }
+        }
+        for result in ["success", "unavailable"] {
+            self.session_store_requests
+                .with_label_values(&["look_up", result]);
         }
         for result in ["success", "failure"] {
             self.config_reloads.with_label_values(&[result]);

@@ -28,6 +28,7 @@ struct Counts {
     routes: ByLabel<RouteCounts>,
     upstreams: ByLabel<UpstreamCounts>,
     in_flight: Vec<InFlightCount>,
+    look_ups: Series<&'static str, LocalIntCounter>,
 }
 
 /// A request that was answered, or given up.
@@ -47,6 +48,8 @@ pub struct Answered<'r> {
     pub identity: &'static str,
     /// What was decided.
     pub decision: &'static str,
+    /// What looking up its session came to, where it had one to look up.
+    pub looked_up: Option<&'static str>,
     /// Bytes of its body.
     pub received: u64,
     /// Bytes of the answer's body.
@@ -129,6 +132,11 @@ impl Tally {
         let route = answered.route;
         let counted = counts.routes.at(route, || RouteCounts::new(metrics, route));
         counted.count(metrics, answered);
+        if let Some(result) = answered.looked_up {
+            let labels = ["look_up", result];
+            let look_ups = &mut counts.look_ups;
+            look_ups.count(result, &metrics.session_store_requests, &labels);
+        }
         if let Some(exchanged) = exchanged {
             let upstream = exchanged.upstream;
             let counted = counts
@@ -147,6 +155,9 @@ impl Tally {
             .values
             .iter()
             .for_each(UpstreamCounts::add_up);
+        for counter in counts.look_ups.counters() {
+            counter.flush();
+        }
         for listener in &mut counts.in_flight {
             let count = listener.count.load(Ordering::Relaxed);
             listener.gauge.add(count - listener.reported);
@@ -332,6 +343,7 @@ mod tests {
         let tallies = [0, 1].map(|_| Tally::new(Arc::clone(&metrics)));
         for (tally, status) in tallies.iter().zip([200, 502]) {
             let answered = Answered {
+                looked_up: None,
                 listener: &listener,
                 route: "/a",
                 method: "GET",

@@ -248,7 +248,6 @@ mod tests {
     use crate::proxy::upstream::UpstreamPool;
     use crate::proxy::{Shared, Snapshot, Worker};
     use crate::store::SessionBounds;
-    use crate::store::Sessions;
     use crate::store::attempts::{Attempts, LockoutPolicy};
     use crate::store::memory::MemoryStore;
     use crate::store::secret::FormKey;
@@ -431,7 +430,7 @@ mod tests {
                 verified: Verified::new().unwrap(),
                 attempts: Attempts::new(LockoutPolicy::default()),
                 snapshot: ArcSwap::from_pointee(snapshot),
-                sessions: Sessions::Memory(MemoryStore::new(SessionBounds::default())),
+                sessions: MemoryStore::new(SessionBounds::default()).into(),
                 hashing: HashPool::new(NonZeroUsize::MIN, 1).unwrap(),
                 upgrades: Upgrades::default(),
                 form_key: FormKey::generate().unwrap(),

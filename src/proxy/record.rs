@@ -17,6 +17,7 @@ use crate::gate::OwnPage;
 use crate::gate::ability::Ability;
 use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
+use crate::gate::request::PresentedSession;
 use crate::gate::session::{SessionDigest, ShortDigest};
 use crate::gate::users::Token;
 use crate::http1::head::{HeadError, RequestHead, Version};
@@ -39,6 +40,7 @@ pub struct Record<'r> {
     principal: Option<Principal>,
     token: Option<Arc<Token>>,
     certificate: Result<Arc<Certified>, NoIdentity>,
+    looked_up: Option<&'static str>,
     identity: &'static str,
     decision: &'static str,
     reason: Option<&'static str>,
@@ -80,6 +82,7 @@ impl<'r> Record<'r> {
             principal: None,
             token: None,
             certificate: Err(NoIdentity::NotRequested),
+            looked_up: None,
             identity: "none",
             decision: "deny",
             reason: None,
@@ -111,6 +114,15 @@ impl<'r> Record<'r> {
     /// What is known of the certificate of its connection.
     pub(super) fn presented(&mut self, certificate: Result<Arc<Certified>, NoIdentity>) {
         self.certificate = certificate;
+    }
+
+    /// What looking up its session came to. Where its cookie was none, nobody looked.
+    pub(super) fn looked_up(&mut self, session: &Result<PresentedSession, NoIdentity>) {
+        self.looked_up = match session {
+            Ok(_) | Err(NoIdentity::Invalid(InvalidIdentity::UnknownSession)) => Some("success"),
+            Err(NoIdentity::Invalid(InvalidIdentity::StoreUnavailable)) => Some("unavailable"),
+            Err(_) => None,
+        };
     }
 
     /// The token that it carries, whether or not it is good for anything.
@@ -279,6 +291,7 @@ impl<'r> Record<'r> {
             duration,
             identity: self.identity,
             decision: self.decision,
+            looked_up: self.looked_up,
             received,
             sent: self.forwarded.answer_bytes,
         };

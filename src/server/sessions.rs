@@ -61,12 +61,12 @@ impl SessionsError {
 pub fn open(settings: &Settings) -> Result<Sessions, SessionsError> {
     let bounds = settings.session_bounds;
     let Some(file) = &settings.session_file else {
-        return Ok(Sessions::Memory(MemoryStore::new(bounds)));
+        return Ok(MemoryStore::new(bounds).into());
     };
     let path = path_of(file)?;
     let opened = FileStore::open(&path, bounds);
     opened
-        .map(Sessions::File)
+        .map(Sessions::from)
         .map_err(|error| at(file, path, error))
 }
 

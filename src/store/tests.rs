@@ -32,12 +32,12 @@ macro_rules! suite {
 }
 
 suite! {
-    memory: |bounds| Sessions::Memory(MemoryStore::new(bounds));
+    memory: |bounds| Sessions::from(MemoryStore::new(bounds));
     file: |bounds| {
         // Open, it needs no name.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sessions.redb");
-        Sessions::File(FileStore::open(&path, bounds).unwrap())
+        Sessions::from(FileStore::open(&path, bounds).unwrap())
     };
 }
 

@@ -68,7 +68,7 @@ fn the_admin_listener_answers_what_it_knows_to_those_who_only_read() {
 #[test]
 fn probes_get_through_however_many_connections_have_nothing_to_ask() {
     let backend = Backend::start();
-    let gate = gate::in_front_of(backend.address);
+    let gate = in_front_of(backend.address);
     let admin = gate.admin.unwrap();
     let silent: Vec<_> = (0..200).map(|_| tcp(admin)).collect();
     for path in ["/livez", "/readyz", "/metrics"] {
@@ -128,6 +128,7 @@ const LABELS: &[(&str, &[&str])] = &[
     ),
     ("http_response_body_bytes_total", &["route"]),
     ("log_messages_dropped_total", &[]),
+    ("session_store_requests_total", &["op", "result"]),
     ("session_store_up", &[]),
     (
         "tls_certificate_not_after_timestamp_seconds",
@@ -287,6 +288,11 @@ fn the_metrics_say_how_much_of_what_has_happened() {
     }
     check("auth_login_duration_seconds_count", &[], 4.0);
     check("auth_sessions_active", &[], 2.0);
+    for op in ["begin", "look_up"] {
+        let labels = |result| [("op", op), ("result", result)];
+        check("session_store_requests_total", &labels("success"), 2.0);
+        check("session_store_requests_total", &labels("unavailable"), 0.0);
+    }
     let decision = |route, identity, decision, count| {
         let labels = [
             ("route", route),

@@ -14,7 +14,7 @@ use crate::harness::client::{Connection, Curl, log_in_by_form, status_of};
 use crate::harness::gate::PASSWORD;
 use crate::harness::pki::{Client, FUTURE, PAST, Pki};
 use crate::harness::process::{Process, portcullis};
-use crate::harness::served::{Served, pki, reason_of};
+use crate::harness::served::{Served, file_of, pki, reason_of};
 use crate::harness::{eventually, free_port};
 
 const OPTIONAL: &str = "  client_auth: {mode: optional, ca: root.crt}\n";
@@ -1611,7 +1611,7 @@ fn nothing_in_a_certificate_forges_a_line_of_the_log() {
     );
 
     // As text, where a line is whatever ends with a new line.
-    let text = pki.read("portcullis.yaml") + "log: {format: text}\n";
+    let text = pki.read(&file_of(&served.backend)) + "log: {format: text}\n";
     let port = free_port();
     pki.write(
         "text.yaml",

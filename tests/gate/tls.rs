@@ -12,6 +12,7 @@ use crate::harness::eventually;
 use crate::harness::gate::Gate;
 use crate::harness::pki::{Key, Pki};
 use crate::harness::process::{Finished, finished, portcullis};
+use crate::harness::served::file_of;
 
 /// Everything but the section `tls`.
 fn config(backend: &Backend, tls: &str) -> String {
@@ -26,7 +27,7 @@ fn config(backend: &Backend, tls: &str) -> String {
     )
 }
 
-/// A gate whose configuration and files are in the folder of `pki`.
+/// A gate whose configuration and files are in the folder of `pki`, where there may be others.
 struct Served {
     gate: Gate,
     backend: Backend,
@@ -36,13 +37,14 @@ impl Served {
     #[track_caller]
     fn start(pki: &Pki, tls: &str) -> Self {
         let backend = Backend::start();
-        pki.write("portcullis.yaml", &config(&backend, tls));
-        let gate = Gate::start_file(&pki.path("portcullis.yaml"), &[]);
+        let file = file_of(&backend);
+        pki.write(&file, &config(&backend, tls));
+        let gate = Gate::start_file(&pki.path(&file), &[]);
         Self { gate, backend }
     }
 
     fn configure(&self, pki: &Pki, tls: &str) {
-        pki.write("portcullis.yaml", &config(&self.backend, tls));
+        pki.write(&file_of(&self.backend), &config(&self.backend, tls));
     }
 
     /// How many reloads had this result.

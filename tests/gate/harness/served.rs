@@ -33,6 +33,12 @@ pub fn pki() -> Pki {
     pki
 }
 
+/// The configuration file of the gate in front of `backend`: with one for several, each would be given
+/// the last one's by a reload.
+pub fn file_of(backend: &Backend) -> String {
+    format!("gate-{}.yaml", backend.address.port())
+}
+
 /// A whole configuration from the section `tls` and more at the top.
 pub fn config(backend: &Backend, tls: &str, more: &str) -> String {
     let listeners = match more.contains("listeners:") {
@@ -55,14 +61,15 @@ impl<'p> Served<'p> {
     #[track_caller]
     pub fn start(pki: &'p Pki, tls: &str, more: &str) -> Self {
         let backend = Backend::start();
-        pki.write("portcullis.yaml", &with_hash(&config(&backend, tls, more)));
-        let gate = Gate::start_file(&pki.path("portcullis.yaml"), &[]);
+        let file = file_of(&backend);
+        pki.write(&file, &with_hash(&config(&backend, tls, more)));
+        let gate = Gate::start_file(&pki.path(&file), &[]);
         Self { pki, gate, backend }
     }
 
     pub fn configure(&self, tls: &str, more: &str) {
         let text = config(&self.backend, tls, more);
-        self.pki.write("portcullis.yaml", &with_hash(&text));
+        self.pki.write(&file_of(&self.backend), &with_hash(&text));
     }
 
     /// Asks for a reload and waits for what comes of it.

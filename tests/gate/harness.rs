@@ -1,6 +1,7 @@
 //! Starting gates, backends and clients.
 
 pub mod backend;
+pub mod browser;
 pub mod client;
 pub mod gate;
 pub mod metrics;

@@ -1,7 +1,8 @@
 //! The colour of buttons and links, made readable whatever was chosen.
 //!
 //! People choose the colour of their company; whether it can be read on white, on the dark of the
-//! night, and with a word on it, is found out here (WCAG 2.2, 1.4.3: a contrast of 4.5 to 1).
+//! night, and with a word on it, is found out here (WCAG 2.2, 1.4.3: a contrast of 4.5 to 1). What
+//! has a word on it only has to stand out, and stays as chosen wherever it can.
 
 /// A colour, as `#rrggbb` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,9 @@ const BLACK: Accent = Accent([0, 0, 0]);
 
 /// What can be read by those who see worst without help.
 const READABLE: f64 = 4.5;
+
+/// What tells a button from the paper, by the word on it too.
+const APART: f64 = 1.3;
 
 impl Accent {
     /// Reads `#rrggbb` or `#rgb`.
@@ -36,20 +40,30 @@ impl Accent {
     /// The rules that put it in place of the usual colour.
     #[must_use]
     pub(super) fn style(self) -> String {
-        let (light, dark) = (self.readable_on(LIGHT_PAPER), self.readable_on(DARK_PAPER));
         format!(
             ":root{{{}}}@media(prefers-color-scheme:dark){{:root{{{}}}}}",
-            light.variables(),
-            dark.variables()
+            self.variables(LIGHT_PAPER),
+            self.variables(DARK_PAPER)
         )
     }
 
-    fn variables(self) -> String {
-        let word = match self.contrast(WHITE) >= self.contrast(BLACK) {
+    fn variables(self, paper: Self) -> String {
+        let (ink, button) = (self.on(paper, READABLE), self.on(paper, APART));
+        let word = button.word();
+        format!(
+            "--accent:{};--button:{};--on-button:{}",
+            ink.text(),
+            button.text(),
+            word.text()
+        )
+    }
+
+    /// What can be read on it best.
+    fn word(self) -> Self {
+        match self.contrast(WHITE) >= self.contrast(BLACK) {
             true => WHITE,
             false => BLACK,
-        };
-        format!("--accent:{};--on-accent:{}", self.text(), word.text())
+        }
     }
 
     fn text(self) -> String {
@@ -57,15 +71,15 @@ impl Accent {
         format!("#{r:02x}{g:02x}{b:02x}")
     }
 
-    /// The same colour, as much darker or lighter as it takes.
-    fn readable_on(self, paper: Self) -> Self {
+    /// The same colour, as much darker or lighter as it takes to have this contrast.
+    fn on(self, paper: Self, contrast: f64) -> Self {
         let towards = match paper.contrast(WHITE) > paper.contrast(BLACK) {
             true => WHITE,
             false => BLACK,
         };
         let steps = (0..=20).map(|step| self.mixed_with(towards, f64::from(step) / 20.0));
-        let mut readable = steps.filter(|it| it.contrast(paper) >= READABLE);
-        readable.next().unwrap_or(towards)
+        let mut enough = steps.filter(|it| it.contrast(paper) >= contrast);
+        enough.next().unwrap_or(towards)
     }
 
     fn mixed_with(self, other: Self, share: f64) -> Self {
@@ -118,21 +132,25 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_can_be_read_on_both_papers_and_under_its_word() {
+    fn every_colour_can_be_read_on_both_papers_and_every_button_has_its_word() {
         for r in (0..=255).step_by(51) {
             for g in (0..=255).step_by(51) {
                 for b in (0..=255).step_by(51) {
                     for paper in [LIGHT_PAPER, DARK_PAPER] {
-                        let shown = Accent([r, g, b]).readable_on(paper);
+                        let shown = Accent([r, g, b]).on(paper, READABLE);
                         assert!(shown.contrast(paper) >= READABLE, "{shown:?} {paper:?}");
-                        let word = shown.contrast(WHITE).max(shown.contrast(BLACK));
-                        assert!(word >= READABLE, "{shown:?}");
+                        let button = Accent([r, g, b]).on(paper, APART);
+                        assert!(button.contrast(paper) >= APART, "{button:?} {paper:?}");
+                        assert!(button.contrast(button.word()) >= READABLE, "{button:?}");
                     }
                 }
             }
         }
         // What can be read already stays as it was chosen.
         let green = Accent([0x0a, 0x7c, 0x3e]);
-        assert_eq!(green.readable_on(LIGHT_PAPER), green);
+        assert_eq!(green.on(LIGHT_PAPER, READABLE), green);
+        let yellow = Accent([0xff, 0xd4, 0]);
+        assert_ne!(yellow.on(LIGHT_PAPER, READABLE), yellow);
+        assert_eq!(yellow.on(LIGHT_PAPER, APART), yellow);
     }
 }

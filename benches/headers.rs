@@ -58,6 +58,7 @@ fn requests(criterion: &mut Criterion) {
     ] {
         let head = request_head(&head);
         let request = UpstreamRequest {
+            renewal: None,
             head: &head,
             permit: &permit,
             client: &client,

@@ -199,6 +199,7 @@ mod tests {
             sessions: SessionPolicy {
                 idle: Duration::from_secs(60),
                 lifetime: Duration::from_secs(600),
+                remember: None,
             },
             own_pages: Some(OwnPaths {
                 login: "/auth/login".into(),

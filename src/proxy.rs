@@ -20,6 +20,7 @@ mod memo;
 pub mod pages;
 pub mod record;
 pub mod redirect;
+pub mod renewal;
 pub mod request_id;
 pub mod respond;
 pub mod spec;
@@ -65,6 +66,7 @@ use identity_headers::IdentityHeaders;
 use login::OwnExchange;
 use pages::Pages;
 use record::Record;
+use renewal::Renewal;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, UpstreamSpec};
@@ -295,8 +297,9 @@ impl<'r> Request<'r> {
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
                 record.permitted(&permit);
-                self.note_use(&permit, &view);
-                self.forward(&permit, body, answer, &mut record).await
+                let renewal = self.note_use(&permit, &view);
+                self.forward(&permit, renewal.as_ref(), body, answer, &mut record)
+                    .await
             }
             Decision::Own(page, identity) => {
                 record.own(page, &identity);
@@ -377,19 +380,24 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// A request that its session proved the identity for keeps it from idling out. It may have
-    /// proved nothing, on a public route or beside a certificate: a session that has ended must not
-    /// begin again by that.
-    fn note_use(&self, permit: &Permit, view: &RequestView<'_>) {
+    /// A request that its session proved the identity for keeps it from idling out, and its cookie
+    /// from expiring. It may have proved nothing, on a public route or beside a certificate: a
+    /// session that has ended must not begin again by that.
+    fn note_use<'v>(&self, permit: &Permit, view: &'v RequestView<'_>) -> Option<Renewal<'v>> {
         let proved = permit.identity().is_ok_and(|it| it.session().is_some());
-        if let (true, Ok(presented)) = (proved, &view.session) {
-            presented.session.touch(self.now);
-        }
+        let (true, Ok(presented)) = (proved, &view.session) else {
+            return None;
+        };
+        presented.session.touch(self.now);
+        let (fields, policy) = (self.head.fields(), &self.snapshot.gate.sessions);
+        let same_site = self.snapshot.login.as_ref()?.same_site;
+        Renewal::due(presented, fields, policy, same_site, self.now)
     }
 
     async fn forward<B: BodySource, A: AnswerSink>(
         &self,
         permit: &Permit,
+        renewal: Option<&Renewal<'_>>,
         body: &mut Upload<'_, B>,
         answer: &mut A,
         record: &mut Record<'_>,
@@ -410,6 +418,7 @@ impl<'r> Request<'r> {
             identity: &self.snapshot.identity,
             request_id: &self.id,
             now: self.now,
+            renewal,
         };
         let standing = Permitted {
             request: self,

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::settings::Settings;
-use crate::gate::session::ShortDigest;
+use crate::gate::session::{SessionKind, ShortDigest};
 use crate::identity::UserName;
 use crate::listen::accept::Listener;
 use crate::listen::spec::{ListenerSpec, Protocol};
@@ -242,6 +242,7 @@ impl AdminSource for Status {
             user: kept.session.user.clone(),
             begun: kept.session.created.0,
             last_seen: kept.session.last_seen().0,
+            remembered: kept.session.kind == SessionKind::Remembered,
             id: kept.digest.short().as_str().to_owned(),
         };
         let page = page.map_err(|_| ActionError::Unavailable)?;

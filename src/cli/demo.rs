@@ -22,6 +22,7 @@ use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
+use crate::proxy::cookie::SameSite;
 use crate::proxy::spec::{
     ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace, UpstreamSpec,
 };
@@ -137,6 +138,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         accent: None,
         title: "Portcullis demo".to_owned(),
         home: "/".to_owned(),
+        same_site: SameSite::Lax,
     };
     let listener = ListenerSpec {
         number: 0,

@@ -619,7 +619,7 @@ pub struct LockoutFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with store, path, idle, lifetime, max and per_user"
+    expecting = "a mapping with store, path, idle, lifetime, remember, same_site, max and per_user"
 )]
 pub struct SessionsFile {
     /// Where sessions are kept: `memory`, or `file`, which outlives a restart. Default: `memory`.
@@ -631,6 +631,12 @@ pub struct SessionsFile {
     pub idle: Option<Span>,
     /// A session ends this long after the login. Default: `12h`.
     pub lifetime: Option<Span>,
+    /// People may choose to stay logged in on a device: their session ends when unused for this long
+    /// instead, up to `365d`, and a year after the login. Default: they may not.
+    pub remember: Option<Span>,
+    /// Whether people stay logged in who follow a link from another site: `lax` (they do) or
+    /// `strict`. Default: `lax`.
+    pub same_site: Option<String>,
     /// Sessions held at one time, 1 to 10,000,000; the longest unused ends for a new one. Default:
     /// 100,000.
     pub max: Option<Number>,

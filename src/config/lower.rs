@@ -97,8 +97,18 @@ pub fn lower(
     let tls = tls::lower(tls, state.clone(), (&listeners, of_listeners), source, top);
     let upstreams = upstreams::lower(upstreams, source, top);
     let roles = roles::lower(roles, top);
+    let sessions = sessions::lower(
+        sessions.unwrap_or_default(),
+        state.as_deref(),
+        source,
+        &top.key("sessions"),
+    );
     let login_is_written = login.is_some();
-    let login = login::lower(login.unwrap_or_default(), &top.key("login"));
+    let login = login::lower(
+        login.unwrap_or_default(),
+        sessions.same_site,
+        &top.key("login"),
+    );
     let users = users::lower(written_users, &roles, login.allows_md5);
     let clients = clients::lower(clients, &roles, top);
     let routes = routes::lower(routes, &upstreams, &roles, &clients, top);
@@ -112,12 +122,6 @@ pub fn lower(
     for route in &routes {
         route.warn_of_own_page(has_login.then_some(&login));
     }
-    let sessions = sessions::lower(
-        sessions.unwrap_or_default(),
-        state.as_deref(),
-        source,
-        &top.key("sessions"),
-    );
     let (admin, admin_socket) = process::lower_admin(admin, &listeners, source, top);
     if admin.is_none() && admin_socket.is_none() && identity.assertion.is_some() {
         let message = "jwt: without the section admin nobody can get the key of these assertions";

@@ -2,7 +2,7 @@
 //!
 //! Where sessions are kept is the store's business; the cookie that carries the id is the proxy's.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::identity::{InvalidIdentity, UserName};
@@ -74,19 +74,33 @@ pub struct Session {
     pub created: Timestamp,
     /// The user's credential epoch at that time: another one now means another password.
     pub credential_epoch: u64,
+    /// For how long it was meant.
+    pub kind: SessionKind,
+    /// When its cookie was given to the browser last, in seconds after `created`.
+    cookie_given: AtomicU32,
     last_seen: AtomicU64,
+}
+
+/// For how long somebody wants to be logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// Until the browser is closed, and no longer than usual.
+    Visit,
+    /// On this device, for as long as it is used.
+    Remembered,
 }
 
 impl Session {
     /// A session that begins `now`.
     #[must_use]
     pub const fn begin(user: UserName, credential_epoch: u64, now: Timestamp) -> Self {
-        Self {
-            user,
-            created: now,
-            credential_epoch,
-            last_seen: AtomicU64::new(now.0),
-        }
+        Self::resume(user, credential_epoch, now, now, SessionKind::Visit)
+    }
+
+    /// The same for a session of this kind.
+    #[must_use]
+    pub fn of_kind(self, kind: SessionKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// One that was kept somewhere.
@@ -96,11 +110,14 @@ impl Session {
         credential_epoch: u64,
         created: Timestamp,
         last_seen: Timestamp,
+        kind: SessionKind,
     ) -> Self {
         Self {
             user,
             created,
             credential_epoch,
+            kind,
+            cookie_given: AtomicU32::new(0),
             last_seen: AtomicU64::new(last_seen.0),
         }
     }
@@ -117,6 +134,29 @@ impl Session {
             self.last_seen.store(now.0, Ordering::Relaxed);
         }
     }
+
+    /// Whether its cookie was given to the browser so long ago, or longer.
+    pub fn is_cookie_older(&self, age: Duration, now: Timestamp) -> bool {
+        let given = self.cookie_given.load(Ordering::Relaxed);
+        self.is_older_since(given, age, now)
+    }
+
+    /// The same, and from now on it counts as given `now`: of several answers at one time, one is
+    /// to give it.
+    pub fn give_cookie(&self, age: Duration, now: Timestamp) -> bool {
+        let given = self.cookie_given.load(Ordering::Relaxed);
+        let seconds = u32::try_from(now.since(self.created).as_secs()).unwrap_or(u32::MAX);
+        let order = Ordering::Relaxed;
+        self.is_older_since(given, age, now)
+            && (self.cookie_given)
+                .compare_exchange(given, seconds, order, order)
+                .is_ok()
+    }
+
+    fn is_older_since(&self, given: u32, age: Duration, now: Timestamp) -> bool {
+        let given = Duration::from_secs(given.into());
+        now.since(self.created).saturating_sub(given) >= age
+    }
 }
 
 /// How long a session lasts.
@@ -126,7 +166,13 @@ pub struct SessionPolicy {
     pub idle: Duration,
     /// It ends this long after the login, however much it is used.
     pub lifetime: Duration,
+    /// One that is to be remembered ends when unused for this long instead, and after
+    /// [`REMEMBERED_AT_MOST`]; `None` where there is no such thing.
+    pub remember: Option<Duration>,
 }
+
+/// What a stolen device is worth at most. (Browsers keep no cookie for more than 400 days.)
+pub const REMEMBERED_AT_MOST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Default for SessionPolicy {
     /// Half an hour unused, half a day in all: a working day needs one or two logins, and a
@@ -135,6 +181,7 @@ impl Default for SessionPolicy {
         Self {
             idle: Duration::from_secs(30 * 60),
             lifetime: Duration::from_secs(12 * 60 * 60),
+            remember: None,
         }
     }
 }
@@ -145,13 +192,29 @@ impl SessionPolicy {
     /// # Errors
     /// Which of the two limits has passed.
     pub fn check(&self, session: &Session, now: Timestamp) -> Result<(), InvalidIdentity> {
-        if now.since(session.created) >= self.lifetime {
+        // One that was begun before remembering was switched off is like any other now.
+        let (idle, lifetime) = match (session.kind, self.remember) {
+            (SessionKind::Remembered, Some(remember)) => (remember, REMEMBERED_AT_MOST),
+            (SessionKind::Visit, _) | (_, None) => (self.idle, self.lifetime),
+        };
+        if now.since(session.created) >= lifetime {
             return Err(InvalidIdentity::LifetimeOver);
         }
-        if now.since(session.last_seen()) >= self.idle {
+        if now.since(session.last_seen()) >= idle {
             return Err(InvalidIdentity::IdleTooLong);
         }
         Ok(())
+    }
+
+    /// How long a browser is to keep the cookie of `session`, which is used `now`; `None` where it
+    /// is to end with the browser.
+    #[must_use]
+    pub fn cookie_age(&self, session: &Session, now: Timestamp) -> Option<Duration> {
+        let left = REMEMBERED_AT_MOST.saturating_sub(now.since(session.created));
+        match session.kind {
+            SessionKind::Remembered => self.remember.map(|remember| remember.min(left)),
+            SessionKind::Visit => None,
+        }
     }
 }
 
@@ -166,6 +229,7 @@ mod tests {
         let policy = SessionPolicy {
             idle: Duration::from_secs(600),
             lifetime: Duration::from_secs(3600),
+            remember: Some(Duration::from_secs(86_400)),
         };
         let user = UserName::parse("ralph").unwrap();
         let session = Session::begin(user, 7, Timestamp(0));
@@ -182,6 +246,55 @@ mod tests {
             policy.check(&session, Timestamp(60 * MINUTE)),
             Err(InvalidIdentity::LifetimeOver)
         );
+    }
+
+    #[test]
+    fn a_remembered_session_ends_when_unused_for_its_own_time_and_after_a_year() {
+        const DAY: u64 = 24 * 60 * MINUTE;
+        let days = |days: u64| Duration::from_millis(days * DAY);
+        let policy = SessionPolicy {
+            remember: Some(days(30)),
+            ..SessionPolicy::default()
+        };
+        let begin = || {
+            let user = UserName::parse("ralph").unwrap();
+            Session::begin(user, 7, Timestamp(0)).of_kind(SessionKind::Remembered)
+        };
+        let session = begin();
+        let (idle, old) = (
+            Err(InvalidIdentity::IdleTooLong),
+            Err(InvalidIdentity::LifetimeOver),
+        );
+        assert_eq!(policy.check(&session, Timestamp(30 * DAY - 1)), Ok(()));
+        assert_eq!(policy.check(&session, Timestamp(30 * DAY)), idle);
+        assert_eq!(policy.cookie_age(&session, Timestamp(0)), Some(days(30)));
+        for day in 1..365 {
+            session.touch(Timestamp(day * DAY));
+        }
+        assert_eq!(policy.check(&session, Timestamp(365 * DAY - 1)), Ok(()));
+        assert_eq!(policy.check(&session, Timestamp(365 * DAY)), old);
+        let last = policy.cookie_age(&session, Timestamp(364 * DAY));
+        assert_eq!(last, Some(days(1)));
+        // Without remembering, it is one like any other.
+        let off = SessionPolicy::default();
+        assert_eq!(off.check(&begin(), Timestamp(30 * MINUTE)), idle);
+        assert_eq!(off.cookie_age(&begin(), Timestamp(0)), None);
+    }
+
+    #[test]
+    fn a_cookie_is_given_again_once_it_is_old_and_by_one_of_several() {
+        let user = UserName::parse("ralph").unwrap();
+        let session = Session::begin(user, 7, Timestamp(0)).of_kind(SessionKind::Remembered);
+        let age = Duration::from_secs(60);
+        assert!(!session.is_cookie_older(age, Timestamp(MINUTE - 1)));
+        assert!(!session.give_cookie(age, Timestamp(MINUTE - 1)));
+        assert!(session.is_cookie_older(age, Timestamp(MINUTE)));
+        assert!(session.give_cookie(age, Timestamp(MINUTE)));
+        assert!(!session.give_cookie(age, Timestamp(MINUTE)));
+        assert!(!session.give_cookie(age, Timestamp(2 * MINUTE - 1)));
+        assert!(session.give_cookie(age, Timestamp(2 * MINUTE)));
+        // Nor does a clock set back give it.
+        assert!(!session.give_cookie(age, Timestamp(0)));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct ShownSession {
     pub begun: u64,
     /// When it was used last.
     pub last_seen: u64,
+    /// Whether it outlives its browser.
+    pub remembered: bool,
     /// Eight digits of the digest of its id.
     pub id: String,
 }
@@ -328,6 +330,7 @@ async fn list(
             "user": it.user.as_str(),
             "begun": rfc3339(it.begun),
             "last_seen": rfc3339(it.last_seen),
+            "remembered": it.remembered,
             "id": it.id,
         })
     };

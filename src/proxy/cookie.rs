@@ -3,6 +3,8 @@
 //! The `__Host-` prefix makes browsers insist on Secure, Path=/ and no Domain, so that no sibling
 //! host and nothing without TLS can plant one (RFC 6265bis section 4.1.3.2).
 
+use std::time::Duration;
+
 use memchr::{memchr, memchr2};
 
 use crate::gate::session::SessionDigest;
@@ -28,6 +30,13 @@ pub fn session(fields: &Fields) -> Result<SessionDigest, NoIdentity> {
         Ok(Some(value)) => SessionId::digest_of(value).ok_or(malformed),
         Err(Doubled) => Err(malformed),
     }
+}
+
+/// The id in the session cookie, where there is exactly one of the form we issue.
+#[must_use]
+pub fn session_id(fields: &Fields) -> Option<SessionId> {
+    let value = only_value(fields, SESSION).ok().flatten();
+    SessionId::parse(value?)
 }
 
 /// The value of the login cookie, where there is exactly one of the form we issue.
@@ -115,11 +124,46 @@ fn is_ours(name: &[u8]) -> bool {
         .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
 }
 
-/// The `Set-Cookie` value that gives a browser a session or a login nonce.
+/// Which requests that begin on another site's page carry the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SameSite {
+    /// Those by which somebody follows a link to a page here.
+    #[default]
+    Lax,
+    /// None: who follows a link from elsewhere is asked to log in.
+    Strict,
+}
+
+/// How a browser is to keep a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// What other sites can make of it.
+    pub same_site: SameSite,
+    /// For how long; without, until it is closed.
+    pub age: Option<Duration>,
+}
+
+/// The `Set-Cookie` value that gives a browser a session.
 #[must_use]
-pub fn set(name: &str, id: &SessionId) -> String {
+pub fn set_session(id: &SessionId, keep: Keep) -> String {
+    let same_site = match keep.same_site {
+        SameSite::Lax => "Lax",
+        SameSite::Strict => "Strict",
+    };
+    let age = keep.age.map(|age| format!("; Max-Age={}", age.as_secs()));
     format!(
-        "{name}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
+        "{SESSION}={}; Path=/; Secure; HttpOnly; SameSite={same_site}{}",
+        id.as_str(),
+        age.unwrap_or_default()
+    )
+}
+
+/// The `Set-Cookie` value that gives a browser a login nonce. It proves nothing alone, and with
+/// `Strict` whoever comes by a link would have a new one, and no other form could be sent any more.
+#[must_use]
+pub fn set_login_nonce(id: &SessionId) -> String {
+    format!(
+        "{LOGIN}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
         id.as_str()
     )
 }

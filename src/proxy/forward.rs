@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::client::StrictTransport;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
 use super::headers::{UpstreamRequest, answer_fields};
+use super::renewal::Renewal;
 use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
 use crate::http1::body::BodyDecoder;
 use crate::http1::head::{HeadLimits, RequestFraming};
@@ -250,6 +251,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 method: request.head.method(),
                 request_id: request.request_id.as_str(),
                 strict_transport: &request.client.strict_transport,
+                renewal: request.renewal,
                 expects_continue: request.head.expects_continue(),
                 read_limit: request.upstream.read_timeout,
                 started,
@@ -371,6 +373,7 @@ struct Receive<'e, S> {
     method: &'e Method,
     request_id: &'e str,
     strict_transport: &'e StrictTransport,
+    renewal: Option<&'e Renewal<'e>>,
     expects_continue: bool,
     read_limit: Duration,
     started: Instant,
@@ -511,6 +514,10 @@ impl<S: Standing> Receive<'_, S> {
         answer.begin(head.status());
         for field in answer_fields(head, self.strict_transport) {
             answer.pass(&field);
+        }
+        if let Some(renewal) = self.renewal {
+            let passed = answer_fields(head, self.strict_transport);
+            renewal.add_to(head.status(), passed, answer);
         }
         if !head.fields().contains("date") {
             // RFC 9110 section 6.6.1 asks this of whoever forwards and has a clock.

@@ -12,6 +12,7 @@ use super::authorization;
 use super::client::{ClientFacts, StrictTransport};
 use super::cookie;
 use super::identity_headers::{IdentityHeaders, Told};
+use super::renewal::Renewal;
 use super::request_id::RequestId;
 use super::spec::UpstreamSpec;
 use crate::gate::authorize::Permit;
@@ -260,6 +261,8 @@ pub struct UpstreamRequest<'r> {
     pub request_id: &'r RequestId,
     /// When.
     pub now: Timestamp,
+    /// The session cookie that the client is to get again with the answer.
+    pub renewal: Option<&'r Renewal<'r>>,
 }
 
 impl UpstreamRequest<'_> {

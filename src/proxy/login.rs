@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 
 use super::attempt::{PasswordAttempts, Tried};
 use super::client::{ClientFacts, SessionsAccepted};
-use super::cookie;
+use super::cookie::{self, Keep};
 use super::exchange::{AnswerSink, BodyFailure, BodySource, Upload};
-use super::pages::LoginForm;
+use super::pages::{LoginForm, Remember};
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience, too_many_wrong};
 use super::spec::LoginSpec;
 use super::{Shared, Snapshot};
 use crate::gate::OwnPage;
 use crate::gate::authenticate::Principal;
-use crate::gate::session::{Session, SessionDigest, Timestamp};
+use crate::gate::session::{Session, SessionDigest, SessionKind, Timestamp};
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
 use crate::identity::{InvalidIdentity, NoIdentity};
@@ -67,7 +67,16 @@ struct Posted {
     password: Option<Zeroizing<String>>,
     csrf: Option<String>,
     rd: Option<String>,
+    remember: bool,
     form: FormKind,
+}
+
+/// What the form is filled in with when it is shown.
+#[derive(Clone, Copy, Default)]
+struct Filled<'f> {
+    rd: &'f str,
+    username: &'f str,
+    remember: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,26 +159,23 @@ impl OwnExchange<'_> {
         let rd = self.safe_target(rd.as_deref());
         let note = "Your session has ended. Log in to go on.";
         let note = parameter("ended").is_some().then_some(note);
-        self.form(StatusCode::OK, &rd, "", (note, None))
+        let filled = Filled {
+            rd: &rd,
+            ..Filled::default()
+        };
+        self.form(StatusCode::OK, filled, (note, None))
     }
 
     /// The form again, with what was wrong.
-    fn login_form(
-        &self,
-        status: StatusCode,
-        rd: &str,
-        username: &str,
-        error: Option<&str>,
-    ) -> Answer {
-        self.form(status, rd, username, (None, error))
+    fn login_form(&self, status: StatusCode, filled: Filled<'_>, error: &str) -> Answer {
+        self.form(status, filled, (None, Some(error)))
     }
 
     /// The form, tied to this browser by a nonce in a cookie that it gets or already has.
     fn form(
         &self,
         status: StatusCode,
-        rd: &str,
-        username: &str,
+        filled: Filled<'_>,
         (note, error): (Option<&str>, Option<&str>),
     ) -> Answer {
         let known = cookie::login_nonce(self.head.fields());
@@ -180,17 +186,23 @@ impl OwnExchange<'_> {
         let expires = self.seconds() + FORM_LIFETIME;
         let subject = nonce.as_str().as_bytes();
         let token = self.shared.form_key.token("login", subject, expires);
+        let remember = match (self.snapshot.gate.sessions.remember, filled.remember) {
+            (None, _) => Remember::NotOffered,
+            (Some(_), false) => Remember::Offered,
+            (Some(_), true) => Remember::Chosen,
+        };
         let form = LoginForm {
             token: &token,
-            rd,
-            username,
+            rd: filled.rd,
+            username: filled.username,
+            remember,
             note,
             error,
         };
         let page = self.snapshot.pages.login(self.login, &form);
         let answer = Answer::page(status, &self.snapshot.pages, page);
         if is_new {
-            answer.with("Set-Cookie", cookie::set(cookie::LOGIN, &nonce))
+            answer.with("Set-Cookie", cookie::set_login_nonce(&nonce))
         } else {
             answer
         }
@@ -315,18 +327,29 @@ impl OwnExchange<'_> {
 
     async fn attempt(&self, posted: Posted, typed: &str, user: Option<&User>) -> Attempted {
         let rd = self.safe_target(posted.rd.as_deref());
+        let filled = Filled {
+            rd: &rd,
+            username: typed,
+            remember: posted.remember,
+        };
         if posted.form == FormKind::Form && !self.is_own_form(posted.csrf.as_deref()) {
             let error = "This form is no longer valid. Please try again.";
-            let answer = self.login_form(StatusCode::FORBIDDEN, &rd, typed, Some(error));
+            let answer = self.login_form(StatusCode::FORBIDDEN, filled, error);
             return Attempted::Failure("csrf", answer);
         }
         let password = posted.password.unwrap_or_default();
         let password = Zeroizing::new(password.as_bytes().to_vec());
         let tried = self.attempts().make(typed, password, user).await;
         let answer = match (tried, user) {
-            (Tried::Right, Some(user)) => return self.begin_session(posted.form, user, &rd).await,
-            (Tried::Right | Tried::Wrong, _) => self.wrong_credentials(posted.form, &rd, typed),
-            (Tried::Locked(locked), _) => self.locked(posted.form, &rd, typed, locked),
+            (Tried::Right, Some(user)) => {
+                let kind = match self.snapshot.gate.sessions.remember {
+                    Some(_) if posted.remember => SessionKind::Remembered,
+                    _ => SessionKind::Visit,
+                };
+                return self.begin_session(posted.form, kind, user, &rd).await;
+            }
+            (Tried::Right | Tried::Wrong, _) => self.wrong_credentials(posted.form, filled),
+            (Tried::Locked(locked), _) => self.locked(posted.form, filled, locked),
             (Tried::Busy, _) => {
                 let detail = "Too many people are logging in. Try again in a moment.";
                 let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
@@ -352,10 +375,10 @@ impl OwnExchange<'_> {
         }
     }
 
-    fn wrong_credentials(&self, form: FormKind, rd: &str, typed: &str) -> Answer {
+    fn wrong_credentials(&self, form: FormKind, filled: Filled<'_>) -> Answer {
         let error = "Wrong user name or password.";
         let answer = match form {
-            FormKind::Form => self.login_form(StatusCode::UNAUTHORIZED, rd, typed, Some(error)),
+            FormKind::Form => self.login_form(StatusCode::UNAUTHORIZED, filled, error),
             FormKind::Json => self.problem(StatusCode::UNAUTHORIZED, error),
         };
         let challenge = format!("Cookie form-action=\"{}\"", self.login.path);
@@ -363,24 +386,33 @@ impl OwnExchange<'_> {
     }
 
     /// Too many wrong passwords came before. Whether this one is right is not even looked at.
-    fn locked(&self, form: FormKind, rd: &str, typed: &str, locked: Locked) -> Answer {
+    fn locked(&self, form: FormKind, filled: Filled<'_>, locked: Locked) -> Answer {
         let seconds = locked.seconds();
         let error = too_many_wrong(seconds);
         let answer = match form {
-            FormKind::Form => {
-                self.login_form(StatusCode::TOO_MANY_REQUESTS, rd, typed, Some(&error))
-            }
+            FormKind::Form => self.login_form(StatusCode::TOO_MANY_REQUESTS, filled, &error),
             FormKind::Json => self.problem(StatusCode::TOO_MANY_REQUESTS, &error),
         };
         answer.with("Retry-After", seconds.to_string())
     }
 
     /// A new id at every login: one that was planted before is worth nothing (session fixation).
-    async fn begin_session(&self, form: FormKind, user: &User, rd: &str) -> Attempted {
+    async fn begin_session(
+        &self,
+        form: FormKind,
+        kind: SessionKind,
+        user: &User,
+        rd: &str,
+    ) -> Attempted {
         let Ok(id) = SessionId::generate() else {
             return Attempted::Failure("error", self.no_randomness());
         };
         let session = Session::begin(user.name.clone(), user.credential_epoch, self.now);
+        let session = session.of_kind(kind);
+        let keep = Keep {
+            same_site: self.login.same_site,
+            age: (self.snapshot.gate.sessions).cookie_age(&session, self.now),
+        };
         let sessions = &self.shared.sessions;
         if let Ok(old) = cookie::session(self.head.fields())
             && matches!(sessions.end(&old).await, Ok(true))
@@ -406,7 +438,7 @@ impl OwnExchange<'_> {
             ),
         };
         let answer = answer
-            .with("Set-Cookie", cookie::set(cookie::SESSION, &id))
+            .with("Set-Cookie", cookie::set_session(&id, keep))
             .with("Set-Cookie", cookie::clear(cookie::LOGIN));
         Attempted::Success(answer, id.digest())
     }
@@ -534,6 +566,8 @@ fn parse_form(bytes: &[u8]) -> Option<Posted> {
             }
             "csrf" => posted.csrf.replace(value.into_owned()).is_some(),
             "rd" => posted.rd.replace(value.into_owned()).is_some(),
+            // A box that is not ticked is not sent.
+            "remember" => std::mem::replace(&mut posted.remember, true),
             _ => false,
         };
         if twice {
@@ -550,6 +584,8 @@ fn parse_json(bytes: &[u8]) -> Option<Posted> {
         username: Option<String>,
         password: Option<Zeroizing<String>>,
         rd: Option<String>,
+        #[serde(default)]
+        remember: bool,
     }
     if bytes.is_empty() {
         return Some(Posted {
@@ -562,6 +598,7 @@ fn parse_json(bytes: &[u8]) -> Option<Posted> {
         username: body.username,
         password: body.password,
         rd: body.rd,
+        remember: body.remember,
         csrf: None,
         form: FormKind::Json,
     })

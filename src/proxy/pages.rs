@@ -33,10 +33,24 @@ pub struct LoginForm<'f> {
     pub rd: &'f str,
     /// The name typed before, to be corrected.
     pub username: &'f str,
+    /// Whether it asks for how long.
+    pub remember: Remember,
     /// Why the form is there, if there is something to say.
     pub note: Option<&'f str>,
     /// What went wrong, if something did.
     pub error: Option<&'f str>,
+}
+
+/// Whether somebody can stay logged in on this device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Remember {
+    /// It is switched off.
+    #[default]
+    NotOffered,
+    /// They can.
+    Offered,
+    /// They want to, and something else was wrong.
+    Chosen,
 }
 
 impl Pages {
@@ -88,6 +102,17 @@ impl Pages {
         } else {
             ("", " autofocus")
         };
+        let checked = match form.remember {
+            Remember::Chosen => " checked",
+            Remember::NotOffered | Remember::Offered => "",
+        };
+        let remember = match form.remember {
+            Remember::NotOffered => String::new(),
+            Remember::Offered | Remember::Chosen => format!(
+                "<label class=\"choice\"><input name=\"remember\" type=\"checkbox\" value=\"1\"{checked}>\
+                 Stay logged in on this device</label>"
+            ),
+        };
         let body = format!(
             "<h1>{title}</h1>{note}{error}\
              <form method=\"post\" action=\"{action}\">\
@@ -100,7 +125,7 @@ impl Pages {
              <label for=\"password\">Password</label>\
              <input id=\"password\" name=\"password\" type=\"password\" \
              autocomplete=\"current-password\" required{described}{password_focus}>\
-             <button type=\"submit\">Log in</button></form>",
+             {remember}<button type=\"submit\">Log in</button></form>",
             title = escape(&self.title),
             action = escape(&login.path),
             token = escape(form.token),
@@ -208,6 +233,7 @@ pub fn encode_query(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::cookie::SameSite;
 
     #[test]
     fn nothing_that_was_typed_becomes_markup() {
@@ -217,12 +243,14 @@ mod tests {
             title: String::new(),
             accent: None,
             home: "/".into(),
+            same_site: SameSite::Lax,
         };
         let hostile = "\"><script>alert('x')</script>&";
         let form = LoginForm {
             token: hostile,
             rd: hostile,
             username: hostile,
+            remember: Remember::Chosen,
             note: Some(hostile),
             error: Some(hostile),
         };

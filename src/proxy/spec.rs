@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
+use super::cookie::SameSite;
 use super::pages::accent::Accent;
 use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
@@ -216,6 +217,8 @@ pub struct LoginSpec {
     pub accent: Option<Accent>,
     /// Where a login goes that came from nowhere in particular.
     pub home: String,
+    /// What other sites can make of the session of a browser.
+    pub same_site: SameSite,
 }
 
 /// Where requests in the clear are sent instead of being served.

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable, StorageBackend, StorageError, Table,
-    TableDefinition, TableHandle as _,
+    TableDefinition, TableHandle as _, WriteTransaction,
 };
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -36,11 +36,18 @@ use tokio::time::timeout;
 use super::memory::MemoryStore;
 use super::secret::random;
 use super::{Kept, SessionBounds, SessionStore, StoreUnavailable, WhyEnded};
-use crate::gate::session::{Session, SessionDigest, SessionPolicy, ShortDigest, Timestamp};
+use crate::gate::session::{
+    Session, SessionDigest, SessionKind, SessionPolicy, ShortDigest, Timestamp,
+};
 use crate::identity::UserName;
 
-/// Its name says what a row means: begun, credential epoch, last seen, user.
-const SESSIONS: TableDefinition<'_, &[u8; 32], (u64, u64, u64, &str)> =
+/// Its name says what a row means: begun, credential epoch, last seen, whether it is remembered,
+/// user.
+const SESSIONS: TableDefinition<'_, &[u8; 32], (u64, u64, u64, bool, &str)> =
+    TableDefinition::new("portcullis sessions 2");
+
+/// What it was before sessions could be remembered.
+const WITHOUT_KIND: TableDefinition<'_, &[u8; 32], (u64, u64, u64, &str)> =
     TableDefinition::new("portcullis sessions 1");
 
 /// What is read is read once: memory for pages is only of use between two writes.
@@ -578,12 +585,16 @@ fn commit(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
 }
 
 fn put(
-    table: &mut Table<'_, &'static [u8; 32], (u64, u64, u64, &'static str)>,
+    table: &mut Table<'_, &'static [u8; 32], (u64, u64, u64, bool, &'static str)>,
     kept: &Kept,
 ) -> Result<(), StorageError> {
     let session = &kept.session;
     let (begun, seen) = (session.created.0, session.last_seen().0);
-    let row = (begun, session.credential_epoch, seen, session.user.as_str());
+    let (epoch, is_remembered) = (
+        session.credential_epoch,
+        session.kind == SessionKind::Remembered,
+    );
+    let row = (begun, epoch, seen, is_remembered, session.user.as_str());
     table.insert(&kept.digest.0, row).map(drop)
 }
 
@@ -619,11 +630,15 @@ fn read(database: &Database, mut each: impl FnMut(Kept)) -> Result<(), OpenError
     let table = read.open_table(SESSIONS).map_err(why)?;
     for row in table.iter().map_err(why)? {
         let (digest, row) = row.map_err(why)?;
-        let (begun, epoch, seen, user) = row.value();
+        let (begun, epoch, seen, is_remembered, user) = row.value();
         let user = UserName::parse(user).map_err(damaged)?;
         let user = users.get(&user).cloned().unwrap_or(user);
         users.insert(user.clone());
-        let session = Session::resume(user, epoch, Timestamp(begun), Timestamp(seen));
+        let kind = match is_remembered {
+            true => SessionKind::Remembered,
+            false => SessionKind::Visit,
+        };
+        let session = Session::resume(user, epoch, Timestamp(begun), Timestamp(seen), kind);
         each(Kept {
             digest: SessionDigest(*digest.value()),
             session: session.into(),
@@ -772,13 +787,29 @@ fn open_database(backend: impl StorageBackend) -> Result<Database, OpenError> {
     let opened = builder.create_with_backend(backend);
     let database = opened.map_err(why)?;
     let write = database.begin_write().map_err(why)?;
+    let ours = [SESSIONS.name(), WITHOUT_KIND.name()];
     let tables: Vec<_> = write.list_tables().map_err(why)?.collect();
-    if tables.iter().any(|table| table.name() != SESSIONS.name()) {
+    if tables.iter().any(|table| !ours.contains(&table.name())) {
         return Err(damaged("it has tables of somebody else"));
     }
-    write.open_table(SESSIONS).map_err(why)?;
+    bring_up_to_date(&write).map_err(why)?;
     write.commit().map_err(why)?;
     Ok(database)
+}
+
+/// Makes what was written by an earlier version into what is written now.
+fn bring_up_to_date(write: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut table = write.open_table(SESSIONS)?;
+    {
+        let before = write.open_table(WITHOUT_KIND)?;
+        for row in before.iter()? {
+            let (digest, row) = row?;
+            let (begun, epoch, seen, user) = row.value();
+            table.insert(digest.value(), (begun, epoch, seen, false, user))?;
+        }
+    }
+    write.delete_table(WITHOUT_KIND)?;
+    Ok(())
 }
 
 fn why(error: impl Into<redb::Error>) -> OpenError {

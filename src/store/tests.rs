@@ -161,6 +161,7 @@ async fn a_sweep_forgets_what_ended_by_time(open: impl Fn(SessionBounds) -> Sess
     let policy = SessionPolicy {
         idle: Duration::from_secs(10),
         lifetime: Duration::from_secs(100),
+        remember: None,
     };
     store.begin(digest(1), session("ralph", 0)).await.unwrap();
     store

@@ -253,6 +253,51 @@ fn another_site_cannot_log_a_browser_out_and_a_login_leads_to_no_other_site() {
     browser.await_text("Backend page /reports");
 }
 
+#[test]
+fn who_follows_a_link_from_another_site_stays_logged_in_unless_that_is_strict() {
+    let backend = site();
+    for (same_site, shown) in [("lax", "Backend page /reports"), ("strict", "User name")] {
+        let profile = Profile::new();
+        let sessions = format!("sessions: {{same_site: {same_site}}}\n");
+        let gate = gate::with(backend.address, &sessions);
+        let browser = Browser::start(&profile);
+        browser.open(&gate.url("/reports"));
+        log_in(&browser, "ralph", PASSWORD);
+        browser.await_text("Backend page /reports");
+        let link = format!("<a href=\"{}\">A link</a>", gate.url("/reports?linked"));
+        browser.open(&format!("http://{}/", elsewhere(link).address));
+        browser.find("a").follow();
+        browser.await_text(shown);
+        // Within the site, either goes on.
+        browser.open(&gate.url("/reports"));
+        browser.await_text("Backend page /reports");
+    }
+}
+
+#[test]
+fn who_wants_to_stay_logged_in_still_is_when_the_browser_starts_again() {
+    let backend = site();
+    let gate = gate::with(backend.address, "sessions: {remember: 30d}\n");
+    for (stays, next) in [(false, "User name"), (true, "Backend page /later")] {
+        let profile = Profile::new();
+        let browser = Browser::start(&profile);
+        browser.open(&gate.url("/reports"));
+        browser.await_text("Stay logged in on this device");
+        browser.find("#username").write("ralph");
+        browser.find("#password").write(PASSWORD);
+        if stays {
+            // By its words too, as people do.
+            browser.find(".choice").click();
+        }
+        browser.find("button").follow();
+        browser.await_text("Backend page /reports");
+        drop(browser);
+        let browser = Browser::start(&profile);
+        browser.open(&gate.url("/later"));
+        browser.await_text(next);
+    }
+}
+
 // --- For everybody ---
 
 #[test]
@@ -305,7 +350,7 @@ fn every_page_can_be_read_by_day_and_night_on_a_phone_and_on_a_desk() {
     let (backend, profile) = (site(), Profile::new());
     let gate = gate::with(
         backend.address,
-        "login: {title: 'Boiler 3', accent: '#ffd400'}\n",
+        "login: {title: 'Boiler 3', accent: '#ffd400'}\nsessions: {remember: 30d}\n",
     );
     let browser = Browser::start(&profile);
     every_page(&browser, &gate, |name| {

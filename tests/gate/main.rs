@@ -27,6 +27,7 @@ mod machines;
 mod operation;
 mod paths;
 mod redirects;
+mod remembered;
 mod sessions;
 mod smuggling;
 mod streams;

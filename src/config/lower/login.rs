@@ -9,6 +9,7 @@ use crate::gate::OwnPaths;
 use crate::gate::route::PathPattern;
 use crate::password::argon2id::{Argon2idError, Argon2idParameters};
 use crate::password::stored::DEFAULT_REALMS;
+use crate::proxy::cookie::SameSite;
 use crate::proxy::pages::accent::Accent;
 use crate::proxy::spec::LoginSpec;
 use crate::store::attempts::LockoutPolicy;
@@ -41,8 +42,9 @@ impl Login {
     }
 }
 
-/// The login pages, with the defaults for what is not written.
-pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
+/// The login pages, with the defaults for what is not written. `same_site` is from the section
+/// `sessions`.
+pub(super) fn lower(written: LoginFile, same_site: SameSite, at: &At<'_>) -> Login {
     let LoginFile {
         path,
         logout,
@@ -65,6 +67,7 @@ pub(super) fn lower(written: LoginFile, at: &At<'_>) -> Login {
         title: lower_title(title, &at.key("title")),
         accent: accent.and_then(|accent| lower_accent(&accent, &at.key("accent"))),
         home: home_path.unwrap_or_else(|| "/".into()),
+        same_site,
     };
     if spec.path == spec.logout {
         at.key("logout")

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::SessionsFile;
-use crate::gate::session::SessionPolicy;
+use crate::config::scalar::Span;
+use crate::gate::session::{REMEMBERED_AT_MOST, SessionPolicy};
+use crate::proxy::cookie::SameSite;
 use crate::store::SessionBounds;
 use crate::store::file::SessionFile;
 
@@ -25,6 +27,8 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) struct Lowered {
     /// How long they last.
     pub(super) policy: SessionPolicy,
+    /// What other sites can make of them.
+    pub(super) same_site: SameSite,
     /// How many there may be.
     pub(super) bounds: SessionBounds,
     /// Where they are kept beside memory.
@@ -44,6 +48,8 @@ pub(super) fn lower(
         path,
         idle,
         lifetime,
+        remember,
+        same_site,
         max,
         per_user,
     } = written;
@@ -68,6 +74,7 @@ pub(super) fn lower(
     let policy = SessionPolicy {
         idle: span_within(idle, default.idle, range.clone(), &at.key("idle")),
         lifetime: span_within(lifetime, default.lifetime, range, &at.key("lifetime")),
+        remember: None,
     };
     match idle {
         _ if policy.idle <= policy.lifetime => {}
@@ -83,6 +90,16 @@ pub(super) fn lower(
                 .problem(format!("shorter than the idle time, which is {idle}"));
         }
     }
+    let policy = SessionPolicy {
+        remember: remember.and_then(|it| lower_remember(it, policy.lifetime, &at.key("remember"))),
+        ..policy
+    };
+    let choices = [
+        ("lax", Some(SameSite::Lax)),
+        ("strict", Some(SameSite::Strict)),
+    ];
+    let same_site = same_site.as_deref();
+    let same_site = choose(same_site, SameSite::Lax, &choices, &at.key("same_site"));
     let default = SessionBounds::default();
     let bounds = SessionBounds {
         max: in_range(max, default.max, 1..=10_000_000, &at.key("max")),
@@ -90,7 +107,21 @@ pub(super) fn lower(
     };
     Lowered {
         policy,
+        same_site,
         bounds,
         file,
     }
+}
+
+/// To be remembered means to be logged in for longer than others.
+fn lower_remember(written: Span, lifetime: Duration, at: &At<'_>) -> Option<Duration> {
+    let Span(remember) = written;
+    if remember > REMEMBERED_AT_MOST {
+        let most = words(REMEMBERED_AT_MOST);
+        at.problem(format!("must be {most} or less"));
+    } else if remember < lifetime {
+        let lifetime = words(lifetime);
+        at.problem(format!("shorter than the lifetime, which is {lifetime}"));
+    }
+    Some(remember)
 }

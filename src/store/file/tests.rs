@@ -59,6 +59,55 @@ async fn what_was_begun_is_there_again_and_what_was_ended_is_not() {
 }
 
 #[tokio::test]
+async fn a_remembered_session_is_there_again_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    let store = FileStore::open(&path, BOUNDS).unwrap();
+    let kinds = [SessionKind::Visit, SessionKind::Remembered];
+    for (n, kind) in (0..).zip(kinds) {
+        let begun = session(1000).of_kind(kind);
+        store.begin(digest(n), begun).await.unwrap();
+    }
+    store.close(Timestamp(1000));
+    let store = FileStore::open(&path, BOUNDS).unwrap();
+    for (n, kind) in (0..).zip(kinds) {
+        let kept = store.look_up(&digest(n)).await.unwrap().unwrap();
+        assert_eq!(kept.kind, kind);
+    }
+}
+
+#[tokio::test]
+async fn a_file_from_before_there_were_remembered_sessions_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.redb");
+    let database = Database::create(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    let row = (1000, 7, 2000, "ralph");
+    let mut table = write.open_table(WITHOUT_KIND).unwrap();
+    table.insert(&[1; 32], row).unwrap();
+    drop(table);
+    write.commit().unwrap();
+    drop(database);
+
+    check(&path).unwrap();
+    for _ in 0..2 {
+        let store = FileStore::open(&path, BOUNDS).unwrap();
+        let kept = store.look_up(&digest(1)).await.unwrap().unwrap();
+        let times = (kept.created.0, kept.last_seen().0, kept.credential_epoch);
+        assert_eq!((times, kept.kind), ((1000, 2000, 7), SessionKind::Visit));
+        // What has ended does not come back from what it was read from.
+        store.begin(digest(2), session(1000)).await.unwrap();
+        store.end(&digest(2)).await.unwrap();
+        store.close(Timestamp(2000));
+    }
+    let store = FileStore::open(&path, BOUNDS).unwrap();
+    store.end(&digest(1)).await.unwrap();
+    store.close(Timestamp(2000));
+    let store = FileStore::open(&path, BOUNDS).unwrap();
+    assert_eq!(store.kept(), 0);
+}
+
+#[tokio::test]
 async fn a_sweep_takes_from_the_disk_what_ended_by_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.redb");

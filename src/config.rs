@@ -16,6 +16,7 @@ pub mod shape;
 
 pub mod document;
 pub mod lower;
+pub mod page_files;
 pub mod users;
 
 pub mod problem;
@@ -35,6 +36,7 @@ use serde_yaml::Value;
 
 use file::ConfigFile;
 use lower::{WrittenUsers, lower};
+use page_files::PageFiles;
 use problem::{Problem, Problems};
 use read::{Variables, read_text, read_yaml};
 use settings::{ConfigText, Sections, Settings};
@@ -138,12 +140,16 @@ fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
     if let Some(content) = content {
         sections.insert("users".into(), content);
     }
+    let files = PageFiles::read(written.login.as_ref(), source, &top);
+    if let Some(content) = files.content {
+        sections.insert("login (its files)".into(), content);
+    }
     let users_are_readable = place.is_readable(&top);
     let users = WrittenUsers {
         entries,
         at: place.top(&top),
     };
-    let (settings, unclear_users) = lower(written, users, source, &top);
+    let (settings, unclear_users) = lower(written, users, files, source, &top);
     let warnings = [document.warnings(), place.warnings()].concat();
     let of_configuration = document.take_problems();
     Ok(Parsed {

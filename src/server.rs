@@ -601,8 +601,8 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
 
 /// The pages of a configuration with this login, or without any.
 fn pages(login: Option<&LoginSpec>) -> Pages {
-    let title = login.map_or("Portcullis", |login| &login.title);
-    Pages::new(title, login.and_then(|login| login.accent))
+    let look = login.map(|login| login.look.clone());
+    Pages::new(look.unwrap_or_default())
 }
 
 fn announce(shared: &Shared, listener: &Listener) {

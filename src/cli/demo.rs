@@ -23,6 +23,7 @@ use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
 use crate::proxy::cookie::SameSite;
+use crate::proxy::pages::Look;
 use crate::proxy::spec::{
     ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace, UpstreamSpec,
 };
@@ -135,8 +136,10 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
     let login = LoginSpec {
         path: "/auth/login".to_owned(),
         logout: "/auth/logout".to_owned(),
-        accent: None,
-        title: "Portcullis demo".to_owned(),
+        look: Look {
+            title: "Portcullis demo".to_owned(),
+            ..Look::default()
+        },
         home: "/".to_owned(),
         same_site: SameSite::Lax,
     };

@@ -569,6 +569,8 @@ pub struct LoginFile {
     /// The colour of buttons and links, like `"#0a7c3e"`. It is made darker or lighter where it could
     /// not be read. Default: blue.
     pub accent: Option<String>,
+    /// A picture above the forms: SVG, PNG, JPEG or WebP of up to 64 KiB. Default: none.
+    pub logo: Option<String>,
     /// Where a login goes that came from nowhere in particular. Default: `/`.
     pub home: Option<String>,
     /// The realms that Ioto password hashes may have been made with. Default: `web`,

@@ -37,6 +37,7 @@ use std::time::Duration;
 use super::Source;
 use super::document::At;
 use super::file::{ConfigFile, UserFile};
+use super::page_files::PageFiles;
 use super::problem::closest;
 use super::scalar::{Entries, Number, Span};
 use super::settings::{ConfigText, Sections, Settings};
@@ -68,6 +69,7 @@ pub struct WrittenUsers<'d> {
 pub fn lower(
     written: ConfigFile,
     written_users: WrittenUsers<'_>,
+    page_files: PageFiles,
     source: &Source<'_>,
     top: &At<'_>,
 ) -> (Settings, Vec<UserName>) {
@@ -107,6 +109,7 @@ pub fn lower(
     let login = login::lower(
         login.unwrap_or_default(),
         sessions.same_site,
+        page_files,
         &top.key("login"),
     );
     let users = users::lower(written_users, &roles, login.allows_md5);

@@ -244,7 +244,7 @@ mod tests {
     use crate::proxy::exchange::{AnswerLength, BodyFailure, ClientGone};
     use crate::proxy::identity_headers::IdentityHeaders;
     use crate::proxy::identity_headers::tests::certificate;
-    use crate::proxy::pages::Pages;
+    use crate::proxy::pages::{Look, Pages};
     use crate::proxy::upstream::UpstreamPool;
     use crate::proxy::{Shared, Snapshot, Worker};
     use crate::store::SessionBounds;
@@ -422,7 +422,7 @@ mod tests {
                 upstreams: settings.upstreams,
                 identity: IdentityHeaders::new(settings.identity.headers, None).into(),
                 login: settings.login,
-                pages: Pages::new("Test", None),
+                pages: Pages::new(Look::default()),
                 limits: settings.limits,
                 timeouts: settings.timeouts,
             };

@@ -2,6 +2,7 @@
 //! without a request to anywhere else.
 
 pub mod accent;
+pub mod logo;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,13 +14,35 @@ use super::request_id::RequestId;
 use super::spec::LoginSpec;
 
 use accent::Accent;
+use logo::Logo;
 
 const STYLE: &str = include_str!("pages/style.css");
+
+/// What makes the pages those of one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What they call the thing behind the gate.
+    pub title: String,
+    /// The colour of their buttons and links, where it is not the usual one.
+    pub accent: Option<Accent>,
+    /// The picture above the forms, where there is one.
+    pub logo: Option<Logo>,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            title: "Portcullis".to_owned(),
+            accent: None,
+            logo: None,
+        }
+    }
+}
 
 /// The pages of one configuration.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    title: String,
+    look: Look,
     style: String,
     policy: String,
 }
@@ -54,19 +77,23 @@ pub enum Remember {
 }
 
 impl Pages {
-    /// Pages that call what is behind the gate `title`.
+    /// Pages that look like this.
     #[must_use]
-    pub fn new(title: &str, accent: Option<Accent>) -> Self {
-        let accent = accent.map_or_else(String::new, Accent::style);
+    pub fn new(look: Look) -> Self {
+        let accent = look.accent.map_or_else(String::new, Accent::style);
         let style = format!("{STYLE}{accent}");
         let digest = STANDARD.encode(Sha256::digest(&style));
+        let pictures = match look.logo {
+            Some(_) => "img-src data:; ",
+            None => "",
+        };
         Self {
-            title: title.to_owned(),
+            look,
             style,
-            // Nothing but our own style sheet, by its hash. No framing (ASVS 3.4.6), and forms go
-            // nowhere but here.
+            // Nothing but our own style sheet, by its hash, and a picture that is in the page. No
+            // framing (ASVS 3.4.6), and forms go nowhere but here.
             policy: format!(
-                "default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; \
+                "default-src 'none'; {pictures}style-src 'sha256-{digest}'; form-action 'self'; \
                  frame-ancestors 'none'; base-uri 'none'"
             ),
         }
@@ -114,7 +141,7 @@ impl Pages {
             ),
         };
         let body = format!(
-            "<h1>{title}</h1>{note}{error}\
+            "{logo}<h1>{title}</h1>{note}{error}\
              <form method=\"post\" action=\"{action}\">\
              <input type=\"hidden\" name=\"csrf\" value=\"{token}\">\
              <input type=\"hidden\" name=\"rd\" value=\"{rd}\">\
@@ -126,7 +153,8 @@ impl Pages {
              <input id=\"password\" name=\"password\" type=\"password\" \
              autocomplete=\"current-password\" required{described}{password_focus}>\
              {remember}<button type=\"submit\">Log in</button></form>",
-            title = escape(&self.title),
+            logo = self.logo(""),
+            title = escape(&self.look.title),
             action = escape(&login.path),
             token = escape(form.token),
             rd = escape(form.rd),
@@ -139,12 +167,13 @@ impl Pages {
     #[must_use]
     pub fn logout(&self, login: &LoginSpec, user: &str, token: &str) -> String {
         let body = format!(
-            "<h1>{}</h1><p>You are logged in as <strong>{}</strong>.</p>\
+            "{}<h1>{}</h1><p>You are logged in as <strong>{}</strong>.</p>\
              <form method=\"post\" action=\"{}\">\
              <input type=\"hidden\" name=\"csrf\" value=\"{}\">\
              <button type=\"submit\" autofocus>Log out</button></form>\
              <p><a href=\"{}\">Stay logged in</a></p>",
-            escape(&self.title),
+            self.logo(""),
+            escape(&self.look.title),
             escape(user),
             escape(&login.logout),
             escape(token),
@@ -157,9 +186,10 @@ impl Pages {
     #[must_use]
     pub fn logged_out(&self, login: &LoginSpec) -> String {
         let body = format!(
-            "<h1>{}</h1><p role=\"status\">You are logged out.</p>\
+            "{}<h1>{}</h1><p role=\"status\">You are logged out.</p>\
              <p><a href=\"{}\">Log in again</a></p>",
-            escape(&self.title),
+            self.logo(""),
+            escape(&self.look.title),
             escape(&login.path),
         );
         self.page("Logged out", &body)
@@ -169,13 +199,20 @@ impl Pages {
     #[must_use]
     pub fn problem(&self, status: StatusCode, detail: &str, id: &RequestId) -> String {
         let body = format!(
-            "<h1>{}</h1><p>{}</p><p class=\"small\">{} · request {}</p>",
+            "{}<h1>{}</h1><p>{}</p><p class=\"small\">{} · request {}</p>",
+            self.logo(&self.look.title),
             escape(reason(status)),
             escape(detail),
             status.as_u16(),
             escape(id.as_str()),
         );
         self.page(reason(status), &body)
+    }
+
+    /// The picture, where there is one. Where the title stands below, it says nothing more than that.
+    fn logo(&self, says: &str) -> String {
+        let image = |logo: &Logo| format!("<img src=\"{}\" alt=\"{}\">", logo.uri(), escape(says));
+        self.look.logo.as_ref().map_or_else(String::new, image)
     }
 
     fn page(&self, heading: &str, body: &str) -> String {
@@ -187,7 +224,7 @@ impl Pages {
              <title>{} · {}</title><style>{}</style></head>\
              <body><main>{body}</main></body></html>\n",
             escape(heading),
-            escape(&self.title),
+            escape(&self.look.title),
             self.style,
         )
     }
@@ -237,15 +274,18 @@ mod tests {
 
     #[test]
     fn nothing_that_was_typed_becomes_markup() {
+        let hostile = "\"><script>alert('x')</script>&";
+        let look = Look {
+            title: hostile.to_owned(),
+            ..Look::default()
+        };
         let login = LoginSpec {
+            look: look.clone(),
             path: "/auth/login".into(),
             logout: "/auth/logout".into(),
-            title: String::new(),
-            accent: None,
             home: "/".into(),
             same_site: SameSite::Lax,
         };
-        let hostile = "\"><script>alert('x')</script>&";
         let form = LoginForm {
             token: hostile,
             rd: hostile,
@@ -254,7 +294,7 @@ mod tests {
             note: Some(hostile),
             error: Some(hostile),
         };
-        let page = Pages::new(hostile, None).login(&login, &form);
+        let page = Pages::new(look).login(&login, &form);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{page}");
     }

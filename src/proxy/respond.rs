@@ -549,12 +549,13 @@ impl Refused<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::pages::Look;
 
     fn needed(why: NoIdentity, audience: Audience) -> Answer {
         certificate_needed(
             why,
             audience,
-            &Pages::new("Test", None),
+            &Pages::new(Look::default()),
             &RequestId::generate(),
         )
     }
@@ -603,7 +604,7 @@ mod tests {
 
     #[test]
     fn a_word_for_programs_is_only_there_where_there_is_one() {
-        let pages = Pages::new("Test", None);
+        let pages = Pages::new(Look::default());
         let id = RequestId::generate();
         let problem = Answer::problem(StatusCode::NOT_FOUND, "x", Audience::Other, &pages, &id);
         assert!(!problem.body.contains("reason"), "{}", problem.body);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::cookie::SameSite;
-use super::pages::accent::Accent;
+use super::pages::Look;
 use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
 use crate::http1::write;
@@ -211,10 +211,8 @@ pub struct LoginSpec {
     pub path: String,
     /// The path of the logout page and form target.
     pub logout: String,
-    /// What the pages call the thing behind the gate.
-    pub title: String,
-    /// The colour of their buttons and links, where it is not the usual one.
-    pub accent: Option<Accent>,
+    /// How the pages look, these and all others of ours.
+    pub look: Look,
     /// Where a login goes that came from nowhere in particular.
     pub home: String,
     /// What other sites can make of the session of a browser.

@@ -2,8 +2,10 @@
 //! stations for programs.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use crate::harness::backend::Backend;
@@ -331,9 +333,10 @@ fn password_managers_and_screen_readers_know_what_each_field_is() {
 #[test]
 fn the_pages_ask_nobody_else_for_anything() {
     let (backend, profile) = (site(), Profile::new());
-    let gate = in_front_of(backend.address);
+    let gate = gate::with(backend.address, &with_logo("conf/logo.svg"));
     let browser = Browser::start(&profile);
     every_page(&browser, &gate, |_| {});
+    assert_eq!(browser.refused(), [""; 0]);
     // Its own pages are of the scheme `chrome`.
     let requests = browser.requests();
     let requests: Vec<&String> = requests.iter().filter(|url| url.contains("//")).collect();
@@ -346,11 +349,46 @@ fn the_pages_ask_nobody_else_for_anything() {
 }
 
 #[test]
+fn the_logo_is_on_every_page_and_is_spoken_where_the_title_is_not() {
+    let (backend, profile) = (site(), Profile::new());
+    let folder = tempfile::tempdir().unwrap();
+    let png = folder.path().join("named-wrongly.svg");
+    std::fs::write(&png, STANDARD.decode(DOT).unwrap()).unwrap();
+    for (logo, width) in [("conf/logo.svg", 56), (png.to_str().unwrap(), 1)] {
+        let gate = gate::with(backend.address, &with_logo(logo));
+        let browser = Browser::start(&profile);
+        every_page(&browser, &gate, |name| {
+            let shown = "const it = document.images[0]; return [it.complete, it.naturalWidth]";
+            assert_eq!(
+                browser.run(shown),
+                serde_json::json!([true, width]),
+                "{name}"
+            );
+            let alt = browser.run("return document.images[0].alt");
+            let has_title = browser.run("return document.querySelector('h1').innerText");
+            assert_eq!(alt == "Boiler 3", has_title != "Boiler 3", "{name}");
+        });
+        assert_eq!(browser.refused(), [""; 0]);
+    }
+}
+
+/// A PNG of one pixel.
+const DOT: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=";
+
+/// A login section with a logo, by its path in the repository.
+fn with_logo(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    format!("login: {{title: Boiler 3, logo: '{}'}}\n", path.display())
+}
+
+#[test]
 fn every_page_can_be_read_by_day_and_night_on_a_phone_and_on_a_desk() {
     let (backend, profile) = (site(), Profile::new());
+    let login = with_logo("conf/logo.svg").replace('}', ", accent: '#ffd400'}");
     let gate = gate::with(
         backend.address,
-        "login: {title: 'Boiler 3', accent: '#ffd400'}\nsessions: {remember: 30d}\n",
+        &format!("{login}sessions: {{remember: 30d}}\n"),
     );
     let browser = Browser::start(&profile);
     every_page(&browser, &gate, |name| {

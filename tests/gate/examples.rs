@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::harness::backend::Backend;
 use crate::harness::client::{Curl, Got, log_in_by_form};
 use crate::harness::gate::{self, Gate, PASSWORD};
@@ -12,12 +15,14 @@ use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 8] = [
+const DRIVEN: [&str; 10] = [
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
+    "logo.svg",
     "machines.yaml",
     "minimal.yaml",
+    "pages.yaml",
     "thin-edge.yaml",
     "tls.yaml",
     "wso2.yaml",
@@ -73,6 +78,7 @@ impl Example {
         };
         let hash = || bcrypt::hash(PASSWORD, 4).unwrap();
         match name {
+            "pages.yaml" => example.variables.push(("PORTCULLIS_RALPH_HASH", hash())),
             "minimal.yaml" => example.variables.push(("PORTCULLIS_ADMIN_HASH", hash())),
             "device.yaml" => example.variables.extend([
                 ("PORTCULLIS_ADMIN", "127.0.0.1:0".to_owned()),
@@ -763,4 +769,26 @@ fn the_device_example_gives_each_role_what_it_says() {
     assert_eq!(seen[1].body, b"firmware");
     assert_eq!(seen[1].field("x-forwarded-user"), Some("ralph"));
     assert_eq!(seen[1].field("x-forwarded-groups"), Some("administrator"));
+}
+
+// --- pages.yaml ---
+
+#[test]
+fn the_pages_have_a_title_a_logo_and_a_colour_and_offer_to_stay() {
+    let nginx = Nginx::start();
+    let gate = Example::of("pages.yaml", nginx.address).start();
+    let form = gate.curl().browser().get("/auth/login");
+    let logo = std::fs::read(conf().join("logo.svg")).unwrap();
+    for shown in [
+        "Boiler 3".to_owned(),
+        format!("data:image/svg+xml;base64,{}", STANDARD.encode(logo)),
+        "--button:#1f8f5f".to_owned(),
+        "name=\"remember\"".to_owned(),
+    ] {
+        assert!(form.body.contains(&shown), "{shown}: {form:?}");
+    }
+    let session = session_of(&gate, "ralph", PASSWORD);
+    let refused = gate.curl().browser().session(&session).get("/admin/");
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert!(refused.body.contains("<img"), "{refused:?}");
 }

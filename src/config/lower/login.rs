@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use crate::config::document::At;
 use crate::config::file::{Argon2idFile, LockoutFile, LoginFile};
+use crate::config::page_files::PageFiles;
 use crate::config::scalar::{Flag, Number, OneOrMany, Size};
 use crate::gate::OwnPaths;
 use crate::gate::route::PathPattern;
 use crate::password::argon2id::{Argon2idError, Argon2idParameters};
 use crate::password::stored::DEFAULT_REALMS;
 use crate::proxy::cookie::SameSite;
+use crate::proxy::pages::Look;
 use crate::proxy::pages::accent::Accent;
 use crate::proxy::spec::LoginSpec;
 use crate::store::attempts::LockoutPolicy;
@@ -43,8 +45,13 @@ impl Login {
 }
 
 /// The login pages, with the defaults for what is not written. `same_site` is from the section
-/// `sessions`.
-pub(super) fn lower(written: LoginFile, same_site: SameSite, at: &At<'_>) -> Login {
+/// `sessions`, and `files` are those that the section names.
+pub(super) fn lower(
+    written: LoginFile,
+    same_site: SameSite,
+    files: PageFiles,
+    at: &At<'_>,
+) -> Login {
     let LoginFile {
         path,
         logout,
@@ -55,6 +62,7 @@ pub(super) fn lower(written: LoginFile, same_site: SameSite, at: &At<'_>) -> Log
         accent,
         argon2id,
         unsafe_md5_passwords,
+        logo: _, // It comes as `files`, with what is in it.
     } = written;
     let own = |written: Option<String>, key, default: &str| {
         let path = written.and_then(|path| lower_own_path(path, &at.key(key)));
@@ -64,8 +72,11 @@ pub(super) fn lower(written: LoginFile, same_site: SameSite, at: &At<'_>) -> Log
     let spec = LoginSpec {
         path: own(path, "path", "/auth/login"),
         logout: own(logout, "logout", "/auth/logout"),
-        title: lower_title(title, &at.key("title")),
-        accent: accent.and_then(|accent| lower_accent(&accent, &at.key("accent"))),
+        look: Look {
+            title: lower_title(title, &at.key("title")),
+            accent: accent.and_then(|accent| lower_accent(&accent, &at.key("accent"))),
+            logo: files.logo,
+        },
         home: home_path.unwrap_or_else(|| "/".into()),
         same_site,
     };
@@ -163,7 +174,7 @@ pub(super) fn lower_site_path(written: &str, at: &At<'_>) -> Option<String> {
 
 fn lower_title(written: Option<String>, at: &At<'_>) -> String {
     const MOST: usize = 100;
-    let title = written.unwrap_or_else(|| "Portcullis".into());
+    let title = written.unwrap_or_else(|| Look::default().title);
     let fits = (1..=MOST).contains(&title.chars().count());
     if !fits || title.chars().any(char::is_control) {
         at.problem(format!("expected 1 to {MOST} characters on one line"));

@@ -80,7 +80,7 @@ impl<'p> Browser<'p> {
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": {"args": args, "perfLoggingPrefs": {"enableNetwork": true}},
-            "goog:loggingPrefs": {"performance": "ALL"},
+            "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
             "timeouts": {"pageLoad": 20_000, "script": 20_000},
         }}});
         let begun = driver.ask("POST", "/session", &capabilities);
@@ -188,6 +188,17 @@ impl<'p> Browser<'p> {
     #[track_caller]
     pub fn enter_frame(&self) {
         self.ask("POST", "/frame", &json!({"id": 0}));
+    }
+
+    /// What the browser has refused to load or run since this was asked last, in its own words.
+    #[track_caller]
+    pub fn refused(&self) -> Vec<String> {
+        let log = self.ask("POST", "/se/log", &json!({"type": "browser"}));
+        let messages = log.as_array().unwrap().iter().map(|it| &it["message"]);
+        let messages = messages.map(|it| it.as_str().unwrap().to_owned());
+        messages
+            .filter(|it| it.contains("Content Security Policy"))
+            .collect()
     }
 
     /// The URLs of all requests since this was asked last.

@@ -36,7 +36,7 @@ use serde_yaml::Value;
 
 use file::ConfigFile;
 use lower::{WrittenUsers, lower};
-use page_files::PageFiles;
+use page_files::read_page_files;
 use problem::{Problem, Problems};
 use read::{Variables, read_text, read_yaml};
 use settings::{ConfigText, Sections, Settings};
@@ -61,32 +61,24 @@ impl Source<'_> {
     }
 }
 
-/// Reads the configuration in `file`, and the file of users that it names.
+/// Reads the configuration in `file`, and the files of users and pages that it names.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Settings, Problems> {
-    let source = Source {
-        file: file.into(),
-        variables: &|name| std::env::var(name).ok(),
-    };
     let text = ConfigText::new(read_text(file)?);
-    let settings = parse(text.as_str(), &source)?;
+    let settings = parse(text.as_str(), &source_of(file))?;
     Ok(Settings { text, ..settings })
 }
 
 /// The users as they are now, for a configuration that is `text` otherwise. Something may be wrong
 /// with some of them: whoever is disabled has to be out also while somebody else's entry has a slip in
-/// it.
+/// it. The files that pages are made of are not even read.
 ///
 /// # Errors
 /// Everything that is wrong, where it is not known who the users are.
 pub fn load_users_as(file: &Path, text: &ConfigText) -> Result<ReadableUsers, Problems> {
-    let source = Source {
-        file: file.into(),
-        variables: &|name| std::env::var(name).ok(),
-    };
-    let parsed = parse_all(text.as_str(), &source)?;
+    let parsed = parse_for(Purpose::Users, text.as_str(), &source_of(file))?;
     match parsed.problems {
         Some(problems) if !parsed.users_are_known => Err(problems),
         Some(_) | None => Ok(ReadableUsers {
@@ -105,12 +97,19 @@ pub struct ReadableUsers {
     pub unclear: Vec<UserName>,
 }
 
-/// Reads a configuration from its text, and the file of users that it names.
+fn source_of(file: &Path) -> Source<'static> {
+    Source {
+        file: file.into(),
+        variables: &|name| std::env::var(name).ok(),
+    }
+}
+
+/// Reads a configuration from its text, and the files of users and pages that it names.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
-    let parsed = parse_all(text, source)?;
+    let parsed = parse_for(Purpose::Everything, text, source)?;
     match parsed.problems {
         Some(problems) => Err(problems),
         None => Ok(parsed.settings),
@@ -126,7 +125,15 @@ struct Parsed {
     problems: Option<Problems>,
 }
 
-fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
+/// What a configuration is read for.
+enum Purpose {
+    /// To run on it.
+    Everything,
+    /// To know what its users may do.
+    Users,
+}
+
+fn parse_for(purpose: Purpose, text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
     let (document, mut value) = read_yaml(text, &source.file, source.variables)?;
     let top = document.root();
     let mut sections = sections(&value);
@@ -140,8 +147,12 @@ fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
     if let Some(content) = content {
         sections.insert("users".into(), content);
     }
-    let files = PageFiles::read(written.login.as_ref(), source, &top);
-    if let Some(content) = files.content {
+    let login = match purpose {
+        Purpose::Everything => written.login.as_ref(),
+        Purpose::Users => None,
+    };
+    let (files, languages) = read_page_files(login, source, &top);
+    if let Some(content) = files.content() {
         sections.insert("login (its files)".into(), content);
     }
     let users_are_readable = place.is_readable(&top);
@@ -151,6 +162,7 @@ fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
     };
     let (settings, unclear_users) = lower(written, users, files, source, &top);
     let warnings = [document.warnings(), place.warnings()].concat();
+    let warnings = warnings.into_iter().chain(languages.warnings()).collect();
     let of_configuration = document.take_problems();
     Ok(Parsed {
         settings: Settings {
@@ -160,7 +172,10 @@ fn parse_all(text: &str, source: &Source<'_>) -> Result<Parsed, Problems> {
         },
         unclear_users,
         users_are_known: users_are_readable && of_configuration.is_empty(),
-        problems: Problems::of_files([of_configuration, place.take_problems()]),
+        problems: {
+            let own = [of_configuration, place.take_problems()].into_iter();
+            Problems::of_files(own.chain(languages.take_problems()))
+        },
     })
 }
 
@@ -188,10 +203,7 @@ pub fn admin_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
 }
 
 fn value_of(file: &Path) -> Result<(Source<'_>, Value), Problem> {
-    let source = Source {
-        file: file.into(),
-        variables: &|name| std::env::var(name).ok(),
-    };
+    let source = source_of(file);
     let (_, value) = read_yaml(&read_text(file)?, file, source.variables)?;
     Ok((source, value))
 }

@@ -65,6 +65,7 @@ use headers::UpstreamRequest;
 use identity_headers::IdentityHeaders;
 use login::OwnExchange;
 use pages::Pages;
+use pages::text::Text;
 use record::Record;
 use renewal::Renewal;
 use request_id::RequestId;
@@ -445,7 +446,7 @@ impl<'r> Request<'r> {
     ) -> Result<(), ForwardFailure> {
         // The gate only knows own pages where there is a login.
         let Some(login) = &self.snapshot.login else {
-            let problem = self.problem(StatusCode::NOT_FOUND, "There is nothing at this address.");
+            let problem = self.problem(StatusCode::NOT_FOUND, Text::NothingHere);
             return self.send(problem, body, answer, record).await;
         };
         let exchange = OwnExchange {
@@ -520,19 +521,15 @@ impl<'r> Request<'r> {
             }
             return;
         }
-        let detail = match failure {
-            ForwardFailure::Body(BodyFailure::TooLarge) => "The request body is too large.",
-            ForwardFailure::Body(BodyFailure::TooSlow) => "The request body came too slowly.",
-            ForwardFailure::Body(_) | ForwardFailure::ClientGone => {
-                "The request body cannot be read."
-            }
-            ForwardFailure::TooSlow => "The service behind this gate took too long to answer.",
-            ForwardFailure::Connect(ConnectFailure::Full) => {
-                "The service behind this gate has too much to do. Try again in a moment."
-            }
-            _ => "The service behind this gate cannot be reached.",
+        let text = match failure {
+            ForwardFailure::Body(BodyFailure::TooLarge) => Text::BodyTooLarge,
+            ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow,
+            ForwardFailure::Body(_) | ForwardFailure::ClientGone => Text::BodyUnreadable,
+            ForwardFailure::TooSlow => Text::BackendSlow,
+            ForwardFailure::Connect(ConnectFailure::Full) => Text::BackendBusy,
+            _ => Text::BackendUnreachable,
         };
-        let mut problem = self.problem(failure.status(), detail);
+        let mut problem = self.problem(failure.status(), text);
         if problem.status == StatusCode::SERVICE_UNAVAILABLE {
             problem = problem.with("Retry-After", "1");
         }
@@ -541,9 +538,9 @@ impl<'r> Request<'r> {
         }
     }
 
-    fn problem(&self, status: StatusCode, detail: &str) -> Answer {
+    fn problem(&self, status: StatusCode, text: Text) -> Answer {
         let audience = Audience::of(self.head);
-        Answer::problem(status, detail, audience, &self.snapshot.pages, &self.id)
+        Answer::problem(status, text, audience, &self.snapshot.pages, &self.id)
     }
 
     async fn send<B: BodySource, A: AnswerSink>(

@@ -571,6 +571,9 @@ pub struct LoginFile {
     pub accent: Option<String>,
     /// A picture above the forms: SVG, PNG, JPEG or WebP of up to 64 KiB. Default: none.
     pub logo: Option<String>,
+    /// Files with what the pages say in other languages than English, one each. People get the one
+    /// that their browser asks for. Default: none.
+    pub languages: Option<OneOrMany>,
     /// Where a login goes that came from nowhere in particular. Default: `/`.
     pub home: Option<String>,
     /// The realms that Ioto password hashes may have been made with. Default: `web`,
@@ -583,6 +586,22 @@ pub struct LoginFile {
     /// Accepts MD5 hashes of passwords, until the login that replaces them. Whoever gets hold of one
     /// has the password. Default: `false`.
     pub unsafe_md5_passwords: Option<Flag>,
+}
+
+/// A file that `login.languages` names.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with language, direction and texts"
+)]
+pub struct LanguageFile {
+    /// Which language, like `de` or `pt-BR`.
+    pub language: Option<String>,
+    /// `ltr` for one that is written from left to right, or `rtl`. Default: `ltr`.
+    pub direction: Option<String>,
+    /// What pages say. What is missing is said in English.
+    #[serde(default)]
+    pub texts: Entries<String>,
 }
 
 /// The section `login.argon2id`. Together they must not be below the floor of OWASP: with 1 pass

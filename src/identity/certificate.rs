@@ -121,41 +121,6 @@ impl InvalidCertificate {
             Self::SeveralNames => "client_cert_several_names",
         }
     }
-
-    /// A sentence for the person who holds it.
-    #[must_use]
-    pub const fn explanation(self) -> &'static str {
-        match self {
-            Self::Expired => "Your certificate, or the one of its issuer, has expired.",
-            Self::NotYetValid => {
-                "Your certificate, or the one of its issuer, is not valid yet. Check the clock."
-            }
-            Self::Revoked => "Your certificate, or the one of its issuer, was revoked.",
-            Self::UnknownAuthority => "Your certificate was issued by nobody who is trusted here.",
-            Self::SelfSigned => "Your certificate is self-signed, and not trusted here.",
-            Self::WrongPurpose => "Your certificate may not be used by clients of TLS.",
-            Self::ChainTooLong => {
-                "There are too many certificates between yours and a trusted one."
-            }
-            Self::CrlExpired => {
-                "Whether your certificate was revoked is not known: the revocation list is out of date."
-            }
-            Self::CrlMissing => {
-                "Whether your certificate was revoked is not known: there is no revocation list for its issuer."
-            }
-            Self::CrlInvalid => {
-                "Whether your certificate was revoked is not known: the revocation list cannot be used."
-            }
-            Self::Weak => {
-                "Your certificate, or the one of its issuer, has a key or signature that can be broken."
-            }
-            Self::Damaged => "Your certificate cannot be used.",
-            Self::NoRule => "Your certificate is not known here.",
-            Self::SeveralNames => {
-                "Your certificate has several names, and which one counts is not clear."
-            }
-        }
-    }
 }
 
 /// How a connection stands at the time of one request.

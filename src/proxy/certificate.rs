@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::Request;
 use super::exchange::{AnswerSink, BodySource, Upload};
+use super::pages::text::Text;
 use super::record::Record;
 use super::respond::{self, Answer, Audience};
 use crate::gate::clients::Clients;
@@ -186,9 +187,7 @@ impl Request<'_> {
         let page = match unserved {
             Unserved::Misdirected => {
                 record.misdirected();
-                let detail = "This connection was made for another host name, under other rules. \
-                              Open a new connection for this address.";
-                self.problem(StatusCode::MISDIRECTED_REQUEST, detail)
+                self.problem(StatusCode::MISDIRECTED_REQUEST, Text::OtherHost)
             }
             Unserved::Refused(why) => {
                 record.refused_for_certificate(why);
@@ -197,9 +196,11 @@ impl Request<'_> {
             }
             Unserved::NotOnRecord => {
                 record.not_on_record();
-                let detail = "Certificates cannot be accepted at the moment. Try again soon.";
-                self.problem(StatusCode::SERVICE_UNAVAILABLE, detail)
-                    .with("Retry-After", "5")
+                self.problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    Text::CertificatesNotAccepted,
+                )
+                .with("Retry-After", "5")
             }
         };
         if let Err(failure) = self.send(page, body, answer, record).await {

@@ -18,6 +18,7 @@ use super::client::ClientFacts;
 use super::exchange::{
     AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
 };
+use super::pages::text::{Said, Text};
 use super::record::{bad_head, slow_head};
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
@@ -188,8 +189,8 @@ async fn refuse_head<S: AsyncWrite + Unpin + Send>(
 ) {
     let id = RequestId::generate();
     bad_head(worker, client, &id, error);
-    let detail = format!("This request is not acceptable: {error}.");
-    let problem = (error.status(), &*detail);
+    let said = Text::Unacceptable.with(error.to_string());
+    let problem = (error.status(), said);
     refuse((worker, client), snapshot, problem, &id, io).await;
 }
 
@@ -201,15 +202,14 @@ async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
 ) {
     let id = RequestId::generate();
     slow_head(worker, client, &id);
-    let detail = "The request head did not arrive in time.";
-    let problem = (StatusCode::REQUEST_TIMEOUT, detail);
+    let problem = (StatusCode::REQUEST_TIMEOUT, Text::HeadTooSlow.into());
     refuse((worker, client), snapshot, problem, &id, io).await;
 }
 
 async fn refuse<S: AsyncWrite + Unpin + Send>(
     (worker, client): (&Worker, &ClientFacts),
     snapshot: &Snapshot,
-    (status, detail): (StatusCode, &str),
+    (status, said): (StatusCode, Said<'_>),
     id: &RequestId,
     io: &mut S,
 ) {
@@ -225,7 +225,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
         state: State::Nothing,
         limit: LINGER,
     };
-    let answer = Answer::problem(status, detail, Audience::Other, &snapshot.pages, id);
+    let answer = Answer::problem(status, said, Audience::Other, &snapshot.pages, id);
     // A client that is gone already is told nothing.
     let _told = answer.send(false, id, &mut sink).await;
 }

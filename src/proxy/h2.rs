@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::ClientFacts;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::pages::text::Text;
 use super::record::bad_head;
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
@@ -293,9 +294,9 @@ async fn refuse_head(
 ) {
     let id = RequestId::generate();
     bad_head(worker, client, &id, error);
-    let detail = format!("This request is not acceptable: {error}.");
+    let said = Text::Unacceptable.with(error.to_string());
     let pages = &snapshot.pages;
-    let answer = Answer::problem(error.status(), &detail, Audience::Other, pages, &id);
+    let answer = Answer::problem(error.status(), said, Audience::Other, pages, &id);
     // A client that is gone already is told nothing.
     let _told = answer.send(false, &id, sink).await;
 }

@@ -15,7 +15,9 @@ use super::attempt::{PasswordAttempts, Tried};
 use super::client::{ClientFacts, SessionsAccepted};
 use super::cookie::{self, Keep};
 use super::exchange::{AnswerSink, BodyFailure, BodySource, Upload};
-use super::pages::{LoginForm, Remember};
+use super::pages::language::Reader;
+use super::pages::text::{Said, Text};
+use super::pages::{LoginForm, PagesFor, Remember};
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience, too_many_wrong};
 use super::spec::LoginSpec;
@@ -124,17 +126,20 @@ impl OwnExchange<'_> {
                 })
             }
             _ => Ok(self
-                .problem(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "This address does not take that method.",
-                )
+                .problem(StatusCode::METHOD_NOT_ALLOWED, Text::OtherMethod)
                 .with("Allow", "GET, HEAD, POST")),
         }
     }
 
-    fn problem(&self, status: StatusCode, detail: &str) -> Answer {
+    fn problem<'s>(&self, status: StatusCode, said: impl Into<Said<'s>>) -> Answer {
         let audience = Audience::of(self.head);
-        Answer::problem(status, detail, audience, &self.snapshot.pages, self.id)
+        Answer::problem(status, said, audience, &self.snapshot.pages, self.id)
+    }
+
+    /// The pages as whoever asks reads them.
+    fn pages(&self) -> PagesFor<'_> {
+        let reader = Reader::of(self.head.fields());
+        self.snapshot.pages.read_by(reader)
     }
 
     fn seconds(&self) -> u64 {
@@ -145,10 +150,7 @@ impl OwnExchange<'_> {
 
     fn show_login(&self) -> Answer {
         if self.client.sessions == SessionsAccepted::OnlyOverTls {
-            return self.problem(
-                StatusCode::FORBIDDEN,
-                "Logging in is only possible over HTTPS.",
-            );
+            return self.problem(StatusCode::FORBIDDEN, Text::OnlyOverHttps);
         }
         let parameter = |wanted: &str| {
             let parameters = form_urlencoded::parse(self.head.query()?.as_bytes());
@@ -157,8 +159,7 @@ impl OwnExchange<'_> {
         };
         let rd = parameter("rd");
         let rd = self.safe_target(rd.as_deref());
-        let note = "Your session has ended. Log in to go on.";
-        let note = parameter("ended").is_some().then_some(note);
+        let note = parameter("ended").is_some().then_some(Text::SessionEnded);
         let filled = Filled {
             rd: &rd,
             ..Filled::default()
@@ -167,7 +168,7 @@ impl OwnExchange<'_> {
     }
 
     /// The form again, with what was wrong.
-    fn login_form(&self, status: StatusCode, filled: Filled<'_>, error: &str) -> Answer {
+    fn login_form(&self, status: StatusCode, filled: Filled<'_>, error: &Said<'_>) -> Answer {
         self.form(status, filled, (None, Some(error)))
     }
 
@@ -176,7 +177,7 @@ impl OwnExchange<'_> {
         &self,
         status: StatusCode,
         filled: Filled<'_>,
-        (note, error): (Option<&str>, Option<&str>),
+        (note, error): (Option<Text>, Option<&Said<'_>>),
     ) -> Answer {
         let known = cookie::login_nonce(self.head.fields());
         let is_new = known.is_none();
@@ -199,8 +200,8 @@ impl OwnExchange<'_> {
             note,
             error,
         };
-        let page = self.snapshot.pages.login(self.login, &form);
-        let answer = Answer::page(status, &self.snapshot.pages, page);
+        let pages = self.pages();
+        let answer = Answer::page(status, &pages, pages.login(self.login, &form));
         if is_new {
             answer.with("Set-Cookie", cookie::set_login_nonce(&nonce))
         } else {
@@ -214,8 +215,9 @@ impl OwnExchange<'_> {
         };
         let user = principal.user().name.as_str();
         let token = self.logout_token(session);
-        let page = self.snapshot.pages.logout(self.login, user, &token);
-        Answer::page(StatusCode::OK, &self.snapshot.pages, page)
+        let pages = self.pages();
+        let page = pages.logout(self.login, user, &token);
+        Answer::page(StatusCode::OK, &pages, page)
     }
 
     fn logout_token(&self, session: &SessionDigest) -> String {
@@ -224,10 +226,7 @@ impl OwnExchange<'_> {
     }
 
     fn no_randomness(&self) -> Answer {
-        self.problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Logging in is not possible at the moment.",
-        )
+        self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogIn)
     }
 
     // --- Reading forms ---
@@ -238,18 +237,17 @@ impl OwnExchange<'_> {
         sink: &mut A,
     ) -> Result<Result<Posted, Answer>, BodyFailure> {
         if self.client.sessions == SessionsAccepted::OnlyOverTls {
-            let detail = "Logging in is only possible over HTTPS.";
-            return Ok(Err(self.problem(StatusCode::FORBIDDEN, detail)));
+            return Ok(Err(self.problem(StatusCode::FORBIDDEN, Text::OnlyOverHttps)));
         }
         // Fetch Metadata: a browser says so when another site's page sends the request.
         let site = self.head.fields().get("sec-fetch-site");
         if matches!(site, Some(b"cross-site" | b"same-site")) {
-            let detail = "This form can only be sent from its own page.";
-            return Ok(Err(self.problem(StatusCode::FORBIDDEN, detail)));
+            let text = Text::FormFromElsewhere;
+            return Ok(Err(self.problem(StatusCode::FORBIDDEN, text)));
         }
         let Some(kind) = self.form_kind() else {
-            let detail = "Send application/x-www-form-urlencoded or application/json.";
-            return Ok(Err(self.problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)));
+            let text = Text::FormOfOtherType;
+            return Ok(Err(self.problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)));
         };
         body.allow(MAX_FORM);
         if self.head.expects_continue() && !body.has_ended() {
@@ -267,8 +265,7 @@ impl OwnExchange<'_> {
             FormKind::Form => parse_form(&bytes),
             FormKind::Json => parse_json(&bytes),
         };
-        let detail = "This form cannot be read: each field may stand in it once, as text.";
-        Ok(posted.ok_or_else(|| self.problem(StatusCode::BAD_REQUEST, detail)))
+        Ok(posted.ok_or_else(|| self.problem(StatusCode::BAD_REQUEST, Text::FormUnreadable)))
     }
 
     fn form_kind(&self) -> Option<FormKind> {
@@ -321,8 +318,7 @@ impl OwnExchange<'_> {
         {
             self.session_ended("not_logged");
         }
-        let detail = "Logging in is not possible at the moment.";
-        self.problem(StatusCode::SERVICE_UNAVAILABLE, detail)
+        self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogIn)
     }
 
     async fn attempt(&self, posted: Posted, typed: &str, user: Option<&User>) -> Attempted {
@@ -333,8 +329,8 @@ impl OwnExchange<'_> {
             remember: posted.remember,
         };
         if posted.form == FormKind::Form && !self.is_own_form(posted.csrf.as_deref()) {
-            let error = "This form is no longer valid. Please try again.";
-            let answer = self.login_form(StatusCode::FORBIDDEN, filled, error);
+            let error = Text::LoginFormExpired.into();
+            let answer = self.login_form(StatusCode::FORBIDDEN, filled, &error);
             return Attempted::Failure("csrf", answer);
         }
         let password = posted.password.unwrap_or_default();
@@ -351,14 +347,10 @@ impl OwnExchange<'_> {
             (Tried::Right | Tried::Wrong, _) => self.wrong_credentials(posted.form, filled),
             (Tried::Locked(locked), _) => self.locked(posted.form, filled, locked),
             (Tried::Busy, _) => {
-                let detail = "Too many people are logging in. Try again in a moment.";
-                let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+                let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::TooManyLogins);
                 answer.with("Retry-After", "2")
             }
-            (Tried::Failed, _) => {
-                let detail = "Logging in is not possible at the moment.";
-                self.problem(StatusCode::SERVICE_UNAVAILABLE, detail)
-            }
+            (Tried::Failed, _) => self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogIn),
         };
         Attempted::Failure(tried.as_str(), answer)
     }
@@ -376,9 +368,9 @@ impl OwnExchange<'_> {
     }
 
     fn wrong_credentials(&self, form: FormKind, filled: Filled<'_>) -> Answer {
-        let error = "Wrong user name or password.";
+        let error = Text::WrongCredentials;
         let answer = match form {
-            FormKind::Form => self.login_form(StatusCode::UNAUTHORIZED, filled, error),
+            FormKind::Form => self.login_form(StatusCode::UNAUTHORIZED, filled, &error.into()),
             FormKind::Json => self.problem(StatusCode::UNAUTHORIZED, error),
         };
         let challenge = format!("Cookie form-action=\"{}\"", self.login.path);
@@ -391,7 +383,7 @@ impl OwnExchange<'_> {
         let error = too_many_wrong(seconds);
         let answer = match form {
             FormKind::Form => self.login_form(StatusCode::TOO_MANY_REQUESTS, filled, &error),
-            FormKind::Json => self.problem(StatusCode::TOO_MANY_REQUESTS, &error),
+            FormKind::Json => self.problem(StatusCode::TOO_MANY_REQUESTS, error),
         };
         answer.with("Retry-After", seconds.to_string())
     }
@@ -420,8 +412,7 @@ impl OwnExchange<'_> {
             self.session_ended("replaced");
         }
         if sessions.begin(id.digest(), session).await.is_err() {
-            let detail = "Logging in is not possible at the moment.";
-            let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+            let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogIn);
             return Attempted::Failure("error", answer);
         }
         self.shared.note_untold(self.log);
@@ -461,10 +452,7 @@ impl OwnExchange<'_> {
                 .form_key
                 .accepts(token, "logout", subject, self.seconds());
         if !genuine {
-            return self.problem(
-                StatusCode::FORBIDDEN,
-                "This form is no longer valid. Open the logout page again.",
-            );
+            return self.problem(StatusCode::FORBIDDEN, Text::LogoutFormExpired);
         }
         if self.shared.sessions.end(session).await.is_err() {
             return self.cannot_log_out();
@@ -491,10 +479,7 @@ impl OwnExchange<'_> {
     }
 
     fn cannot_log_out(&self) -> Answer {
-        self.problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Logging out is not possible at the moment. Try again soon.",
-        )
+        self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogOut)
     }
 
     fn session_ended(&self, reason: &str) {
@@ -505,8 +490,8 @@ impl OwnExchange<'_> {
     fn logged_out(&self, form: FormKind) -> Answer {
         let answer = match form {
             FormKind::Form => {
-                let page = self.snapshot.pages.logged_out(self.login);
-                Answer::page(StatusCode::OK, &self.snapshot.pages, page)
+                let pages = self.pages();
+                Answer::page(StatusCode::OK, &pages, pages.logged_out(self.login))
             }
             FormKind::Json => {
                 Answer::json(StatusCode::OK, &serde_json::json!({"logged_out": true}))

@@ -2,7 +2,9 @@
 //! without a request to anywhere else.
 
 pub mod accent;
+pub mod language;
 pub mod logo;
+pub mod text;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +16,9 @@ use super::request_id::RequestId;
 use super::spec::LoginSpec;
 
 use accent::Accent;
+use language::{Language, Reader};
 use logo::Logo;
+use text::{Said, Text};
 
 const STYLE: &str = include_str!("pages/style.css");
 
@@ -27,6 +31,8 @@ pub struct Look {
     pub accent: Option<Accent>,
     /// The picture above the forms, where there is one.
     pub logo: Option<Logo>,
+    /// What they are translated to. One for English has other words than ours.
+    pub languages: Vec<Language>,
 }
 
 impl Default for Look {
@@ -35,6 +41,7 @@ impl Default for Look {
             title: "Portcullis".to_owned(),
             accent: None,
             logo: None,
+            languages: Vec::new(),
         }
     }
 }
@@ -43,8 +50,17 @@ impl Default for Look {
 #[derive(Clone, Debug)]
 pub struct Pages {
     look: Look,
+    /// All of them. The first is for who reads none of the others.
+    languages: Vec<Language>,
     style: String,
     policy: String,
+}
+
+/// The pages in the language of who looks at them.
+#[derive(Clone, Copy, Debug)]
+pub struct PagesFor<'p> {
+    pages: &'p Pages,
+    language: &'p Language,
 }
 
 /// What the login page shows.
@@ -59,9 +75,22 @@ pub struct LoginForm<'f> {
     /// Whether it asks for how long.
     pub remember: Remember,
     /// Why the form is there, if there is something to say.
-    pub note: Option<&'f str>,
+    pub note: Option<Text>,
     /// What went wrong, if something did.
-    pub error: Option<&'f str>,
+    pub error: Option<&'f Said<'f>>,
+}
+
+/// What the page for something that is not possible shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'p> {
+    /// The status.
+    pub status: StatusCode,
+    /// What is not possible.
+    pub said: &'p Said<'p>,
+    /// Where to go instead, with the words for that.
+    pub way_on: Option<(&'p str, Text)>,
+    /// The request.
+    pub id: &'p RequestId,
 }
 
 /// Whether somebody can stay logged in on this device.
@@ -87,22 +116,54 @@ impl Pages {
             Some(_) => "img-src data:; ",
             None => "",
         };
+        // Nothing but our own style sheet, by its hash, and a picture that is in the page. No framing
+        // (ASVS 3.4.6), and forms go nowhere but here.
+        let policy = format!(
+            "default-src 'none'; {pictures}style-src 'sha256-{digest}'; form-action 'self'; \
+             frame-ancestors 'none'; base-uri 'none'"
+        );
+        let english = |language: &Language| language.tag.as_str().eq_ignore_ascii_case("en");
+        let (own, others): (Vec<_>, Vec<_>) = look.languages.iter().cloned().partition(english);
+        let english = own.into_iter().next().unwrap_or_else(Language::english);
         Self {
+            languages: [vec![english], others].concat(),
             look,
             style,
-            // Nothing but our own style sheet, by its hash, and a picture that is in the page. No
-            // framing (ASVS 3.4.6), and forms go nowhere but here.
-            policy: format!(
-                "default-src 'none'; {pictures}style-src 'sha256-{digest}'; form-action 'self'; \
-                 frame-ancestors 'none'; base-uri 'none'"
-            ),
+            policy,
         }
     }
 
-    /// The Content-Security-Policy that fits them.
+    /// In the language that `reader` likes best.
     #[must_use]
-    pub fn policy(&self) -> &str {
-        &self.policy
+    pub fn read_by(&self, reader: Reader<'_>) -> PagesFor<'_> {
+        let language = match self.languages.as_slice() {
+            // Nobody's wishes need to be read.
+            [only] => only,
+            several => &several[reader.prefers(several).unwrap_or(0)],
+        };
+        PagesFor {
+            pages: self,
+            language,
+        }
+    }
+}
+
+impl PagesFor<'_> {
+    /// The fields of an answer that is one of them.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut fields = vec![
+            ("Content-Security-Policy", self.pages.policy.clone()),
+            ("Content-Language", self.language.tag.as_str().to_owned()),
+        ];
+        if self.pages.languages.len() > 1 {
+            fields.push(("Vary", "Accept-Language".to_owned()));
+        }
+        fields
+    }
+
+    fn html(&self, said: impl Into<Said<'static>>) -> String {
+        self.language.html(&said.into())
     }
 
     /// The login form.
@@ -111,12 +172,12 @@ impl Pages {
         let error = match form.error {
             Some(error) => format!(
                 "<p class=\"error\" role=\"alert\" id=\"error\">{}</p>",
-                escape(error)
+                self.language.html(error)
             ),
             None => String::new(),
         };
         let note = match form.note {
-            Some(note) => format!("<p role=\"status\">{}</p>", escape(note)),
+            Some(note) => format!("<p role=\"status\">{}</p>", self.html(note)),
             None => String::new(),
         };
         let described = if form.error.is_some() {
@@ -137,7 +198,8 @@ impl Pages {
             Remember::NotOffered => String::new(),
             Remember::Offered | Remember::Chosen => format!(
                 "<label class=\"choice\"><input name=\"remember\" type=\"checkbox\" value=\"1\"{checked}>\
-                 Stay logged in on this device</label>"
+                 {}</label>",
+                self.html(Text::Remember)
             ),
         };
         let body = format!(
@@ -145,87 +207,103 @@ impl Pages {
              <form method=\"post\" action=\"{action}\">\
              <input type=\"hidden\" name=\"csrf\" value=\"{token}\">\
              <input type=\"hidden\" name=\"rd\" value=\"{rd}\">\
-             <label for=\"username\">User name</label>\
+             <label for=\"username\">{user_name}</label>\
              <input id=\"username\" name=\"username\" type=\"text\" value=\"{username}\" \
              autocomplete=\"username\" autocapitalize=\"none\" spellcheck=\"false\" \
              required maxlength=\"64\"{described}{name_focus}>\
-             <label for=\"password\">Password</label>\
+             <label for=\"password\">{password}</label>\
              <input id=\"password\" name=\"password\" type=\"password\" \
              autocomplete=\"current-password\" required{described}{password_focus}>\
-             {remember}<button type=\"submit\">Log in</button></form>",
+             {remember}<button type=\"submit\">{log_in}</button></form>",
             logo = self.logo(""),
-            title = escape(&self.look.title),
+            title = escape(&self.pages.look.title),
+            user_name = self.html(Text::UserName),
+            password = self.html(Text::Password),
+            log_in = self.html(Text::LogIn),
             action = escape(&login.path),
             token = escape(form.token),
             rd = escape(form.rd),
             username = escape(form.username),
         );
-        self.page("Log in", &body)
+        self.page(Text::LogIn, &body)
     }
 
     /// The form that logs out.
     #[must_use]
     pub fn logout(&self, login: &LoginSpec, user: &str, token: &str) -> String {
         let body = format!(
-            "{}<h1>{}</h1><p>You are logged in as <strong>{}</strong>.</p>\
+            "{}<h1>{}</h1><p>{}</p>\
              <form method=\"post\" action=\"{}\">\
              <input type=\"hidden\" name=\"csrf\" value=\"{}\">\
-             <button type=\"submit\" autofocus>Log out</button></form>\
-             <p><a href=\"{}\">Stay logged in</a></p>",
+             <button type=\"submit\" autofocus>{}</button></form>\
+             <p><a href=\"{}\">{}</a></p>",
             self.logo(""),
-            escape(&self.look.title),
-            escape(user),
+            escape(&self.pages.look.title),
+            self.language.html(&Text::LoggedInAs.with(user)),
             escape(&login.logout),
             escape(token),
+            self.html(Text::LogOut),
             escape(&login.home),
+            self.html(Text::StayLoggedIn),
         );
-        self.page("Log out", &body)
+        self.page(Text::LogOut, &body)
     }
 
     /// What is shown after logging out.
     #[must_use]
     pub fn logged_out(&self, login: &LoginSpec) -> String {
         let body = format!(
-            "{}<h1>{}</h1><p role=\"status\">You are logged out.</p>\
-             <p><a href=\"{}\">Log in again</a></p>",
+            "{}<h1>{}</h1><p role=\"status\">{}</p>\
+             <p><a href=\"{}\">{}</a></p>",
             self.logo(""),
-            escape(&self.look.title),
+            escape(&self.pages.look.title),
+            self.html(Text::YouAreLoggedOut),
             escape(&login.path),
+            self.html(Text::LogInAgain),
         );
-        self.page("Logged out", &body)
+        self.page(Text::LoggedOut, &body)
     }
 
     /// What is shown when something is not possible.
     #[must_use]
-    pub fn problem(&self, status: StatusCode, detail: &str, id: &RequestId) -> String {
+    pub fn problem(&self, problem: &Problem<'_>) -> String {
+        let heading = Text::heading(problem.status);
+        let way_on = problem.way_on.map(|(path, words)| {
+            let words = self.html(words);
+            format!("<p><a href=\"{}\">{words}</a></p>", escape(path))
+        });
         let body = format!(
-            "{}<h1>{}</h1><p>{}</p><p class=\"small\">{} · request {}</p>",
-            self.logo(&self.look.title),
-            escape(reason(status)),
-            escape(detail),
-            status.as_u16(),
-            escape(id.as_str()),
+            "{}<h1>{}</h1><p>{}</p>{}<p class=\"small\">{} · {}</p>",
+            self.logo(&self.pages.look.title),
+            self.html(heading),
+            self.language.html(problem.said),
+            way_on.unwrap_or_default(),
+            problem.status.as_u16(),
+            self.language
+                .html(&Text::RequestId.with(problem.id.as_str())),
         );
-        self.page(reason(status), &body)
+        self.page(heading, &body)
     }
 
     /// The picture, where there is one. Where the title stands below, it says nothing more than that.
     fn logo(&self, says: &str) -> String {
         let image = |logo: &Logo| format!("<img src=\"{}\" alt=\"{}\">", logo.uri(), escape(says));
-        self.look.logo.as_ref().map_or_else(String::new, image)
+        let logo = self.pages.look.logo.as_ref();
+        logo.map_or_else(String::new, image)
     }
 
-    fn page(&self, heading: &str, body: &str) -> String {
+    fn page(&self, heading: Text, body: &str) -> String {
         format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+            "<!doctype html><html {}><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <meta name=\"color-scheme\" content=\"light dark\">\
              <meta name=\"robots\" content=\"noindex\">\
              <title>{} · {}</title><style>{}</style></head>\
              <body><main>{body}</main></body></html>\n",
-            escape(heading),
-            escape(&self.look.title),
-            self.style,
+            self.language.attributes(),
+            self.html(heading),
+            escape(&self.pages.look.title),
+            self.pages.style,
         )
     }
 }
@@ -291,10 +369,11 @@ mod tests {
             rd: hostile,
             username: hostile,
             remember: Remember::Chosen,
-            note: Some(hostile),
-            error: Some(hostile),
+            note: None,
+            error: Some(&Text::AmbiguousPath.with(hostile)),
         };
-        let page = Pages::new(look).login(&login, &form);
+        let pages = Pages::new(look);
+        let page = pages.read_by(Reader::default()).login(&login, &form);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{page}");
     }

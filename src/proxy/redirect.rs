@@ -9,6 +9,7 @@ use http::StatusCode;
 use super::Request;
 use super::exchange::{AnswerSink, BodySource, Upload};
 use super::forward::ForwardFailure;
+use super::pages::text::Text;
 use super::record::Record;
 use super::respond::Answer;
 use super::spec::{Redirect, TargetPort};
@@ -102,7 +103,7 @@ impl Request<'_> {
         answer: &mut A,
         record: &mut Record<'_>,
     ) -> Result<(), ForwardFailure> {
-        let (reason, detail) = match elsewhere {
+        let (reason, text) = match elsewhere {
             Elsewhere::Url(status, url) => {
                 record.redirected();
                 let redirect = Answer::redirect(status, url);
@@ -117,18 +118,11 @@ impl Request<'_> {
                 record.refused(&refusal);
                 return self.refuse(&refusal, body, answer, record).await;
             }
-            Elsewhere::NoHost => (
-                "no_host",
-                "This server does not support HTTP. Please retry this request using HTTPS.",
-            ),
-            Elsewhere::Loop => (
-                "redirect_loop",
-                "This request came over HTTPS to a proxy that passed it on in the clear, to where \
-                 everything is redirected to HTTPS.",
-            ),
+            Elsewhere::NoHost => ("no_host", Text::NoHttp),
+            Elsewhere::Loop => ("redirect_loop", Text::RedirectLoop),
         };
         record.not_redirected(reason);
-        let problem = self.problem(StatusCode::BAD_REQUEST, detail);
+        let problem = self.problem(StatusCode::BAD_REQUEST, text);
         self.send(problem, body, answer, record).await
     }
 }

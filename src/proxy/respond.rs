@@ -3,19 +3,19 @@
 //! A browser gets a page or a redirect to the login, everything else a small JSON problem
 //! (RFC 9457), gRPC a status in its own header. The client learns little; the log has the reason.
 
-use std::borrow::Cow;
-
 use http::{Method, StatusCode};
 
 use super::client::SessionsAccepted;
 use super::exchange::{AnswerLength, AnswerSink, ClientGone};
 use super::identity_headers::visible;
-use super::pages::{self, Pages};
+use super::pages::language::Reader;
+use super::pages::text::{Said, Text};
+use super::pages::{self, Pages, PagesFor, Problem};
 use super::request_id::RequestId;
 use super::spec::LoginSpec;
 use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Refusal, RefusalReason};
-use crate::gate::route::{CredentialKind, CredentialSet};
+use crate::gate::route::{CredentialKind, CredentialSet, Route};
 use crate::http1::head::{RequestHead, Version};
 use crate::identity::certificate::InvalidCertificate;
 use crate::identity::{InvalidIdentity, NoIdentity};
@@ -38,19 +38,28 @@ pub struct Answer {
 
 /// What a client can make use of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// A browser that shows the answer as a page.
-    Browser,
+pub enum Audience<'h> {
+    /// A browser that shows the answer as a page, and who reads it.
+    Browser(Reader<'h>),
     /// A gRPC client.
     Grpc,
     /// A script, an API client, an image in a page.
     Other,
 }
 
-impl Audience {
+/// What else can be said of a problem.
+#[derive(Clone, Copy, Default)]
+struct More<'m> {
+    /// A word for programs that can do something about it.
+    reason: Option<&'static str>,
+    /// Where people go instead, with the words for that.
+    way_on: Option<(&'m str, Text)>,
+}
+
+impl<'h> Audience<'h> {
     /// By `Sec-Fetch-Mode` where the browser sends it, else by what GET and HEAD accept.
     #[must_use]
-    pub fn of(head: &RequestHead) -> Self {
+    pub fn of(head: &'h RequestHead) -> Self {
         let fields = head.fields();
         let starts_with = |name, prefix: &[u8]| {
             fields
@@ -71,17 +80,20 @@ impl Audience {
                 matches!(head.method().as_str(), "GET" | "HEAD") && accepts_pages
             }
         };
-        if browser { Self::Browser } else { Self::Other }
+        match browser {
+            true => Self::Browser(Reader::of(fields)),
+            false => Self::Other,
+        }
     }
 }
 
 impl Answer {
     /// A page for people.
     #[must_use]
-    pub fn page(status: StatusCode, pages: &Pages, body: String) -> Self {
+    pub fn page(status: StatusCode, pages: &PagesFor<'_>, body: String) -> Self {
         Self {
             status,
-            fields: vec![("Content-Security-Policy", pages.policy().to_owned())],
+            fields: pages.fields(),
             content_type: "text/html; charset=utf-8",
             body,
         }
@@ -109,38 +121,48 @@ impl Answer {
         }
     }
 
-    /// A problem, as the audience can use it. `detail` is shown to the client.
+    /// A problem, as the audience can use it. What is said is shown to the client.
     #[must_use]
-    pub fn problem(
+    pub fn problem<'s>(
         status: StatusCode,
-        detail: &str,
-        audience: Audience,
+        said: impl Into<Said<'s>>,
+        audience: Audience<'_>,
         pages: &Pages,
         id: &RequestId,
     ) -> Self {
-        Self::problem_because(status, (detail, None), audience, pages, id)
+        Self::problem_with(status, &said.into(), More::default(), audience, pages, id)
     }
 
-    /// The same with a word for programs that can do something about it.
-    fn problem_because(
+    /// The same with something more.
+    fn problem_with(
         status: StatusCode,
-        (detail, reason): (&str, Option<&'static str>),
-        audience: Audience,
+        said: &Said<'_>,
+        more: More<'_>,
+        audience: Audience<'_>,
         pages: &Pages,
         id: &RequestId,
     ) -> Self {
         match audience {
-            Audience::Browser => Self::page(status, pages, pages.problem(status, detail, id)),
-            Audience::Grpc => Self::grpc(status, detail),
+            Audience::Browser(reader) => {
+                let pages = pages.read_by(reader);
+                let page = pages.problem(&Problem {
+                    status,
+                    said,
+                    way_on: more.way_on,
+                    id,
+                });
+                Self::page(status, &pages, page)
+            }
+            Audience::Grpc => Self::grpc(status, &said.english()),
             Audience::Other => {
                 let mut body = serde_json::json!({
                     "type": "about:blank",
                     "title": pages::reason(status),
                     "status": status.as_u16(),
-                    "detail": detail,
+                    "detail": said.english(),
                     "request_id": id.as_str(),
                 });
-                if let Some(reason) = reason {
+                if let Some(reason) = more.reason {
                     body["reason"] = reason.into();
                 }
                 Self {
@@ -224,22 +246,28 @@ impl Answer {
 #[must_use]
 pub(super) fn certificate_needed(
     why: NoIdentity,
-    audience: Audience,
+    audience: Audience<'_>,
     pages: &Pages,
     id: &RequestId,
 ) -> Answer {
-    let detail = match why {
-        NoIdentity::NotPresented => {
-            "This address needs a client certificate, and your browser or program sent none."
-        }
-        NoIdentity::NotRequested => {
-            "This address needs a client certificate, and none is asked for where you came in."
-        }
-        NoIdentity::Invalid(InvalidIdentity::Certificate(why)) => why.explanation(),
-        NoIdentity::Invalid(_) => "This address needs a client certificate.",
+    let text = match why {
+        NoIdentity::NotPresented => Text::CertificateNotSent,
+        NoIdentity::NotRequested => Text::CertificateNotAsked,
+        NoIdentity::Invalid(InvalidIdentity::Certificate(why)) => why.into(),
+        NoIdentity::Invalid(_) => Text::CertificateNeeded,
     };
-    let because = (detail, Some(why.as_str()));
-    Answer::problem_because(StatusCode::FORBIDDEN, because, audience, pages, id)
+    let more = More {
+        reason: Some(why.as_str()),
+        ..More::default()
+    };
+    Answer::problem_with(
+        StatusCode::FORBIDDEN,
+        &text.into(),
+        more,
+        audience,
+        pages,
+        id,
+    )
 }
 
 /// Whether somebody was logged in, and is no more without having done anything about it.
@@ -256,61 +284,55 @@ const fn has_ended(why: NoIdentity) -> bool {
     }
 }
 
-/// How somebody is known who may still not do what they ask for.
-fn known_as(principal: Option<&Principal>) -> Cow<'static, str> {
-    match principal.map(|it| (it.proof(), &it.user().name)) {
-        Some((Proof::Session(_) | Proof::Basic, name)) => {
-            format!("You are logged in as {name}").into()
-        }
-        Some((Proof::Token(_), _)) => "Your token is known".into(),
-        Some((Proof::Certificate, _)) => "Your certificate is known".into(),
-        None => "You are known".into(),
+/// What to say to whoever has to wait for so many seconds, because too many passwords were wrong.
+#[must_use]
+pub(super) fn too_many_wrong(seconds: u64) -> Said<'static> {
+    match seconds {
+        ..=1 => Text::WaitASecond.into(),
+        2..=90 => Text::WaitSeconds.with(seconds.to_string()),
+        _ => Text::WaitMinutes.with(seconds.div_ceil(60).to_string()),
     }
 }
 
-/// What to say to whoever has to wait for so many seconds, because too many passwords were wrong.
-#[must_use]
-pub(super) fn too_many_wrong(seconds: u64) -> String {
-    let wait = match seconds {
-        ..=1 => "a second".to_owned(),
-        2..=90 => format!("{seconds} seconds"),
-        _ => format!("{} minutes", seconds.div_ceil(60)),
-    };
-    format!("Too many wrong passwords. Try again in {wait}.")
-}
-
 /// What is needed where nobody is known, by what the route takes.
-const fn needed(taken: CredentialSet) -> &'static str {
+const fn needed(taken: CredentialSet, sessions: SessionsAccepted) -> Text {
     let [session, basic, token] = [
         taken.contains(CredentialKind::Session),
         taken.contains(CredentialKind::Basic),
         taken.contains(CredentialKind::Token),
     ];
-    match (session, basic, token) {
-        (false, true, true) => "This address needs a user name and password, or a token.",
-        (false, true, false) => "This address needs a user name and password.",
-        (false, false, true) => "This address needs a token.",
-        (true, _, _) | (false, false, false) => "You have to log in to use this address.",
+    let (text, over_https) = match (session, basic, token) {
+        (false, true, true) => (
+            Text::PasswordOrTokenNeeded,
+            Text::PasswordOrTokenNeededOverHttps,
+        ),
+        (false, true, false) => (Text::PasswordNeeded, Text::PasswordNeededOverHttps),
+        (false, false, true) => (Text::TokenNeeded, Text::TokenNeededOverHttps),
+        (true, _, _) | (false, false, false) => (Text::LoginNeeded, Text::LoginNeededOverHttps),
+    };
+    match sessions {
+        SessionsAccepted::Yes => text,
+        SessionsAccepted::OnlyOverTls => over_https,
     }
 }
 
 /// What is wrong with what was in the `Authorization` field, where something is.
-const fn wrong(why: NoIdentity) -> Option<&'static str> {
+const fn wrong(why: NoIdentity) -> Option<Text> {
     let NoIdentity::Invalid(why) = why else {
         return None;
     };
     match why {
-        InvalidIdentity::WrongPassword => Some("Wrong user name or password."),
+        InvalidIdentity::WrongPassword => Some(Text::WrongCredentials),
         _ => wrong_token(why),
     }
 }
 
 /// What is wrong with a token. Whoever has it may know.
-const fn wrong_token(why: InvalidIdentity) -> Option<&'static str> {
+const fn wrong_token(why: InvalidIdentity) -> Option<Text> {
     match why {
-        InvalidIdentity::UnknownToken => Some("This token is not known here."),
-        InvalidIdentity::TokenExpired => Some("This token has expired."),
-        InvalidIdentity::TokenUserGone => Some("The user of this token is disabled."),
+        InvalidIdentity::UnknownToken => Some(Text::TokenUnknown),
+        InvalidIdentity::TokenExpired => Some(Text::TokenExpired),
+        InvalidIdentity::TokenUserGone => Some(Text::TokenUserDisabled),
         _ => None,
     }
 }
@@ -339,20 +361,14 @@ impl Refused<'_> {
         match &refusal.reason {
             RefusalReason::Ambiguous(why) => self.problem(
                 StatusCode::BAD_REQUEST,
-                &format!("The path of this request can be read in two ways: {why}."),
+                Text::AmbiguousPath.with(why.to_string()),
             ),
-            RefusalReason::MalformedAuthorization => self.problem(
-                StatusCode::BAD_REQUEST,
-                "The Authorization field of this request cannot be read, or there are two of them.",
-            ),
-            RefusalReason::NoRoute => {
-                self.problem(StatusCode::NOT_FOUND, "There is nothing at this address.")
+            RefusalReason::MalformedAuthorization => {
+                self.problem(StatusCode::BAD_REQUEST, Text::AuthorizationUnreadable)
             }
+            RefusalReason::NoRoute => self.problem(StatusCode::NOT_FOUND, Text::NothingHere),
             RefusalReason::MethodNotAllowed(allow) => self
-                .problem(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "This address does not take that method.",
-                )
+                .problem(StatusCode::METHOD_NOT_ALLOWED, Text::OtherMethod)
                 .with("Allow", allow),
             RefusalReason::CertificateNeeded(why) => {
                 let audience = Audience::of(self.head);
@@ -363,16 +379,22 @@ impl Refused<'_> {
             {
                 self.login_needed(refusal, NoIdentity::NotPresented)
             }
-            RefusalReason::NotOwner => {
-                let known = known_as(refusal.identity.as_ref().ok());
-                let detail = format!("{known}, but this address belongs to somebody else.");
-                self.forbidden(refusal, &detail)
-            }
-            RefusalReason::Forbidden(_) => {
-                let known = known_as(refusal.identity.as_ref().ok());
-                let detail = format!("{known}, but you are not allowed to use this address.");
-                self.forbidden(refusal, &detail)
-            }
+            RefusalReason::NotOwner => self.forbidden(
+                refusal,
+                (
+                    Text::UserNotOwner,
+                    Text::TokenNotOwner,
+                    Text::DeviceNotOwner,
+                ),
+            ),
+            RefusalReason::Forbidden(_) => self.forbidden(
+                refusal,
+                (
+                    Text::UserForbidden,
+                    Text::TokenForbidden,
+                    Text::DeviceForbidden,
+                ),
+            ),
             RefusalReason::LoginNeeded(why) => self
                 .undecided(*why)
                 .unwrap_or_else(|| self.login_needed(refusal, *why)),
@@ -388,44 +410,77 @@ impl Refused<'_> {
         };
         Some(match why {
             InvalidIdentity::StoreUnavailable => self
-                .problem(
-                    BUSY,
-                    "Logins cannot be checked at the moment. Try again soon.",
-                )
+                .problem(BUSY, Text::LoginsUnchecked)
                 .with("Retry-After", "5"),
             InvalidIdentity::LockedOut(seconds) => self
                 .problem(
                     StatusCode::TOO_MANY_REQUESTS,
-                    &too_many_wrong(seconds.into()),
+                    too_many_wrong(seconds.into()),
                 )
                 .with("Retry-After", seconds.to_string()),
             InvalidIdentity::TooManyLogins => self
-                .problem(
-                    BUSY,
-                    "Too many people are logging in. Try again in a moment.",
-                )
+                .problem(BUSY, Text::TooManyLogins)
                 .with("Retry-After", "2"),
-            InvalidIdentity::LoginUnavailable => {
-                self.problem(BUSY, "Logging in is not possible at the moment.")
-            }
+            InvalidIdentity::LoginUnavailable => self.problem(BUSY, Text::CannotLogIn),
             // Asking for the password would not make it another request.
-            InvalidIdentity::CrossSite => self.problem(
-                StatusCode::FORBIDDEN,
-                "This request was made by the page of another site.",
-            ),
+            InvalidIdentity::CrossSite => {
+                self.problem(StatusCode::FORBIDDEN, Text::RequestFromElsewhere)
+            }
             _ => return None,
         })
     }
 
-    fn forbidden(&self, refusal: &Refusal, detail: &str) -> Answer {
-        let answer = self.problem(StatusCode::FORBIDDEN, detail);
-        let proof = refusal.identity.as_ref().map(Principal::proof);
+    /// The answer to somebody who is known, and not allowed to do it: what is said to a user, of a
+    /// token and of a certificate.
+    fn forbidden(&self, refusal: &Refusal, (user, token, device): (Text, Text, Text)) -> Answer {
+        let principal = refusal.identity.as_ref().ok();
+        let proof = principal.map(Principal::proof);
+        let said = match (proof, principal) {
+            (Some(Proof::Session(_) | Proof::Basic), Some(it)) => {
+                user.with(it.user().name.as_str())
+            }
+            (Some(Proof::Token(_)), _) => token.into(),
+            _ => device.into(),
+        };
+        let page = match (proof, &refusal.route) {
+            (Some(Proof::Session(_)), Some(route)) => self.login_page(route),
+            _ => None,
+        };
+        let back = page.map(|page| self.login_to_come_back(page));
+        let more = More {
+            way_on: back.as_deref().map(|page| (page, Text::LogInAsOther)),
+            ..More::default()
+        };
+        let audience = Audience::of(self.head);
+        let status = StatusCode::FORBIDDEN;
+        let answer = Answer::problem_with(status, &said, more, audience, self.pages, self.id);
         match proof {
-            Ok(Proof::Token(_)) if Audience::of(self.head) != Audience::Grpc => answer.with(
+            Some(Proof::Token(_)) if audience != Audience::Grpc => answer.with(
                 "WWW-Authenticate",
                 format!("Bearer {REALM}, error=\"insufficient_scope\""),
             ),
             _ => answer,
+        }
+    }
+
+    /// Where people log in for this route, if that is a way to it.
+    fn login_page<'p>(&'p self, route: &'p Route) -> Option<&'p str> {
+        let own = route.redirect.as_deref();
+        let page = own.or_else(|| self.login.map(|login| login.path.as_str()));
+        page.filter(|_| route.access.taken().contains(CredentialKind::Session))
+    }
+
+    /// The login page that leads back to here, where that is a place to come back to.
+    fn login_to_come_back(&self, page: &str) -> String {
+        // After anything but a read, GET is the only sensible way on (RFC 9110 section 15.4.4), and
+        // the target of a form is no place to come back to.
+        match self.head.method().as_str() {
+            "GET" | "HEAD" => {
+                let join = if page.contains('?') { '&' } else { '?' };
+                let rd = pages::encode_query(self.head.target());
+                format!("{page}{join}rd={rd}")
+            }
+            _ => page.to_owned(),
         }
     }
 
@@ -443,62 +498,50 @@ impl Refused<'_> {
             && takes_session
             && self.login.is_some()
             && self.sessions == SessionsAccepted::Yes
-            && Audience::of(self.head) == Audience::Browser
+            && matches!(Audience::of(self.head), Audience::Browser(_))
     }
 
     fn login_needed(&self, refusal: &Refusal, why: NoIdentity) -> Answer {
         let route = refusal.route.as_ref();
         let taken = route.map_or(CredentialSet::NONE, |route| route.access.taken());
-        let page = route.and_then(|route| route.redirect.as_deref());
-        let page = page.or_else(|| self.login.map(|login| login.path.as_str()));
-        let page = page.filter(|_| taken.contains(CredentialKind::Session));
+        let page = route.and_then(|route| self.login_page(route));
         match (Audience::of(self.head), page) {
-            (Audience::Browser, Some(page)) => self.login_redirect(page, has_ended(why)),
+            (Audience::Browser(_), Some(page)) => self.login_redirect(page, has_ended(why)),
             (audience, _) => self.unauthorized(taken, why, audience),
         }
     }
 
     fn login_redirect(&self, page: &str, has_ended: bool) -> Answer {
-        // After anything but a read, GET is the only sensible way on (RFC 9110 section
-        // 15.4.4), and the target of a form is no place to come back to.
+        let to = self.login_to_come_back(page);
         match self.head.method().as_str() {
             "GET" | "HEAD" => {
-                let join = if page.contains('?') { '&' } else { '?' };
-                let rd = pages::encode_query(self.head.target());
                 let ended = if has_ended { "&ended=1" } else { "" };
-                Answer::redirect(StatusCode::FOUND, format!("{page}{join}rd={rd}{ended}"))
+                Answer::redirect(StatusCode::FOUND, format!("{to}{ended}"))
             }
-            _ => Answer::redirect(StatusCode::SEE_OTHER, page.to_owned()),
+            _ => Answer::redirect(StatusCode::SEE_OTHER, to),
         }
     }
 
-    fn unauthorized(&self, taken: CredentialSet, why: NoIdentity, audience: Audience) -> Answer {
+    fn unauthorized(
+        &self,
+        taken: CredentialSet,
+        why: NoIdentity,
+        audience: Audience<'_>,
+    ) -> Answer {
         let wrong = wrong(why);
-        let detail = wrong.unwrap_or_else(|| needed(taken));
-        let detail = match self.sessions {
-            SessionsAccepted::Yes => detail.to_owned(),
-            SessionsAccepted::OnlyOverTls => {
-                let detail = detail.trim_end_matches('.');
-                format!("{detail}, which is only possible over HTTPS.")
-            }
-        };
+        let text = wrong.unwrap_or_else(|| needed(taken, self.sessions));
         // Its certificate would have been another way in.
-        let detail = match self.certificate {
-            Some(why) => format!("{detail} {}", why.explanation()),
-            None => detail,
-        };
+        let said = Said::from(text).then(self.certificate.map(Text::from));
         let reason = self.certificate.map(InvalidCertificate::as_str);
-        let reason = wrong.map(|_| why.as_str()).or(reason);
-        let answer = Answer::problem_because(
-            StatusCode::UNAUTHORIZED,
-            (&detail, reason),
-            audience,
-            self.pages,
-            self.id,
-        );
+        let more = More {
+            reason: wrong.map(|_| why.as_str()).or(reason),
+            ..More::default()
+        };
+        let status = StatusCode::UNAUTHORIZED;
+        let answer = Answer::problem_with(status, &said, more, audience, self.pages, self.id);
         match audience {
             Audience::Grpc => answer,
-            Audience::Browser | Audience::Other => self.challenged(answer, taken, why),
+            Audience::Browser(_) | Audience::Other => self.challenged(answer, taken, why),
         }
     }
 
@@ -511,8 +554,12 @@ impl Refused<'_> {
                 NoIdentity::Invalid(why) => wrong_token(why),
                 NoIdentity::NotRequested | NoIdentity::NotPresented => None,
             };
-            let error =
-                error.map(|it| format!(", error=\"invalid_token\", error_description=\"{it}\""));
+            let error = error.map(|it| {
+                format!(
+                    ", error=\"invalid_token\", error_description=\"{}\"",
+                    it.english()
+                )
+            });
             let error = error.unwrap_or_default();
             answer = answer.with(NAME, format!("Bearer {REALM}{error}"));
         }
@@ -535,14 +582,14 @@ impl Refused<'_> {
     fn would_rather_see_form(&self, taken: CredentialSet) -> bool {
         let fields = self.head.fields();
         let names = ["sec-fetch-mode", "sec-fetch-site", "x-requested-with"];
-        let is_browser = Audience::of(self.head) == Audience::Browser
+        let is_browser = matches!(Audience::of(self.head), Audience::Browser(_))
             || names.iter().any(|name| fields.contains(name));
         is_browser && self.login.is_some() && taken.contains(CredentialKind::Session)
     }
 
-    fn problem(&self, status: StatusCode, detail: &str) -> Answer {
+    fn problem<'s>(&self, status: StatusCode, said: impl Into<Said<'s>>) -> Answer {
         let audience = Audience::of(self.head);
-        Answer::problem(status, detail, audience, self.pages, self.id)
+        Answer::problem(status, said, audience, self.pages, self.id)
     }
 }
 
@@ -551,7 +598,7 @@ mod tests {
     use super::*;
     use crate::proxy::pages::Look;
 
-    fn needed(why: NoIdentity, audience: Audience) -> Answer {
+    fn needed(why: NoIdentity, audience: Audience<'_>) -> Answer {
         certificate_needed(
             why,
             audience,
@@ -592,7 +639,7 @@ mod tests {
             let body: serde_json::Value = serde_json::from_str(&problem.body).unwrap();
             assert_eq!(body["reason"], word);
             assert!(body["detail"].as_str().unwrap().contains(words), "{body}");
-            let page = needed(why, Audience::Browser);
+            let page = needed(why, Audience::Browser(Reader::default()));
             assert_eq!(page.status, StatusCode::FORBIDDEN);
             assert!(page.body.contains(words), "{}", page.body);
             let grpc = needed(why, Audience::Grpc);
@@ -606,7 +653,13 @@ mod tests {
     fn a_word_for_programs_is_only_there_where_there_is_one() {
         let pages = Pages::new(Look::default());
         let id = RequestId::generate();
-        let problem = Answer::problem(StatusCode::NOT_FOUND, "x", Audience::Other, &pages, &id);
+        let problem = Answer::problem(
+            StatusCode::NOT_FOUND,
+            Text::NothingHere,
+            Audience::Other,
+            &pages,
+            &id,
+        );
         assert!(!problem.body.contains("reason"), "{}", problem.body);
     }
 }

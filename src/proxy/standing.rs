@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::exchange::{AnswerSink, BodySource, Upload};
 use super::forward::{ForwardFailure, Standing};
+use super::pages::text::Text;
 use super::record::Record;
 use super::{Request, now};
 use crate::gate::Decision;
@@ -70,8 +71,7 @@ impl<'r> Request<'r> {
                 return again.refuse(&refusal, body, answer, record).await;
             }
         }
-        let detail = "What let you in has changed. Load the page again.";
-        let problem = again.problem(StatusCode::FORBIDDEN, detail);
+        let problem = again.problem(StatusCode::FORBIDDEN, Text::RightsChanged);
         again.send(problem, body, answer, record).await
     }
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
-use crate::harness::backend::Backend;
+use crate::harness::backend::{Backend, Recorded};
 use crate::harness::browser::{Browser, ENTER, Profile, TAB};
 use crate::harness::client::Got;
 use crate::harness::eventually;
@@ -137,17 +137,23 @@ fn what_somebody_may_not_see_is_refused_on_a_page_and_the_rest_goes_on() {
     log_in(&browser, "ralph", PASSWORD);
     browser.await_text("You are logged in as ralph, but you are not allowed");
     assert_eq!(browser.run(STATUS), 403);
+    // The way on is to be somebody else, and to come back.
+    browser.find("a").follow();
+    log_in(&browser, "ada", PASSWORD);
+    browser.await_text("Backend page /admin/");
+    browser.open(&gate.url("/auth/logout"));
+    browser.find("button").follow();
+    browser.open(&gate.url("/auth/login"));
+    log_in(&browser, "ralph", PASSWORD);
     browser.open(&gate.url("/reports"));
     browser.await_text("Backend page /reports");
     // A script in the page gets what a script can read.
     let asked = "return fetch('/admin/').then(async it => [it.status, (await it.json()).status])";
     assert_eq!(browser.run(asked), serde_json::json!([403, 403]));
-    let paths: Vec<String> = backend
-        .seen()
-        .iter()
-        .map(|it| it.path().to_owned())
-        .collect();
-    assert!(!paths.contains(&"/admin/".to_owned()), "{paths:?}");
+    let seen = backend.seen();
+    let mut askers = seen.iter().filter(|it| it.path() == "/admin/");
+    let is_ada = |it: &Recorded| it.field("x-forwarded-user") == Some("ada");
+    assert!(askers.all(is_ada), "{seen:?}");
 }
 
 #[test]
@@ -354,7 +360,7 @@ fn the_logo_is_on_every_page_and_is_spoken_where_the_title_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let png = folder.path().join("named-wrongly.svg");
     std::fs::write(&png, STANDARD.decode(DOT).unwrap()).unwrap();
-    for (logo, width) in [("conf/logo.svg", 56), (png.to_str().unwrap(), 1)] {
+    for (logo, width) in [("conf/logo.svg", 44), (png.to_str().unwrap(), 1)] {
         let gate = gate::with(backend.address, &with_logo(logo));
         let browser = Browser::start(&profile);
         every_page(&browser, &gate, |name| {
@@ -383,6 +389,55 @@ fn with_logo(path: &str) -> String {
 }
 
 #[test]
+fn people_read_every_page_in_their_own_language_and_direction() {
+    let (backend, profile) = (site(), Profile::new());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/languages");
+    let [de, ar] = ["de.yaml", "ar.yaml"].map(|name| folder.join(name).display().to_string());
+    let login =
+        with_logo("conf/logo.svg").replace('}', &format!(", languages: ['{de}', '{ar}']}}"));
+    let gate = gate::with(
+        backend.address,
+        &format!("{login}sessions: {{remember: 30d}}\n"),
+    );
+    for (reads, expected, forbidden) in [
+        (
+            "de-AT,de;q=0.9,en;q=0.8",
+            ["de", "ltr"],
+            "Sie sind als ralph angemeldet, dürfen",
+        ),
+        (
+            "fr,ar;q=0.9,en;q=0.8",
+            ["ar", "rtl"],
+            "أنت مسجّل الدخول باسم ralph،",
+        ),
+        ("fr", ["en", "ltr"], "You are logged in as ralph, but"),
+    ] {
+        let browser = Browser::start(&profile);
+        browser.open(&gate.url("/auth/login"));
+        browser.reads(reads);
+        every_page(&browser, &gate, |name| {
+            browser.size(360, 640);
+            browser.picture(&format!("{name}-{}", expected[0]));
+            let found = browser.run(
+                "const it = document.documentElement;
+                return [it.lang, getComputedStyle(it).direction]",
+            );
+            assert_eq!(found, serde_json::json!(expected), "{name}");
+            assert_eq!(browser.run(HIDDEN), 0, "{name}");
+            assert_eq!(browser.run(UNREADABLE), serde_json::json!([]), "{name}");
+            let text = browser.text();
+            if name == "forbidden" {
+                assert!(text.contains(forbidden), "{text}");
+            }
+            let is_english = ["Log", "You", "password", "request"]
+                .iter()
+                .any(|it| text.contains(it));
+            assert_eq!(is_english, expected[0] == "en", "{name}: {text}");
+        });
+    }
+}
+
+#[test]
 fn every_page_can_be_read_by_day_and_night_on_a_phone_and_on_a_desk() {
     let (backend, profile) = (site(), Profile::new());
     let login = with_logo("conf/logo.svg").replace('}', ", accent: '#ffd400'}");
@@ -398,9 +453,7 @@ fn every_page_can_be_read_by_day_and_night_on_a_phone_and_on_a_desk() {
                 browser.prefer(scheme);
                 let what = format!("{name}-{width}-{scheme}");
                 browser.picture(&what);
-                let hidden = "const it = document.scrollingElement;
-                    return it.scrollWidth - it.clientWidth";
-                assert_eq!(browser.run(hidden), 0, "{what}");
+                assert_eq!(browser.run(HIDDEN), 0, "{what}");
                 let unreadable = browser.run(UNREADABLE);
                 assert_eq!(unreadable, serde_json::json!([]), "{what}");
             }
@@ -416,7 +469,7 @@ fn every_page(browser: &Browser<'_>, gate: &Gate, look: impl Fn(&str)) {
     open("/auth/login?ended=1");
     look("session-ended");
     log_in(browser, "ralph", "wrong");
-    browser.await_text("Wrong user name or password.");
+    browser.find("#error");
     look("wrong-password");
     log_in(browser, "", PASSWORD);
     browser.await_text("Backend page /");
@@ -427,12 +480,14 @@ fn every_page(browser: &Browser<'_>, gate: &Gate, look: impl Fn(&str)) {
     open("/auth/logout");
     look("logout");
     browser.find("button").follow();
-    browser.await_text("You are logged out.");
     look("logged-out");
 }
 
 /// The status of the page that is shown.
 const STATUS: &str = "return performance.getEntriesByType('navigation')[0].responseStatus";
+
+/// How much of the page there is to its side.
+const HIDDEN: &str = "const it = document.scrollingElement; return it.scrollWidth - it.clientWidth";
 
 /// All text with a contrast below 4.5 to what is behind it, and all fields whose edge has one below
 /// 3 (WCAG 2.2, 1.4.3 and 1.4.11).

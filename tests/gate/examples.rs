@@ -15,10 +15,11 @@ use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 10] = [
+const DRIVEN: [&str; 11] = [
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
+    "languages",
     "logo.svg",
     "machines.yaml",
     "minimal.yaml",
@@ -774,7 +775,7 @@ fn the_device_example_gives_each_role_what_it_says() {
 // --- pages.yaml ---
 
 #[test]
-fn the_pages_have_a_title_a_logo_and_a_colour_and_offer_to_stay() {
+fn the_pages_have_a_title_a_logo_a_colour_and_languages_and_offer_to_stay() {
     let nginx = Nginx::start();
     let gate = Example::of("pages.yaml", nginx.address).start();
     let form = gate.curl().browser().get("/auth/login");
@@ -788,7 +789,32 @@ fn the_pages_have_a_title_a_logo_and_a_colour_and_offer_to_stay() {
         assert!(form.body.contains(&shown), "{shown}: {form:?}");
     }
     let session = session_of(&gate, "ralph", PASSWORD);
-    let refused = gate.curl().browser().session(&session).get("/admin/");
-    assert_eq!(refused.status, 403, "{refused:?}");
-    assert!(refused.body.contains("<img"), "{refused:?}");
+    for (reads, language, heading) in [
+        ("en-GB,en;q=0.5,de;q=0.4", "en", "<h1>Forbidden</h1>"),
+        ("en;q=0.4,de-CH", "de", "<h1>Kein Zugriff</h1>"),
+        ("ar", "ar", "<h1>الوصول ممنوع</h1>"),
+        ("fr;q=1.0, it;q=0.5", "en", "<h1>Forbidden</h1>"),
+    ] {
+        let ask = || {
+            gate.curl()
+                .session(&session)
+                .header(&format!("Accept-Language: {reads}"))
+        };
+        let page = ask().browser().get("/admin/");
+        assert_eq!(page.status, 403, "{page:?}");
+        assert!(page.body.contains(heading), "{page:?}");
+        assert!(
+            page.body.contains(&format!("<html lang=\"{language}\"")),
+            "{page:?}"
+        );
+        assert_eq!(page.field("content-language"), Some(language));
+        assert_eq!(page.field("vary"), Some("Accept-Language"));
+        // Programs look for what they know.
+        let problem = ask().get("/admin/");
+        assert!(
+            problem.body.contains("\"title\":\"Forbidden\""),
+            "{problem:?}"
+        );
+        assert_eq!(problem.field("content-language"), None);
+    }
 }

@@ -218,6 +218,60 @@ fn what_is_taken_away_counts_whatever_else_is_wrong_or_waits() {
 }
 
 #[test]
+fn what_pages_are_made_of_waits_for_a_restart_and_keeps_nothing_from_being_taken_away() {
+    let people = Peopled::start();
+    let file = |name: &str| people.folder.path().join(name);
+    std::fs::write(file("de.yaml"), "language: de\ntexts: {log_in: Anmelden}\n").unwrap();
+    std::fs::write(file("logo.svg"), LOGO).unwrap();
+    let login = "login: {logo: logo.svg, languages: de.yaml}\n";
+    people.configure(&format!("{ROLES}users: users.yaml\n{login}"));
+    let gate = Gate::start_file(&file("portcullis.yaml"), &[]);
+    let people = Peopled { gate, ..people };
+    let page = || people.gate.curl().browser().header("Accept-Language: de");
+    assert!(page().get("/auth/login").body.contains("Anmelden"));
+
+    let file = |name: &str| people.folder.path().join(name);
+    std::fs::write(
+        file("de.yaml"),
+        "language: de\ntexts: {log_in: Einloggen}\n",
+    )
+    .unwrap();
+    people.reload("restart_needed");
+    let waiting = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message.ends_with("; restart to apply: login (its files)")
+    };
+    assert!(people.gate.line_where(waiting).is_some());
+    assert!(page().get("/auth/login").body.contains("Anmelden"));
+
+    let ralph = people.gate.log_in("ralph");
+    std::fs::write(
+        file("de.yaml"),
+        "language: de\ntexts: {log_inn: Einloggen}\n",
+    )
+    .unwrap();
+    std::fs::remove_file(file("logo.svg")).unwrap();
+    people.reload("failure");
+    let (_, ada_alone) = PEOPLE.split_once("ada:").unwrap();
+    people.write(&format!("ada:{ada_alone}"));
+    eventually("ralph is gone", || {
+        (people.status(&ralph, "/") == 401).then_some(())
+    });
+    let failure = |words: &str| {
+        let fits = |line: &Value| {
+            line["message"]
+                .as_str()
+                .is_some_and(|it| it.contains(words))
+        };
+        assert!(people.gate.line_where(fits).is_some(), "{words}");
+    };
+    failure("de.yaml:2:9: texts.log_inn: no page says this; did you mean \"log_in\"?");
+    failure("login.logo: the file \"logo.svg\": cannot be read");
+}
+
+const LOGO: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
+
+#[test]
 fn users_are_applied_while_a_certificate_is_broken() {
     let people = Peopled::start();
     let ralph = people.gate.log_in("ralph");

@@ -62,7 +62,9 @@ pub(super) fn lower(
         accent,
         argon2id,
         unsafe_md5_passwords,
-        logo: _, // It comes as `files`, with what is in it.
+        // These come as `files`, with what is in them.
+        logo: _,
+        languages: _,
     } = written;
     let own = |written: Option<String>, key, default: &str| {
         let path = written.and_then(|path| lower_own_path(path, &at.key(key)));
@@ -76,6 +78,7 @@ pub(super) fn lower(
             title: lower_title(title, &at.key("title")),
             accent: accent.and_then(|accent| lower_accent(&accent, &at.key("accent"))),
             logo: files.logo,
+            languages: files.languages,
         },
         home: home_path.unwrap_or_else(|| "/".into()),
         same_site,

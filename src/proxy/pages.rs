@@ -169,38 +169,20 @@ impl PagesFor<'_> {
     /// The login form.
     #[must_use]
     pub fn login(&self, login: &LoginSpec, form: &LoginForm<'_>) -> String {
-        let error = match form.error {
-            Some(error) => format!(
-                "<p class=\"error\" role=\"alert\" id=\"error\">{}</p>",
-                self.language.html(error)
-            ),
-            None => String::new(),
+        let note = form.note.map_or_else(String::new, |note| {
+            format!("<p role=\"status\">{}</p>", self.html(note))
+        });
+        let error = form.error.map_or_else(String::new, |error| {
+            let error = self.language.html(error);
+            format!("<p class=\"error\" role=\"alert\" id=\"error\">{error}</p>")
+        });
+        let described = match form.error {
+            Some(_) => " aria-describedby=\"error\" aria-invalid=\"true\"",
+            None => "",
         };
-        let note = match form.note {
-            Some(note) => format!("<p role=\"status\">{}</p>", self.html(note)),
-            None => String::new(),
-        };
-        let described = if form.error.is_some() {
-            " aria-describedby=\"error\" aria-invalid=\"true\""
-        } else {
-            ""
-        };
-        let (name_focus, password_focus) = if form.username.is_empty() {
-            (" autofocus", "")
-        } else {
-            ("", " autofocus")
-        };
-        let checked = match form.remember {
-            Remember::Chosen => " checked",
-            Remember::NotOffered | Remember::Offered => "",
-        };
-        let remember = match form.remember {
-            Remember::NotOffered => String::new(),
-            Remember::Offered | Remember::Chosen => format!(
-                "<label class=\"choice\"><input name=\"remember\" type=\"checkbox\" value=\"1\"{checked}>\
-                 {}</label>",
-                self.html(Text::Remember)
-            ),
+        let (name_focus, password_focus) = match form.username {
+            "" => (" autofocus", ""),
+            _ => ("", " autofocus"),
         };
         let body = format!(
             "{logo}<h1>{title}</h1>{note}{error}\
@@ -219,6 +201,7 @@ impl PagesFor<'_> {
             title = escape(&self.pages.look.title),
             user_name = self.html(Text::UserName),
             password = self.html(Text::Password),
+            remember = self.remember(form.remember),
             log_in = self.html(Text::LogIn),
             action = escape(&login.path),
             token = escape(form.token),
@@ -226,6 +209,19 @@ impl PagesFor<'_> {
             username = escape(form.username),
         );
         self.page(Text::LogIn, &body)
+    }
+
+    fn remember(&self, remember: Remember) -> String {
+        let checked = match remember {
+            Remember::NotOffered => return String::new(),
+            Remember::Offered => "",
+            Remember::Chosen => " checked",
+        };
+        format!(
+            "<label class=\"choice\"><input name=\"remember\" type=\"checkbox\" value=\"1\"{checked}>\
+             {}</label>",
+            self.html(Text::Remember)
+        )
     }
 
     /// The form that logs out.

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use crate::harness::backend::{Backend, Recorded};
-use crate::harness::browser::{Browser, ENTER, Profile, TAB};
+use crate::harness::browser::{Browser, ENTER, Profile, SPACE, TAB};
 use crate::harness::client::Got;
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, in_front_of};
@@ -18,10 +18,13 @@ use crate::harness::process::{finished, portcullis};
 /// The cookie of a session.
 const COOKIE: &str = "__Host-portcullis";
 
-/// A backend with a page at every path, which the browser may keep.
+/// A backend with a page at every path but `/broken`, which the browser may keep.
 fn site() -> Backend {
     Backend::answering(|request, stream| {
         let path = request.path();
+        if path == "/broken" {
+            return false;
+        }
         let page = format!(
             "<!doctype html><title>The backend</title><h1>Backend page {path}</h1>\
              <a id=next href=/next>Next</a>"
@@ -62,13 +65,14 @@ fn log_in(browser: &Browser<'_>, user: &str, password: &str) {
 #[test]
 fn a_person_logs_in_with_the_keyboard_alone_and_arrives_where_they_wanted() {
     let (backend, profile) = (site(), Profile::new());
-    let gate = in_front_of(backend.address);
+    let gate = gate::with(backend.address, "sessions: {remember: 30d}\n");
     let browser = Browser::start(&profile);
     browser.open(&gate.url("/reports?year=2026"));
     browser.await_focus("username");
     browser.press(&format!("ralph{TAB}"));
     browser.await_focus("password");
-    browser.press(&format!("{PASSWORD}{ENTER}"));
+    // To the box, which is ticked, and to the button.
+    browser.press(&format!("{PASSWORD}{TAB}{SPACE}{TAB}{ENTER}"));
     browser.await_text("Backend page /reports?year=2026");
     assert_eq!(browser.url(), gate.url("/reports?year=2026"));
 
@@ -77,6 +81,7 @@ fn a_person_logs_in_with_the_keyboard_alone_and_arrives_where_they_wanted() {
     assert_eq!(cookie["secure"], true);
     assert_eq!(cookie["sameSite"], "Lax");
     assert_eq!(cookie["path"], "/");
+    assert!(cookie["expiry"].is_number(), "{cookie}");
     assert_eq!(browser.run("return document.cookie"), "");
 
     browser.open(&gate.url("/auth/logout"));
@@ -447,7 +452,8 @@ fn every_page_can_be_read_by_day_and_night_on_a_phone_and_on_a_desk() {
     );
     let browser = Browser::start(&profile);
     every_page(&browser, &gate, |name| {
-        for (width, height) in [(360, 640), (1280, 800)] {
+        // The narrowest that there is (WCAG 2.2, 1.4.10), and a usual one.
+        for (width, height) in [(320, 568), (1280, 800)] {
             browser.size(width, height);
             for scheme in ["light", "dark"] {
                 browser.prefer(scheme);
@@ -477,6 +483,9 @@ fn every_page(browser: &Browser<'_>, gate: &Gate, look: impl Fn(&str)) {
     look("forbidden");
     open("/no//where");
     look("bad-request");
+    open("/broken");
+    assert_eq!(browser.run(STATUS), 502);
+    look("error");
     open("/auth/logout");
     look("logout");
     browser.find("button").follow();

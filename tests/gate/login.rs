@@ -145,19 +145,22 @@ fn a_form_sent_by_another_site_is_refused_and_one_of_our_own_is_not() {
     let backend = Backend::start();
     let gate = in_front_of(backend.address);
     let body = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
-    let post = |site: &str| {
+    let session = gate.log_in("ralph");
+    let post = |site: &str, path: &str, body: &str| {
         let site = format!("Sec-Fetch-Site: {site}");
         let json = "Content-Type: application/json";
-        gate.curl()
-            .header(&site)
-            .header(json)
-            .args(["-d", &body])
-            .get("/auth/login")
-            .status
+        let curl = gate.curl().session(&session).header(&site).header(json);
+        curl.args(["-d", body]).get(path).status
     };
-    assert_eq!(post("cross-site"), 403);
-    assert_eq!(post("same-site"), 403);
-    assert_eq!(post("same-origin"), 200);
+    let is_in = || gate.curl().session(&session).get("/").status;
+    for site in ["cross-site", "same-site"] {
+        assert_eq!(post(site, "/auth/login", &body), 403, "{site}");
+        assert_eq!(post(site, "/auth/logout", "{}"), 403, "{site}");
+        assert_eq!(is_in(), 200, "{site}");
+    }
+    assert_eq!(post("same-origin", "/auth/logout", "{}"), 200);
+    assert_eq!(is_in(), 401);
+    assert_eq!(post("same-origin", "/auth/login", &body), 200);
     // JSON without its media type could come from another site's form.
     let plain = gate
         .curl()

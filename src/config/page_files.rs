@@ -246,3 +246,39 @@ fn warn_of_missing(language: &Language, at: &At<'_>) {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What is written in a file of `conf/languages`, and the texts that are missing there.
+    fn written(name: &str) -> (Vec<(String, Option<String>)>, Vec<Text>) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/languages");
+        let file = folder.join(name);
+        let text = read_text(&file).unwrap();
+        let (document, mut value) = read_yaml(&text, &file, &|_| None).unwrap();
+        let top = document.root();
+        let texts = |value: &mut _| fit::<LanguageFile>(value, &top).texts.0;
+        let words = texts(&mut value.clone());
+        let language = lower_language(fit(&mut value, &top), &top).unwrap();
+        assert_eq!(document.take_problems(), []);
+        (words, language.missing().collect())
+    }
+
+    #[test]
+    fn the_languages_that_come_with_us_have_words_for_everything() {
+        for name in ["en.yaml", "de.yaml", "ar.yaml"] {
+            assert_eq!(written(name).1, [], "{name}");
+        }
+    }
+
+    #[test]
+    fn the_file_to_begin_with_says_what_is_said_without_it() {
+        let (words, _) = written("en.yaml");
+        let own = Text::ALL.iter().map(|text| (text.key(), text.english()));
+        let own = own.map(|(key, english)| (key.to_owned(), Some(english.to_owned())));
+        assert_eq!(words, own.collect::<Vec<_>>());
+    }
+}

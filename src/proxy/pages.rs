@@ -343,6 +343,7 @@ pub fn encode_query(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::language::{Direction, LanguageTag};
     use super::*;
     use crate::proxy::cookie::SameSite;
 
@@ -372,6 +373,54 @@ mod tests {
         let page = pages.read_by(Reader::default()).login(&login, &form);
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{page}");
+    }
+
+    fn field<'f>(fields: &'f [(&str, String)], name: &str) -> Option<&'f str> {
+        let mut found = fields.iter().filter(|(it, _)| *it == name);
+        found.next().map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn pictures_are_allowed_where_there_is_a_logo_and_nowhere_else() {
+        let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
+        for (logo, allowed) in [(None, false), (Some(Logo::read(svg).unwrap()), true)] {
+            let pages = Pages::new(Look {
+                logo,
+                ..Look::default()
+            });
+            let fields = pages.read_by(Reader::default()).fields();
+            let policy = field(&fields, "Content-Security-Policy").unwrap();
+            assert_eq!(policy.contains("img-src data:;"), allowed, "{policy}");
+            assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        }
+    }
+
+    #[test]
+    fn english_is_there_for_who_reads_nothing_else_in_whichever_words() {
+        let language = |tag, words: &str| {
+            let mut language =
+                Language::new(LanguageTag::parse(tag).unwrap(), Direction::default());
+            language.set(Text::NothingHere, words.to_owned());
+            language
+        };
+        let (de, en) = (language("de", "Nichts"), language("en", "Nope"));
+        let ours = Text::NothingHere.english();
+        for (languages, varies, said) in [
+            (vec![], None, ours),
+            (vec![de.clone()], Some("Accept-Language"), ours),
+            (vec![de, en.clone()], Some("Accept-Language"), "Nope"),
+            (vec![en], None, "Nope"),
+        ] {
+            let pages = Pages::new(Look {
+                languages,
+                ..Look::default()
+            });
+            let page = pages.read_by(Reader::default());
+            assert_eq!(page.html(Text::NothingHere), said);
+            let fields = page.fields();
+            assert_eq!(field(&fields, "Vary"), varies);
+            assert_eq!(field(&fields, "Content-Language"), Some("en"));
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ use settings::{ConfigText, Sections, Settings};
 use shape::fit;
 use users::FoundUsers;
 
-use crate::identity::UserName;
+use crate::gate::users::Unclear;
 
 /// Where a configuration comes from.
 pub struct Source<'v> {
@@ -90,11 +90,10 @@ pub fn load_users_as(file: &Path, text: &ConfigText) -> Result<ReadableUsers, Pr
 
 /// See [`load_users_as`].
 pub struct ReadableUsers {
-    /// With the users whose entries say whose they are and with which password. What is wrong with
-    /// them apart from that is left out.
+    /// With the users as far as they can be read.
     pub settings: Settings,
-    /// The others who are there, but for those of whom it is clear that they are disabled.
-    pub unclear: Vec<UserName>,
+    /// Those of whom not all could be.
+    pub unclear: Unclear,
 }
 
 fn source_of(file: &Path) -> Source<'static> {
@@ -119,7 +118,7 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
 /// A configuration, and what is wrong with it.
 struct Parsed {
     settings: Settings,
-    unclear_users: Vec<UserName>,
+    unclear_users: Unclear,
     /// Whether nothing is wrong but with single users.
     users_are_known: bool,
     problems: Option<Problems>,

@@ -43,7 +43,7 @@ use super::scalar::{Entries, Number, Span};
 use super::settings::{ConfigText, Sections, Settings};
 use crate::gate::Gate;
 use crate::gate::route::RouteTable;
-use crate::identity::UserName;
+use crate::gate::users::Unclear;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::password::credentials::Credentials;
 use clients::KnownClients;
@@ -63,8 +63,8 @@ pub struct WrittenUsers<'d> {
 }
 
 /// Lowers the whole configuration. What it gives is only good if no problem was recorded at `top`
-/// or at the users. Relative paths begin at the folder of `source`. Also given are the users who are
-/// left out because something is wrong with them, but for those who are disabled.
+/// or at the users. Relative paths begin at the folder of `source`. Also given is of which users not
+/// all could be read.
 #[must_use]
 pub fn lower(
     written: ConfigFile,
@@ -72,7 +72,7 @@ pub fn lower(
     page_files: PageFiles,
     source: &Source<'_>,
     top: &At<'_>,
-) -> (Settings, Vec<UserName>) {
+) -> (Settings, Unclear) {
     let ConfigFile {
         listeners,
         tls,

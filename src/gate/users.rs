@@ -138,6 +138,15 @@ impl Changed {
     }
 }
 
+/// Those of whom it could not be read all that is said of them.
+#[derive(Clone, Debug, Default)]
+pub struct Unclear {
+    /// There is a password, and nobody knows which.
+    pub passwords: Vec<UserName>,
+    /// There is an entry, and nothing more is known.
+    pub entries: Vec<UserName>,
+}
+
 /// All configured users.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
@@ -171,25 +180,42 @@ impl Users {
     }
 
     /// Those of `self` who are in `before`, too, with nothing that they had not before: what both
-    /// allow. Of the `unclear` it is not known what is said now, and they are as they were.
+    /// allow. Whoever is disabled in one of the two is, and what is unclear is as it was.
     #[must_use]
-    pub fn no_more_than(self, before: &Self, unclear: &[UserName]) -> Self {
-        let users = self.by_name.into_iter().filter_map(|(name, user)| {
-            let narrowed = user.no_more_than(before.by_name.get(&name)?);
-            Some((name, Arc::new(narrowed)))
-        });
+    pub fn no_more_than(self, before: &Self, unclear: &Unclear) -> Self {
+        let mut by_name: HashMap<UserName, Arc<User>> = HashMap::default();
+        for (name, user) in self.by_name {
+            let narrowed = match before.by_name.get(&name) {
+                Some(before) => {
+                    let mut narrowed = user.no_more_than(before);
+                    if unclear.passwords.contains(&name) {
+                        narrowed.credential_epoch = before.credential_epoch;
+                    }
+                    Arc::new(narrowed)
+                }
+                // Their certificates would be good for something without an entry that says so.
+                None if user.disabled => user,
+                None => continue,
+            };
+            by_name.insert(name, narrowed);
+        }
+        for (name, user) in &before.by_name {
+            if user.disabled || unclear.entries.contains(name) {
+                let known = by_name.entry(name.clone());
+                known.or_insert_with(|| Arc::clone(user));
+            }
+        }
         let tokens = self.tokens.into_iter().filter_map(|(digest, token)| {
             let before = before.tokens.get(&digest)?;
             let is_theirs = token.bearer.name == before.bearer.name;
             is_theirs.then(|| (digest, Arc::new(token.no_more_than(before))))
         });
-        let as_before = |name: &UserName| Some((name.clone(), before.by_name.get(name)?.clone()));
         let of_unclear = before.tokens.iter().filter_map(|(digest, token)| {
-            let is_theirs = unclear.contains(&token.bearer.name);
+            let is_theirs = unclear.entries.contains(&token.bearer.name);
             is_theirs.then(|| (*digest, Arc::clone(token)))
         });
         Self {
-            by_name: users.chain(unclear.iter().filter_map(as_before)).collect(),
+            by_name,
             tokens: tokens.chain(of_unclear).collect(),
         }
     }
@@ -309,9 +335,13 @@ mod tests {
         lines.map(user).collect()
     }
 
+    fn users_with(who: &str, tokens: &[UserToken]) -> Users {
+        [(user(who), tokens.to_vec())].into_iter().collect()
+    }
+
     #[track_caller]
     fn check_narrowed(before: &str, after: &str, expected: &str) {
-        let narrowed = users(after).no_more_than(&users(before), &[]);
+        let narrowed = users(after).no_more_than(&users(before), &Unclear::default());
         let sorted = |users: &Users| {
             let mut users: Vec<_> = users.by_name.values().cloned().collect();
             users.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
@@ -332,11 +362,42 @@ mod tests {
             "!ada user,admin view,edit 1",
         );
         check_narrowed("!ada user view 1", "ada user view 1", "!ada user view 1");
+        // A certificate of that name would be good for something without the entry.
+        check_narrowed("!ada user view 1", "", "!ada user view 1");
+        check_narrowed("", "!ada user view 1", "!ada user view 1");
         check_narrowed(ada, "ada user view 2", "ada user view 2");
         check_narrowed("ada user view 1", ada, "ada user view 1");
         check_narrowed("ada root * 1", "ada root view 1", "ada root view 1");
         check_narrowed("ada root view 1", "ada root * 1", "ada root view 1");
         check_narrowed("ada a x 1", "ada b y 1", "ada - - 1");
+    }
+
+    #[test]
+    fn what_is_unclear_is_as_it_was_and_what_is_clear_of_it_counts() {
+        let name = || vec![UserName::parse("ada").unwrap()];
+        let all = AbilitySet::All;
+        let tokens = [token(1, all.clone(), None), token(2, all.clone(), None)];
+        let before = users_with("ada user,admin view,edit 1", &tokens);
+        let has = |users: &Users, byte| users.token(&TokenDigest([byte; 32])).is_some();
+
+        // The password cannot be read, and a token and a role are not there any more.
+        let after = users_with("ada user view 0", &tokens[..1]);
+        let unclear = Unclear {
+            passwords: name(),
+            entries: Vec::new(),
+        };
+        let narrowed = after.no_more_than(&before, &unclear);
+        let ada = narrowed.by_name.values().next().unwrap();
+        assert_eq!(**ada, user("ada user view 1"));
+        assert!(has(&narrowed, 1) && !has(&narrowed, 2));
+
+        let unclear = Unclear {
+            passwords: Vec::new(),
+            entries: name(),
+        };
+        let narrowed = users("").no_more_than(&before, &unclear);
+        assert_eq!(narrowed.by_name, before.by_name);
+        assert!(has(&narrowed, 1) && has(&narrowed, 2));
     }
 
     fn token(byte: u8, can: AbilitySet, expires: Option<u64>) -> UserToken {
@@ -371,7 +432,7 @@ mod tests {
             token(2, all.clone(), None),
             token(4, all, None),
         ];
-        let narrowed = users("ada user edit 2", &after).no_more_than(&before, &[]);
+        let narrowed = users("ada user edit 2", &after).no_more_than(&before, &Unclear::default());
         let said = |byte| {
             let token = narrowed.token(&TokenDigest([byte; 32]))?;
             Some((token.bearer.abilities.clone(), token.expires.map(|it| it.0)))
@@ -379,9 +440,10 @@ mod tests {
         assert_eq!(said(1), Some((can("edit"), Some(9))));
         assert_eq!(said(2), Some((AbilitySet::default(), Some(5))));
         assert_eq!([said(3), said(4)], [None, None]);
-        let of_eve = users("eve user view,edit 1", &after).no_more_than(&before, &[]);
+        let of_eve =
+            users("eve user view,edit 1", &after).no_more_than(&before, &Unclear::default());
         assert!(of_eve.token(&TokenDigest([1; 32])).is_none());
-        let disabled = users("!ada user edit 1", &after).no_more_than(&before, &[]);
+        let disabled = users("!ada user edit 1", &after).no_more_than(&before, &Unclear::default());
         assert!(
             disabled
                 .token(&TokenDigest([1; 32]))
@@ -407,7 +469,7 @@ mod tests {
             (None, Some("a"), Some("a")),
         ] {
             let (before, after) = (all(with("a", before)), all(with("a", after)));
-            let now = after.clone().no_more_than(&before, &[]);
+            let now = after.clone().no_more_than(&before, &Unclear::default());
             let groups = now.by_name.values().next().unwrap().groups().join(",");
             assert_eq!(Some(groups.as_str()), narrowed);
             let why = after.changed_since(&before).map(|(_, why)| why).next();

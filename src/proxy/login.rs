@@ -27,7 +27,7 @@ use crate::gate::authenticate::Principal;
 use crate::gate::session::{Session, SessionDigest, SessionKind, Timestamp};
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
-use crate::identity::{InvalidIdentity, NoIdentity};
+use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 use crate::observe::log::{Level, Logger};
 use crate::store::SessionStore;
 use crate::store::attempts::Locked;
@@ -342,7 +342,7 @@ impl OwnExchange<'_> {
                     Some(_) if posted.remember => SessionKind::Remembered,
                     _ => SessionKind::Visit,
                 };
-                return self.begin_session(posted.form, kind, user, &rd).await;
+                return self.begin_session(posted.form, kind, user, filled).await;
             }
             (Tried::Right | Tried::Wrong, _) => self.wrong_credentials(posted.form, filled),
             (Tried::Locked(locked), _) => self.locked(posted.form, filled, locked),
@@ -394,7 +394,7 @@ impl OwnExchange<'_> {
         form: FormKind,
         kind: SessionKind,
         user: &User,
-        rd: &str,
+        filled: Filled<'_>,
     ) -> Attempted {
         let Ok(id) = SessionId::generate() else {
             return Attempted::Failure("error", self.no_randomness());
@@ -406,14 +406,16 @@ impl OwnExchange<'_> {
             age: (self.snapshot.gate.sessions).cookie_age(&session, self.now),
         };
         let sessions = &self.shared.sessions;
-        if let Ok(old) = cookie::session(self.head.fields())
-            && matches!(sessions.end(&old).await, Ok(true))
-        {
-            self.session_ended("replaced");
-        }
+        self.end_replaced().await;
         if sessions.begin(id.digest(), session).await.is_err() {
             let answer = self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogIn);
             return Attempted::Failure("error", answer);
+        }
+        // Whoever ends the sessions of users who change may have looked before this one was there.
+        if !self.is_still(user) {
+            drop(sessions.end(&id.digest()).await);
+            let answer = self.wrong_credentials(form, filled);
+            return Attempted::Failure("bad_credentials", answer);
         }
         self.shared.note_untold(self.log);
         let metrics = &self.shared.metrics;
@@ -422,16 +424,35 @@ impl OwnExchange<'_> {
             .with_label_values(&["form"])
             .inc();
         let answer = match form {
-            FormKind::Form => Answer::redirect(StatusCode::SEE_OTHER, rd.to_owned()),
+            FormKind::Form => Answer::redirect(StatusCode::SEE_OTHER, filled.rd.to_owned()),
             FormKind::Json => Answer::json(
                 StatusCode::OK,
-                &serde_json::json!({"user": user.name.as_str(), "redirect": rd}),
+                &serde_json::json!({"user": user.name.as_str(), "redirect": filled.rd}),
             ),
         };
         let answer = answer
             .with("Set-Cookie", cookie::set_session(&id, keep))
             .with("Set-Cookie", cookie::clear(cookie::LOGIN));
         Attempted::Success(answer, id.digest())
+    }
+
+    /// Whether the user, who was looked up when the request came, can log in with that password now.
+    /// The form may have taken seconds to come, and so may the hash.
+    fn is_still(&self, user: &User) -> bool {
+        let snapshot = self.shared.snapshot.load();
+        let now = snapshot.gate.users.active(&user.name);
+        now.is_some_and(|now| now.credential_epoch == user.credential_epoch)
+    }
+
+    /// Ends the session that the browser had before.
+    async fn end_replaced(&self) {
+        let sessions = &self.shared.sessions;
+        if let Ok(digest) = cookie::session(self.head.fields())
+            && let Ok(Some(old)) = sessions.look_up(&digest).await
+            && matches!(sessions.end(&digest).await, Ok(true))
+        {
+            self.note_end(&old.user, &digest, "replaced");
+        }
     }
 
     // --- Logging out ---
@@ -457,15 +478,19 @@ impl OwnExchange<'_> {
         if self.shared.sessions.end(session).await.is_err() {
             return self.cannot_log_out();
         }
-        self.session_ended("logout");
+        self.note_end(&principal.user().name, session, "logout");
+        self.logged_out(posted.form)
+    }
+
+    fn note_end(&self, user: &UserName, session: &SessionDigest, reason: &str) {
+        self.session_ended(reason);
         let line = self
             .attempts()
             .line(Level::Info, "session.end")
-            .text("user.name", principal.user().name.as_str())
+            .text("user.name", user.as_str())
             .text("session.id", session.short().as_str())
-            .text("auth.reason", "logout");
+            .text("auth.reason", reason);
         self.log.note(line);
-        self.logged_out(posted.form)
     }
 
     /// Whoever logs out once more, because the first answer did not come, hears that it is done when

@@ -20,6 +20,7 @@ use super::upstreams::LiveConnectors;
 use super::users::LiveUsers;
 use crate::config::settings::{ConfigText, Sections, Settings};
 use crate::config::{self, ReadableUsers};
+use crate::gate::users::Unclear;
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
 use crate::proxy::Shared;
@@ -313,7 +314,8 @@ impl Reloader {
     fn try_reload(&mut self, scope: Scope) -> Result<Applied, String> {
         let mut settings = config::load(&self.reloadable.file).map_err(|it| it.to_string())?;
         let mut waiting = settings.sections.changed_since(&self.reloadable.sections);
-        let are_new_users = waiting.iter().any(|section| section == "users");
+        let are_new_users =
+            waiting.iter().any(|section| section == "users") || self.users.are_narrowed();
         waiting.retain(|section| section != "users");
         let tls = match scope {
             Scope::All => self.reload_tls(&mut settings, &mut waiting),
@@ -325,7 +327,7 @@ impl Reloader {
             self.reloadable.text = settings.text.clone();
             users = Some(self.users.swap(settings));
         } else if are_new_users {
-            self.users.take_away(settings, &[]);
+            self.users.take_away(settings, &Unclear::default());
             waiting.push("users (but for what is taken away from them)".into());
         }
         Ok(Applied {

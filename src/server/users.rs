@@ -10,7 +10,7 @@ use super::sessions::SessionEnds;
 use crate::config::settings::Settings;
 use crate::config::users_file::{Rehashed, UsersFileError, rehash};
 use crate::gate::Gate;
-use crate::gate::users::Users;
+use crate::gate::users::{Unclear, Users};
 use crate::identity::UserName;
 use crate::observe::log::{Level, Logger};
 use crate::password::credentials::Credentials;
@@ -24,6 +24,11 @@ pub(super) struct LiveUsers {
     log: Logger,
     same: SamePasswords,
     ends: SessionEnds,
+    /// The users of the last configuration that was right as a whole. What is taken away is taken from
+    /// these, so that it comes back when it is written again.
+    whole: (Users, Arc<Credentials>),
+    /// Whether something has been taken away from them.
+    are_narrowed: bool,
     /// Why passwords were not stored better, each said once.
     said: HashSet<String>,
 }
@@ -48,9 +53,9 @@ impl SamePasswords {
     /// Gives `users`, as they were read, the epochs of their passwords, and forgets hashes that are
     /// not in use any more.
     fn apply(&mut self, users: &mut Users) {
-        self.0.retain(|(name, fingerprint), _| {
+        self.0.retain(|(name, fingerprint), epoch| {
             let user = users.find(name);
-            user.is_some_and(|user| user.credential_epoch == *fingerprint)
+            user.is_some_and(|user| [*fingerprint, *epoch].contains(&user.credential_epoch))
         });
         users.set_epochs(|user| self.epoch(&user.name, user.credential_epoch));
     }
@@ -64,11 +69,17 @@ impl LiveUsers {
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         shared.upgrades.listen(wake);
+        let snapshot = shared.snapshot.load_full();
         Self {
             log: shared.log.lane(),
             shared,
             same: SamePasswords::default(),
             ends,
+            whole: (
+                snapshot.gate.users.clone(),
+                Arc::clone(&snapshot.credentials),
+            ),
+            are_narrowed: false,
             said: HashSet::new(),
         }
     }
@@ -89,20 +100,34 @@ impl LiveUsers {
             login: settings.login,
             ..with_gate(&old, gate, settings.credentials)
         });
+        let snapshot = self.shared.snapshot.load_full();
+        self.whole = (
+            snapshot.gate.users.clone(),
+            Arc::clone(&snapshot.credentials),
+        );
+        self.are_narrowed = false;
         count
+    }
+
+    /// Whether less is in force than was configured last.
+    pub(super) const fn are_narrowed(&self) -> bool {
+        self.are_narrowed
     }
 
     /// The same where something else waits for a restart, or is wrong: takes from the users in
     /// force what the new ones have not, and gives nobody anything. With the roles and routes in
     /// force, somebody could do what neither the old configuration nor the new one allows; but
-    /// whoever is disabled is to be out at once, whatever else is being changed. The `unclear` users
-    /// are as they were.
-    pub(super) fn take_away(&mut self, settings: Settings, unclear: &[UserName]) {
+    /// whoever is disabled is to be out at once, whatever else is being changed. What is `unclear` is as
+    /// it was.
+    pub(super) fn take_away(&mut self, settings: Settings, unclear: &Unclear) {
         let old = self.shared.snapshot.load_full();
-        let users = settings.gate.users.no_more_than(&old.gate.users, unclear);
-        let credentials = settings.credentials.beside(&old.credentials, unclear);
+        let (whole, passwords) = &self.whole;
+        let users = settings.gate.users.no_more_than(whole, unclear);
+        let kept = [&*unclear.passwords, &*unclear.entries].concat();
+        let credentials = settings.credentials.beside(passwords, &kept);
         let gate = with_users(&old.gate, users);
         self.put(with_gate(&old, gate, Arc::new(credentials)));
+        self.are_narrowed = true;
     }
 
     /// Puts a snapshot with other users in force. The gate looks at the users of the moment with

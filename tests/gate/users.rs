@@ -309,7 +309,7 @@ fn users_with_a_problem_change_nothing_and_it_is_said() {
     let ralph = people.gate.log_in("ralph");
     for (broken, said) in [
         ("ralph: [\n", "not readable as YAML"),
-        ("ralph: {password: plain}\n", "not a password hash"),
+        ("ralph: {password: plain, roles: [user]}\n", "not a password hash"),
         (
             "ralph: {password: HASH, roles: [user], x: y}\n",
             "unknown key",
@@ -416,6 +416,13 @@ fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password()
     };
     assert!(people.gate.line_where(said).is_some());
 
+    // What was taken away comes back with what it was taken from.
+    people.write(&before);
+    people.reload("success");
+    for user in ["ralph", "ada", "bea"] {
+        assert_eq!(people.log_in_with(user, PASSWORD).status, 200, "{user}");
+    }
+
     // Where it is not known who there is, nobody is taken for gone, and that is said.
     people.write("- ada\n");
     people.reload("failure");
@@ -428,6 +435,43 @@ fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password()
     people.write(&before.replace("bea:", "ben:"));
     people.reload("success");
     assert_eq!(people.status(&sessions[2], "/"), 401);
+}
+
+#[test]
+fn whoever_is_disabled_while_a_login_is_under_way_has_no_session_by_it() {
+    let people = Peopled::start();
+    let body = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
+    let (first, rest) = body.split_at(10);
+    let begin = || {
+        let mut connection = people.gate.connect();
+        let head = format!(
+            "POST /auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{first}",
+            body.len()
+        );
+        connection.send(head.as_bytes());
+        connection
+    };
+    let mut slow = begin();
+    people
+        .gate
+        .await_metric("portcullis_http_requests_in_flight", &[], 1.0);
+    let disabled = PEOPLE.replace("HASH  # soon another", "HASH\n  disabled: true");
+    people.write(&disabled);
+    people.reload("success");
+    slow.send(rest.as_bytes());
+    let answer = slow.read_answer();
+    assert_eq!(status_of(&answer), 401, "{answer}");
+    assert!(!answer.contains("__Host-portcullis="), "{answer}");
+    // Nothing is left that would be good again with the user.
+    people
+        .gate
+        .await_metric("portcullis_auth_sessions_active", &[], 0.0);
+    people.write(PEOPLE);
+    people.reload("success");
+    let mut quick = begin();
+    quick.send(rest.as_bytes());
+    assert_eq!(status_of(&quick.read_answer()), 200);
 }
 
 #[test]

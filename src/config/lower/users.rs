@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::document::At;
 use crate::config::file::UserFile;
 use crate::config::scalar::{Flag, OneOrMany};
-use crate::gate::users::{User, UserToken, Users};
+use crate::gate::users::{Unclear, User, UserToken, Users};
 use crate::identity::UserName;
 use crate::password::stored::StoredPassword;
 
@@ -20,12 +20,12 @@ pub(super) struct KnownUsers {
     pub(super) users: Users,
     /// What their passwords are checked against.
     pub(super) passwords: HashMap<UserName, StoredPassword>,
-    /// Those who are left out because of a problem, and may not be disabled.
-    pub(super) unclear: Vec<UserName>,
+    /// Those of whom not all could be read.
+    pub(super) unclear: Unclear,
 }
 
-/// The users. Those with a problem are left out.
-/// Passwords stored with MD5 only where the section `login` allows them.
+/// The users, as far as they can be read: whoever uses them though there are problems has to look at
+/// those who are unclear. Passwords stored with MD5 only where the section `login` allows them.
 pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: bool) -> KnownUsers {
     let WrittenUsers { entries, at } = written;
     let mut known = Known {
@@ -33,34 +33,32 @@ pub(super) fn lower(written: WrittenUsers<'_>, roles: &KnownRoles, allows_md5: b
         allows_md5,
         digests: KnownDigests::new(),
     };
-    let mut unclear = Vec::new();
-    let lowered = at.entries(entries).filter_map(|(at, name, user)| {
+    let (mut users, mut passwords) = (Vec::new(), HashMap::new());
+    let mut unclear = Unclear::default();
+    for (at, name, user) in at.entries(entries) {
         let parsed = UserName::parse(&name);
         if let Err(error) = parsed {
             at.key_problem(error.to_string());
+            // Looked at all the same, so that all that is wrong is told at once.
+            if let (Some(user), Ok(stand_in)) = (user, UserName::parse("x")) {
+                drop(lower_one(user, stand_in, &mut known, &at));
+            }
+            continue;
         }
-        // A user with a bad name is looked at too, so that all that is wrong is told at once.
-        let stand_in = || UserName::parse("x").ok();
-        let is_disabled = user
-            .as_ref()
-            .is_some_and(|it| it.disabled == Some(Flag(true)));
-        let named = parsed.as_ref().ok().cloned();
-        let name = parsed.ok().or_else(stand_in)?;
-        let lowered = user.and_then(|user| lower_one(user, name, &mut known, &at));
-        if lowered.is_none() && !is_disabled {
-            unclear.extend(named);
+        let (Ok(name), Some(user)) = (parsed.clone(), user) else {
+            unclear.entries.extend(parsed.ok());
+            continue;
+        };
+        let (user, tokens, password) = lower_one(user, name.clone(), &mut known, &at);
+        match password {
+            Ok(password) => passwords.extend(password.map(|it| (name, it))),
+            Err(NoPassword) => unclear.passwords.push(name),
         }
-        lowered
-    });
-    let (users, passwords): (Vec<_>, Vec<_>) = lowered
-        .map(|(user, tokens, password)| {
-            let password = password.map(|it| (user.name.clone(), it));
-            ((user, tokens), password)
-        })
-        .unzip();
+        users.push((user, tokens));
+    }
     KnownUsers {
         users: users.into_iter().collect(),
-        passwords: passwords.into_iter().flatten().collect(),
+        passwords,
         unclear,
     }
 }
@@ -72,14 +70,16 @@ struct Known<'k> {
     digests: KnownDigests,
 }
 
-type LoweredUser = (User, Vec<UserToken>, Option<StoredPassword>);
+/// There is one, or should be, and it cannot be read. That was recorded.
+struct NoPassword;
 
-fn lower_one(
-    written: UserFile,
-    name: UserName,
-    known: &mut Known<'_>,
-    at: &At<'_>,
-) -> Option<LoweredUser> {
+type LoweredUser = (
+    User,
+    Vec<UserToken>,
+    Result<Option<StoredPassword>, NoPassword>,
+);
+
+fn lower_one(written: UserFile, name: UserName, known: &mut Known<'_>, at: &At<'_>) -> LoweredUser {
     let UserFile {
         password,
         roles,
@@ -99,8 +99,14 @@ fn lower_one(
     let tokens = tokens.unwrap_or_default();
     let tokens = tokens::lower(tokens, known.roles, &mut known.digests, &at.key("tokens"));
     let password = match needs_password {
-        true => Some(lower_password(password, &name, known.allows_md5, at)?),
-        false => None,
+        true => lower_password(password, &name, known.allows_md5, at)
+            .map(Some)
+            .ok_or(NoPassword),
+        false => Ok(None),
+    };
+    let fingerprint = match &password {
+        Ok(Some(password)) => password.fingerprint(),
+        Ok(None) | Err(NoPassword) => 0,
     };
     let granted = &known.roles.roles;
     let user = User {
@@ -111,9 +117,9 @@ fn lower_one(
         disabled: disabled == Some(Flag(true)),
         email,
         display_name,
-        credential_epoch: password.as_ref().map_or(0, StoredPassword::fingerprint),
+        credential_epoch: fingerprint,
     };
-    Some((user, tokens, password))
+    (user, tokens, password)
 }
 
 /// The names of roles, each once.

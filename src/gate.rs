@@ -96,7 +96,7 @@ impl Gate {
         let (reason, route) = match found {
             Found::Route { route, also } => {
                 let has_login = self.own_pages.is_some();
-                return match authorize(route, &also, proved, &path, has_login) {
+                return match authorize(&self.routes, route, &also, proved, &path, has_login) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };

@@ -44,6 +44,7 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         access: Access::can(vec![Ability::new(ABILITY)]),
         upstream: UpstreamId(0),
         body_limit: None,
+        pass_authorization: false,
         redirect: None,
     }
 }

@@ -211,6 +211,7 @@ fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
             access,
             upstream: UpstreamId(0),
             body_limit: None,
+            pass_authorization: false,
             redirect: None,
         })
     };

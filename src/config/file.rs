@@ -551,6 +551,9 @@ pub struct RouteFile {
     pub body_limit: Option<SizeOrUnlimited>,
     /// Where a browser without a session is sent, a path on this site. Default: the login page.
     pub redirect: Option<String>,
+    /// Whether the backend gets HTTP Basic that was not meant for this gate, where other routes take
+    /// it: clients that have a password for one send it to all. Default: `false`.
+    pub pass_authorization: Option<Flag>,
 }
 
 /// The section `login`.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::ability::Ability;
 use super::authenticate::{Principal, Proved};
 use super::path::{AmbiguousPath, DecodedPath};
-use super::route::{CredentialKind, CredentialSet, Credentials, Grant, Owner, Reading, Route};
+use super::route::{
+    CredentialKind, CredentialSet, Credentials, Grant, Owner, Reading, Route, RouteTable,
+};
 use crate::identity::certificate::ClientIdentity;
 use crate::identity::{InvalidIdentity, NoIdentity};
 
@@ -16,7 +18,7 @@ pub struct Permit {
     route: Arc<Route>,
     identity: Result<Principal, NoIdentity>,
     certificate: Result<Arc<ClientIdentity>, NoIdentity>,
-    taken: CredentialSet,
+    withheld: CredentialSet,
 }
 
 impl Permit {
@@ -44,11 +46,10 @@ impl Permit {
         self.certificate.as_ref()
     }
 
-    /// What the routes that counted take to prove who is asking. Such credentials are ours, and the
-    /// backend does not get them, whatever else has counted.
+    /// What of the `Authorization` field is ours: the backend does not get it, whatever has counted.
     #[must_use]
-    pub const fn taken(&self) -> CredentialSet {
-        self.taken
+    pub const fn withheld(&self) -> CredentialSet {
+        self.withheld
     }
 }
 
@@ -89,6 +90,7 @@ pub enum RefusalReason {
 /// Decides whether a request that has `proved` this may use `route` (and all of `also`, where the
 /// path leads folded). `has_login` says whether somebody who is not known can log in.
 pub(super) fn authorize(
+    routes: &RouteTable,
     route: &Arc<Route>,
     also: &[&Arc<Route>],
     proved: Proved,
@@ -135,7 +137,7 @@ pub(super) fn authorize(
         route: Arc::clone(route),
         identity,
         certificate,
-        taken,
+        withheld: routes.withheld(route, taken),
     })
 }
 

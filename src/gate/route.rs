@@ -772,6 +772,8 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// Where a browser without a session is sent, where it is not the login page.
     pub redirect: Option<String>,
+    /// Whether the backend gets HTTP Basic though other routes take that.
+    pub pass_authorization: bool,
 }
 
 /// What the look-up of a request gave.
@@ -811,6 +813,8 @@ pub struct RouteTable {
     names_hosts: bool,
     /// Whether some route takes what comes in the `Authorization` field.
     takes_authorization: bool,
+    /// Whether that is HTTP Basic for some.
+    takes_basic: bool,
 }
 
 /// Routes by path: indices into the table, ascending.
@@ -1013,6 +1017,9 @@ impl RouteTable {
             takes_authorization: routes
                 .iter()
                 .any(|route| route.access.taken().has_authorization()),
+            takes_basic: routes
+                .iter()
+                .any(|route| route.access.taken().contains(CredentialKind::Basic)),
             routes,
         }
     }
@@ -1033,6 +1040,16 @@ impl RouteTable {
     #[must_use]
     pub fn takes_authorization(&self) -> bool {
         self.takes_authorization
+    }
+
+    /// What a backend does not get of the `Authorization` field of a request for these routes. A client
+    /// that has a password for some routes sends it to all of them, unasked (RFC 7617 section 2.2).
+    #[must_use]
+    pub fn withheld(&self, route: &Route, taken: CredentialSet) -> CredentialSet {
+        match self.takes_basic && !route.pass_authorization {
+            true => taken.and(CredentialSet::of(&[CredentialKind::Basic])),
+            false => taken,
+        }
     }
 
     /// Finds the route for a request.
@@ -1156,6 +1173,7 @@ pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
         access,
         upstream: UpstreamId(0),
         body_limit: None,
+        pass_authorization: false,
         redirect: None,
     }
 }

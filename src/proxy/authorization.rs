@@ -46,10 +46,19 @@ pub(super) fn read(fields: &Fields, taken: CredentialSet) -> Result<Authorizatio
     }
 }
 
-/// Whether a value of the field is for us, who take these. The backend does not get it then, whatever
-/// it is worth.
-pub(super) fn is_ours(value: &[u8], taken: CredentialSet) -> bool {
-    kind_of(split(value).0).is_some_and(|kind| taken.contains(kind))
+/// Whether a value of the field is for us, from whom backends do not get these, whatever it is worth. A
+/// token of ours is on any route: it is good on others, and nobody else's. Some take several in one
+/// field, though there may be one only.
+pub(super) fn is_ours(value: &[u8], withheld: CredentialSet) -> bool {
+    let mut parts = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    parts.any(|part| {
+        let (scheme, rest) = split(part);
+        match kind_of(scheme) {
+            Some(CredentialKind::Token) if token::digest_of(rest.trim_ascii()).is_some() => true,
+            Some(kind) => withheld.contains(kind),
+            None => false,
+        }
+    })
 }
 
 /// The scheme, which is a token and so ends at the first byte that cannot stand in one, and the rest.

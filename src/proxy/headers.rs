@@ -298,7 +298,9 @@ impl UpstreamRequest<'_> {
             let passed = match fate(name) {
                 Fate::Passed => true,
                 Fate::Dropped => false,
-                Fate::Authorization => !authorization::is_ours(field.value(), self.permit.taken()),
+                Fate::Authorization => {
+                    !authorization::is_ours(field.value(), self.permit.withheld())
+                }
                 Fate::Trace => traced,
             };
             if passed && !is_in(name, &nominated) {

@@ -24,6 +24,7 @@ routes:
   - {match: /edit/, can: edit, credentials: [basic, token]}
   - {match: /each/, can: view, credentials: [session, certificate, basic, token]}
   - {match: /public/, public: true}
+  - {match: /device/, public: true, pass_authorization: true}
   - {can: view}
 roles: {user: [view], administrator: [view, edit]}
 ";
@@ -231,25 +232,35 @@ fn the_backend_learns_who_it_is_and_never_how_it_was_proved() {
 }
 
 #[test]
-fn where_no_route_takes_it_the_field_is_the_backends() {
+fn where_a_route_takes_nothing_of_it_the_field_is_the_backends_but_for_what_others_take() {
     let it = Machines::start();
     let token = it.token("ada ci");
     let session = it.gate.log_in("ralph");
-    for value in [
-        format!("Bearer {token}"),
-        format!("Basic {}", basic("ada", PASSWORD)),
-        "Basic of its own kind".to_owned(),
-        "Digest username=\"x\", realm=\"y\"".to_owned(),
+    let bearer = format!("Bearer {token}");
+    let password = format!("Basic {}", basic("ada", PASSWORD));
+    for (value, path, arrives) in [
+        (bearer.as_str(), "/public/x", false),
+        (&bearer, "/x", false),
+        (&bearer, "/device/x", false),
+        (&format!("bearer  {token}"), "/x", false),
+        (&format!("Digest x, Bearer {token}"), "/x", false),
+        ("Bearer of its own", "/x", true),
+        (&password, "/public/x", false),
+        (&password, "/x", false),
+        (&format!("Digest x, {password}"), "/x", false),
+        (&password, "/device/x", true),
+        ("Digest username=\"x\", realm=\"y\"", "/x", true),
     ] {
         let header = format!("Authorization: {value}");
-        for path in ["/public/x", "/x"] {
-            let curl = it.gate.curl().session(&session).header(&header);
-            let request = it.arrives(curl, path);
-            assert_eq!(request.all("authorization"), [value.as_str()], "{path}");
-            assert_eq!(told(&request).0, Some("ralph"), "{path}");
+        let curl = it.gate.curl().session(&session).header(&header);
+        let request = it.arrives(curl, path);
+        let expected = arrives.then_some(value);
+        assert_eq!(request.field("authorization"), expected, "{path}");
+        assert_eq!(told(&request).0, Some("ralph"), "{path}");
+        if path != "/x" {
+            let request = it.arrives(it.gate.curl().header(&header), path);
+            assert_eq!(told(&request), (None, None));
         }
-        let request = it.arrives(it.gate.curl().header(&header), "/public/x");
-        assert_eq!(told(&request), (None, None));
     }
     // Of other schemes than those it takes, a route knows nothing.
     let curl = it.gate.curl().session(&session);

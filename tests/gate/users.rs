@@ -309,7 +309,10 @@ fn users_with_a_problem_change_nothing_and_it_is_said() {
     let ralph = people.gate.log_in("ralph");
     for (broken, said) in [
         ("ralph: [\n", "not readable as YAML"),
-        ("ralph: {password: plain, roles: [user]}\n", "not a password hash"),
+        (
+            "ralph: {password: plain, roles: [user]}\n",
+            "not a password hash",
+        ),
         (
             "ralph: {password: HASH, roles: [user], x: y}\n",
             "unknown key",

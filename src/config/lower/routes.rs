@@ -80,6 +80,7 @@ fn lower_one(
         upstream,
         body_limit,
         redirect,
+        pass_authorization,
     } = written;
     let pattern = lower_pattern(written_pattern.as_deref(), &at.key("match"));
     let access = WrittenAccess {
@@ -104,6 +105,12 @@ fn lower_one(
         let message = format!("{which} sends nobody to a login; take redirect out");
         at.key("redirect").key_problem(message);
     }
+    let pass_authorization = pass_authorization == Some(Flag(true));
+    let takes_it = |access: &Access| access.taken().has_authorization();
+    if pass_authorization && access.as_ref().is_some_and(takes_it) {
+        let message = "what this route takes itself is never passed on; take one of the two out";
+        at.key("pass_authorization").key_problem(message);
+    }
     Some(Route {
         label: label(written_pattern.as_deref(), written_host),
         hosts: hosts?,
@@ -113,6 +120,7 @@ fn lower_one(
         upstream: upstream.unwrap_or(UpstreamId(0)),
         body_limit: body_limit.map(|limit| limit.0),
         redirect,
+        pass_authorization,
     })
 }
 

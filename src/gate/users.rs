@@ -92,8 +92,17 @@ fn in_both(some: &[String], others: &[String]) -> Vec<String> {
 
 impl Token {
     fn of(token: &UserToken, user: &User) -> Self {
+        let abilities = user.abilities.common(&token.abilities);
+        // A backend that decides by groups would give it all that its user may.
+        let is_narrower = abilities != user.abilities;
+        let (roles, groups) = match is_narrower {
+            true => (Vec::new(), Some(Vec::new())),
+            false => (user.roles.clone(), user.groups.clone()),
+        };
         let bearer = User {
-            abilities: user.abilities.common(&token.abilities),
+            abilities,
+            roles,
+            groups,
             // It outlives the password: nothing of the one is known by the other.
             credential_epoch: 0,
             ..user.clone()

@@ -99,14 +99,29 @@ fn concluded(
 
 /// Whether a browser says that the page of another site made the request. A browser that has a
 /// password sends it along with all requests, whoever makes them; our session cookie would not come
-/// with these either (`SameSite=Lax`). Following a link is no such request.
+/// with these either (`SameSite=Lax`). Following a link is no such request, but in a frame it is.
 fn is_of_another_site(head: &RequestHead) -> bool {
     let fields = head.fields();
-    let is_theirs = matches!(
-        fields.get("sec-fetch-site"),
-        Some(b"cross-site" | b"same-site")
-    );
-    let is_link = fields.get("sec-fetch-mode") == Some(b"navigate")
-        && matches!(head.method().as_str(), "GET" | "HEAD");
-    is_theirs && !is_link
+    match fields.get("sec-fetch-site") {
+        Some(b"cross-site" | b"same-site") => {
+            let is_link = fields.get("sec-fetch-mode") == Some(b"navigate")
+                && fields.get("sec-fetch-dest") == Some(b"document")
+                && matches!(head.method().as_str(), "GET" | "HEAD");
+            !is_link
+        }
+        Some(_) => false,
+        // Browsers that do not say that yet.
+        None => fields
+            .get("origin")
+            .is_some_and(|origin| !is_origin_of(origin, head.authority())),
+    }
+}
+
+/// Whether an `Origin` (RFC 6454 section 7) is the host that is asked.
+fn is_origin_of(origin: &[u8], authority: Option<&str>) -> bool {
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| origin.strip_prefix(scheme.as_bytes()));
+    let same = |host: &[u8]| authority.is_some_and(|it| host.eq_ignore_ascii_case(it.as_bytes()));
+    host.is_some_and(same)
 }

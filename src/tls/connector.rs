@@ -13,7 +13,8 @@ use boring::ssl::{
     SslAlert, SslConnector, SslMethod, SslRef, SslVerifyError, SslVerifyMode, SslVersion,
 };
 use boring::x509::store::{X509Store, X509StoreBuilder};
-use boring::x509::{X509, X509VerifyError};
+use boring::x509::verify::X509CheckFlags;
+use boring::x509::{X509, X509Ref, X509VerifyError};
 use pingora_core::tls::tokio_ssl::SslStream;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
@@ -163,10 +164,13 @@ impl Connector {
     ) -> Result<UpstreamTlsStream, TlsFault> {
         let configuration = trust.context.configure();
         let checks_name = self.spec.is_vouched_for();
-        let ssl = configuration
+        let mut ssl = configuration
             .map(|it| it.verify_hostname(checks_name))
             .and_then(|it| it.into_ssl(&self.spec.server_name))
             .map_err(|_| TlsFault::Failed)?;
+        // A common name is no name to look for (RFC 9525 section 2): a client's may be anything.
+        let names = X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT;
+        ssl.verify_param_mut().set_hostflags(names);
         let mut stream = SslStream::new(ssl, tcp).map_err(|_| TlsFault::Failed)?;
         let connected = Pin::new(&mut stream).connect().await;
         if let Err(error) = connected {
@@ -192,6 +196,7 @@ impl Connector {
                 Err(X509VerifyError::HOSTNAME_MISMATCH | X509VerifyError::IP_ADDRESS_MISMATCH) => {
                     TlsFault::WrongName
                 }
+                Err(X509VerifyError::APPLICATION_VERIFICATION) => TlsFault::WrongKey,
                 Ok(()) | Err(_) => TlsFault::Untrusted,
             };
         }
@@ -243,6 +248,7 @@ impl Trust {
     }
 }
 
+/// Keys are looked at during the handshake, so that nobody else is shown ours.
 fn context(
     spec: &UpstreamTlsSpec,
     anchors: &[X509],
@@ -255,10 +261,20 @@ fn context(
     }))?;
     context.set_alpn_protos(b"\x08http/1.1")?;
     context.set_cert_store(store(anchors)?);
-    if spec.is_vouched_for() {
+    if spec.is_vouched_for() && spec.pins.is_empty() {
         context.set_verify(SslVerifyMode::PEER);
+    } else if spec.is_vouched_for() {
+        let pins = spec.pins.clone();
+        context.set_verify_callback(SslVerifyMode::PEER, move |is_right, chain| {
+            let is_leaf = chain.error_depth() == 0;
+            let is_pinned = !is_leaf || chain.current_cert().is_some_and(|it| has_key(it, &pins));
+            if is_right && !is_pinned {
+                chain.set_error(Err(X509VerifyError::APPLICATION_VERIFICATION));
+            }
+            is_right && is_pinned
+        });
     } else if !spec.pins.is_empty() {
-        // The key says all there is to say. Looked at here, so that nobody else is shown ours.
+        // The key says all there is to say.
         let pins = spec.pins.clone();
         context.set_custom_verify_callback(SslVerifyMode::PEER, move |ssl| {
             let unknown = SslVerifyError::Invalid(SslAlert::BAD_CERTIFICATE);
@@ -286,9 +302,12 @@ fn store(anchors: &[X509]) -> Result<X509Store, ErrorStack> {
 
 /// Whether the backend's key is one of these. That it has the key, the handshake proves.
 fn is_pinned(ssl: &SslRef, pins: &[[u8; 32]]) -> bool {
-    let key = ssl.peer_certificate().map(|it| it.public_key());
-    let Some(Ok(key)) = key else { return false };
-    let Ok(der) = key.public_key_to_der() else {
+    ssl.peer_certificate().is_some_and(|it| has_key(&it, pins))
+}
+
+fn has_key(certificate: &X509Ref, pins: &[[u8; 32]]) -> bool {
+    let key = certificate.public_key();
+    let Ok(der) = key.and_then(|key| key.public_key_to_der()) else {
         return false;
     };
     let digest: [u8; 32] = Sha256::digest(der).into();

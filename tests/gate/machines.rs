@@ -319,6 +319,16 @@ fn groups_stand_in_place_of_roles_in_headers_and_assertions() {
         let groups: Vec<_> = groups.split(',').collect();
         assert_eq!(claims["groups"], serde_json::json!(groups));
     }
+    // A token that may do less is not told as somebody who may do more.
+    for (args, groups) in [
+        ("ada all", "staff,night shift"),
+        ("--can view ada less", ""),
+    ] {
+        let request = it.arrives(it.by_token(&it.token(args)), "/token/x");
+        let told = request.field("remote-groups").unwrap_or_default();
+        assert_eq!(told, groups, "{args}");
+        assert_eq!(request.field("remote-user"), Some("ada"));
+    }
 }
 
 // --- What is asked for, and what is wrong ---
@@ -568,20 +578,32 @@ fn a_browser_that_has_a_password_does_not_send_it_for_another_site() {
         let curl = it.by_password("ada", PASSWORD).args(args.iter().copied());
         curl.get("/basic/x").status
     };
-    let [site, mode] = ["Sec-Fetch-Site: ", "Sec-Fetch-Mode: "];
-    for (from, how, method, status) in [
-        ("same-origin", "cors", "POST", 200),
-        ("none", "navigate", "GET", 200),
-        // Whoever follows a link wants to see the page.
-        ("cross-site", "navigate", "GET", 200),
-        ("cross-site", "navigate", "POST", 403),
-        ("cross-site", "no-cors", "GET", 403),
-        ("same-site", "cors", "GET", 403),
-        ("cross-site", "websocket", "GET", 403),
+    let names = ["Sec-Fetch-Site: ", "Sec-Fetch-Mode: ", "Sec-Fetch-Dest: "];
+    for (said, method, status) in [
+        (["same-origin", "cors", "empty"], "POST", 200),
+        (["none", "navigate", "document"], "GET", 200),
+        // Whoever follows a link wants to see the page; in a frame, somebody else wants that.
+        (["cross-site", "navigate", "document"], "GET", 200),
+        (["cross-site", "navigate", "iframe"], "GET", 403),
+        (["cross-site", "navigate", "object"], "GET", 403),
+        (["cross-site", "navigate", "document"], "POST", 403),
+        (["cross-site", "no-cors", "image"], "GET", 403),
+        (["same-site", "cors", "empty"], "GET", 403),
+        (["cross-site", "websocket", "websocket"], "GET", 403),
     ] {
-        let (from_header, how_header) = (format!("{site}{from}"), format!("{mode}{how}"));
-        let args = ["-X", method, "-H", &from_header, "-H", &how_header];
-        assert_eq!(asked(&args), status, "{from} {how} {method}");
+        let [site, mode, dest] = [0, 1, 2].map(|at| format!("{}{}", names[at], said[at]));
+        let args = ["-X", method, "-H", &site, "-H", &mode, "-H", &dest];
+        assert_eq!(asked(&args), status, "{said:?} {method}");
+    }
+    // Older ones say where a form was.
+    let own = format!("Origin: https://localhost:{}", it.gate.port());
+    for (origin, status) in [
+        (own.as_str(), 200),
+        ("Origin: https://localhost.evil.example", 403),
+        ("Origin: https://evil.example", 403),
+        ("Origin: null", 403),
+    ] {
+        assert_eq!(asked(&["-X", "POST", "-H", origin]), status, "{origin}");
     }
     // A token is nothing that a browser has.
     let token = it.token("ada ci");

@@ -146,6 +146,12 @@ fn a_backend_that_cannot_prove_who_it_is_gets_nothing_and_the_log_says_why() {
         ..Client::default()
     };
     pki.client("wrong_usage", &wrong_usage);
+    let no_names = Client {
+        subject: "/CN=backend.example",
+        usage: "serverAuth",
+        ..Client::default()
+    };
+    pki.client("no_names", &no_names);
     let pinned = pin(&pki, "gate");
     let trusted = "ca: root.crt, server_name: backend.example";
     for (file, tls, why) in [
@@ -169,6 +175,7 @@ fn a_backend_that_cannot_prove_who_it_is_gets_nothing_and_the_log_says_why() {
         ("expired", trusted, "expired"),
         ("early", trusted, "not_yet_valid"),
         ("wrong_usage", trusted, "untrusted"),
+        ("no_names", trusted, "wrong_name"),
         ("backend", &format!("pins: '{pinned}'"), "wrong_key"),
         (
             "backend",

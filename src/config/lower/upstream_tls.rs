@@ -77,6 +77,7 @@ fn lower_name(written: Option<String>, host: &str, at: &At<'_>) -> String {
     };
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let is_name = (1..=253).contains(&name.len()) && name.bytes().all(legal);
+    let is_name = is_name && !name.ends_with('.');
     if !is_name && name.parse::<std::net::IpAddr>().is_err() {
         let got = at.quoted(&name);
         at.problem(format!(

@@ -35,8 +35,8 @@ use crate::http1::write::{self, BodyEncoder, LARGE};
 /// connection, and the answer would be lost.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How much is read while lingering.
-const MAX_LINGER: usize = 1 << 20;
+/// How much is read while lingering: a client that is busy sending may look for the answer late.
+const MAX_LINGER: usize = 16 << 20;
 
 /// Serves a connection until it ends.
 pub async fn serve<S>(worker: &Worker, client: &ClientFacts, mut io: S)

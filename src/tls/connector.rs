@@ -4,8 +4,10 @@
 //! with is in `acceptor`.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwapOption;
 use boring::error::ErrorStack;
@@ -17,6 +19,7 @@ use boring::x509::verify::X509CheckFlags;
 use boring::x509::{X509, X509Ref, X509VerifyError};
 use pingora_core::tls::tokio_ssl::SslStream;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::certs::{CertError, CertifiedKey};
@@ -25,7 +28,46 @@ use super::spec::{MinVersion, UpstreamTlsSpec};
 use super::trust::{self, TrustError};
 
 /// A connection to a backend, with TLS.
-pub type UpstreamTlsStream = SslStream<TcpStream>;
+pub type UpstreamTlsStream = SslStream<Ends>;
+
+/// A connection below TLS, whose end is an error: TLS has an end of its own (RFC 8446 section 6.1),
+/// after which nothing is read. Without it, whoever is in between could cut an answer short that ends
+/// with its connection (RFC 9112 section 9.8).
+#[derive(Debug)]
+pub struct Ends(TcpStream);
+
+impl AsyncRead for Ends {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
+        match buf.filled().len() > before || buf.remaining() == 0 {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+impl AsyncWrite for Ends {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// Makes connections to one backend secure, as it was loaded last.
 pub struct Connector {
@@ -171,7 +213,7 @@ impl Connector {
         // A common name is no name to look for (RFC 9525 section 2): a client's may be anything.
         let names = X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT;
         ssl.verify_param_mut().set_hostflags(names);
-        let mut stream = SslStream::new(ssl, tcp).map_err(|_| TlsFault::Failed)?;
+        let mut stream = SslStream::new(ssl, Ends(tcp)).map_err(|_| TlsFault::Failed)?;
         let connected = Pin::new(&mut stream).connect().await;
         if let Err(error) = connected {
             return Err(self.fault(stream.ssl(), &error));

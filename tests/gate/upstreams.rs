@@ -1,12 +1,15 @@
 //! Backends behind TLS and Unix sockets: a real nginx, which gets nothing where there is doubt
 //! whether it is the one that was meant.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use crate::harness::client::Got;
-use crate::harness::eventually;
 use crate::harness::gate::Gate;
 use crate::harness::nginx::Nginx;
 use crate::harness::pki::{Client, FUTURE, Key, PAST, Pki};
 use crate::harness::process::{finished, portcullis};
+use crate::harness::{eventually, free_port};
 
 /// A gate in front of one backend.
 struct Fronted {
@@ -206,6 +209,54 @@ fn a_backend_that_speaks_no_tls_or_an_older_one_gets_nothing() {
     let older = format!("{{{}, tls: {{{tls}}}}}", url(&old));
     let got = Fronted::start(&pki, &older).get("/gate");
     assert_eq!(got.body, "TLSv1.2  backend.example");
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_is_whole_only_where_tls_says_so() {
+    let pki = pki();
+    pki.write("page.txt", "all of it\n");
+    let tls = "tls: {ca: root.crt, server_name: backend.example}";
+    let server = |mode: &str| {
+        let port = free_port();
+        let mut command = Command::new("openssl");
+        command
+            .args(["s_server", "-accept", &port.to_string(), mode])
+            .args(["-cert", "backend.crt", "-key", "backend.key"])
+            .args(["-cert_chain", "int.crt"])
+            .current_dir(pki.folder());
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it listens", || {
+            let table = std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default()
+                + &std::fs::read_to_string("/proc/net/tcp").unwrap();
+            table.contains(&format!(":{port:04X} ")).then_some(())
+        });
+        let upstream = format!("{{url: 'https://127.0.0.1:{port}', {tls}}}");
+        (child, Fronted::start(&pki, &upstream))
+    };
+    let (mut files, whole) = server("-WWW");
+    let got = whole.get("/page.txt");
+    assert_eq!((got.exit, got.body.as_str()), (0, "all of it\n"), "{got:?}");
+    drop((files.kill(), files.wait()));
+
+    let (mut quiet, half) = server("-quiet");
+    let mut connection = half.gate.connect();
+    connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let stdin = quiet.stdin.as_mut().unwrap();
+    stdin
+        .write_all(b"HTTP/1.1 200 OK\r\n\r\nthe first half\n")
+        .unwrap();
+    stdin.flush().unwrap();
+    connection.read_until("the first half");
+    drop((quiet.kill(), quiet.wait()));
+    let cut = |line: &serde_json::Value| line["error.type"] == "upstream_cut_short";
+    eventually("it is in the log", || half.gate.line_where(cut));
+    let rest = connection.read_to_end();
+    assert!(!rest.ends_with("0\r\n\r\n"), "{rest}");
 }
 
 #[test]

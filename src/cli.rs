@@ -11,12 +11,14 @@ pub mod token;
 mod secret;
 
 use std::error::Error;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::problem::Problems;
+use crate::observe::words::in_full;
 
 /// Bad configuration on `run` (EX_CONFIG of sysexits.h): restarting will not help.
 const EX_CONFIG: u8 = 78;
@@ -107,18 +109,12 @@ fn complain_of_config(file: &Path, problems: &Problems) {
     }
 }
 
-/// Prints an error with all its causes; each says its own level only.
+/// A word to the operator. That standard error is closed is no reason to stop.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints an error with all its causes.
 fn complain(error: &dyn Error) {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors show their cause already.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    eprintln!("portcullis: {text}");
+    eprintln!("portcullis: {}", in_full(error));
 }

@@ -22,7 +22,6 @@ pub mod users;
 pub mod problem;
 pub mod settings;
 
-pub mod beside;
 pub mod users_file;
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ pub mod line;
 pub mod log;
 pub mod metrics;
 pub mod tally;
+pub mod words;

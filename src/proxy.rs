@@ -39,13 +39,13 @@ use tokio::time::Instant;
 
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
 use crate::gate::request::{PresentedAuthorization, PresentedSession, RequestView};
-use crate::gate::session::Timestamp;
+use crate::gate::session::{SessionDigest, Timestamp};
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::timer::Timer;
 use crate::http1::write::BodyEncoder;
-use crate::identity::{InvalidIdentity, NoIdentity};
-use crate::observe::log::{Level, Logger};
+use crate::identity::{InvalidIdentity, NoIdentity, UserName};
+use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::Metrics;
 use crate::observe::tally::{InFlightRequest, Tally};
 use crate::password::credentials::Credentials;
@@ -125,14 +125,22 @@ pub struct Shared {
 impl Shared {
     /// Puts on record that a session was ended, and counts it.
     pub fn note_end(&self, log: &Logger, ended: &Kept, reason: &str) {
-        let counter = &self.metrics.auth_sessions_ended;
-        counter.with_label_values(&[reason]).inc();
-        let line = log
-            .line(Level::Info, "session.end")
-            .text("user.name", ended.session.user.as_str())
-            .text("session.id", ended.digest.short().as_str())
-            .text("auth.reason", reason);
+        let line = log.line(Level::Info, "session.end");
+        let line = self.ended(line, &ended.session.user, &ended.digest, reason);
         log.note(line);
+    }
+
+    /// Counts the end of a session, and adds to a line what is said of it.
+    fn ended(&self, line: Line, user: &UserName, session: &SessionDigest, reason: &str) -> Line {
+        self.count_end(reason);
+        line.text("user.name", user.as_str())
+            .text("session.id", session.short().as_str())
+            .text("auth.reason", reason)
+    }
+
+    fn count_end(&self, reason: &str) {
+        let ended = &self.metrics.auth_sessions_ended;
+        ended.with_label_values(&[reason]).inc();
     }
 
     /// The same for those that the store has ended since it was asked last.

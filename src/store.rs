@@ -4,6 +4,7 @@
 //! and a shared store answer alike; one enum, so that the choice costs a match and no allocation.
 
 pub mod attempts;
+pub mod beside;
 pub mod file;
 pub mod memory;
 pub mod secret;

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use super::say;
 use super::secret::{self, Ask, AskError, Secret};
 use crate::config::scalar::Size;
 use crate::config::users_file::edit::{Change, entry};
@@ -257,11 +258,6 @@ fn print(text: &str) -> Result<(), PasswdError> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(PasswdError::Print)
-}
-
-/// A word to the operator. That standard error is closed is no reason to stop.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 // === The password ===

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::ConfigFile;
 use crate::config;
 use crate::config::problem::Problem;
+use crate::gate::session::ShortDigest;
 use crate::identity::UserName;
 
 /// How long the gate may take for one answer.
@@ -56,7 +57,7 @@ struct ListArgs {
 struct EndArgs {
     /// Which, as `list` shows it
     #[arg(value_name = "ID", required_unless_present_any = ["user", "all"], value_parser = id)]
-    id: Option<String>,
+    id: Option<ShortDigest>,
 
     /// All of this user; with an ID, that one if it is theirs
     #[arg(long, value_name = "NAME", value_parser = UserName::parse)]
@@ -105,12 +106,9 @@ pub enum SessionsError {
 }
 
 /// Eight hex digits, which can stand in a path as they are.
-fn id(text: &str) -> Result<String, &'static str> {
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    match text.len() == 8 && text.bytes().all(is_digit) {
-        true => Ok(text.to_owned()),
-        false => Err("an ID has 8 digits of 0-9 a-f, as `portcullis sessions list` shows it"),
-    }
+fn id(text: &str) -> Result<ShortDigest, &'static str> {
+    ShortDigest::parse(text)
+        .ok_or("an ID has 8 digits of 0-9 a-f, as `portcullis sessions list` shows it")
 }
 
 /// Does it.
@@ -171,7 +169,7 @@ fn print_table(sessions: &[Value], is_first: bool, out: &mut impl Write) -> io::
 fn end(args: &EndArgs, out: &mut impl Write) -> Result<(), SessionsError> {
     let gate = Gate::find(&args.gate)?;
     let path = match &args.id {
-        Some(id) => format!("/sessions/{id}"),
+        Some(id) => format!("/sessions/{}", id.as_str()),
         None => "/sessions".to_owned(),
     };
     let query = [

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::say;
 use crate::config::moment;
 use crate::config::scalar::parse_duration;
 use crate::config::users_file::tokens::{AbilityName, ListedToken, TokenEntry, entry};
@@ -255,11 +256,6 @@ fn revoke(args: &RevokeArgs) -> Result<(), TokenError> {
         args.user
     ));
     Ok(())
-}
-
-/// A word to the operator. That standard error is closed is no reason to stop.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 // === impl Expiry ===

@@ -9,7 +9,7 @@ mod held;
 mod lines;
 pub mod tokens;
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Access, access};
 use serde_yaml::Value;
 
-use super::beside::{Beside, folder_of, remove_left};
 use super::read::read_bytes;
 use crate::identity::UserName;
 use crate::identity::token::TokenName;
 use crate::password::stored::{FormatError, StoredPassword};
+use crate::store::beside::{Beside, folder_of, remove_left, sync_folder_of};
 use edit::{Change, EditError, Layout, WRAPPER, edit, key_text, remove, set_disabled};
 use held::Held;
 use tokens::{ListedToken, TokenEntry};
@@ -458,13 +458,10 @@ impl UsersFile {
                 },
                 _ => self.not_written(source),
             })?;
-        // A rename is on disk once its folder is.
-        File::open(folder_of(&self.target))
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| UsersFileError::NotDurable {
-                file: self.path.clone(),
-                source,
-            })
+        sync_folder_of(&self.target).map_err(|source| UsersFileError::NotDurable {
+            file: self.path.clone(),
+            source,
+        })
     }
 
     fn not_written(&self, source: io::Error) -> UsersFileError {
@@ -494,5 +491,7 @@ impl UsersFile {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
+use super::words::rfc3339;
 use crate::http1::head::{HeadLimits, RequestFraming, RequestHead};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::write;
@@ -328,8 +327,8 @@ async fn list(
     let entry = |it: &ShownSession| {
         json!({
             "user": it.user.as_str(),
-            "begun": rfc3339(it.begun),
-            "last_seen": rfc3339(it.last_seen),
+            "begun": time_of(it.begun),
+            "last_seen": time_of(it.last_seen),
             "remembered": it.remembered,
             "id": it.id,
         })
@@ -352,19 +351,16 @@ fn refused(error: ActionError) -> Answer {
     }
 }
 
+fn time_of(millis: u64) -> String {
+    rfc3339(i64::try_from(millis / 1000).unwrap_or(i64::MAX))
+}
+
 fn problem(status: StatusCode, words: &str) -> Answer {
     json_answer(status, &json!({"error": words}))
 }
 
 fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
     (status, "application/json", format!("{value}\n"))
-}
-
-fn rfc3339(millis: u64) -> String {
-    let seconds = i64::try_from(millis / 1000).unwrap_or(i64::MAX);
-    let time = OffsetDateTime::from_unix_timestamp(seconds).ok();
-    let text = time.and_then(|it| it.format(&Rfc3339).ok());
-    text.unwrap_or_default()
 }
 
 #[derive(Clone, Copy)]

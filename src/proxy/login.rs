@@ -316,7 +316,7 @@ impl OwnExchange<'_> {
         if let Some(session) = begun
             && self.shared.sessions.end(&session).await.is_ok()
         {
-            self.session_ended("not_logged");
+            self.shared.count_end("not_logged");
         }
         self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogIn)
     }
@@ -483,13 +483,8 @@ impl OwnExchange<'_> {
     }
 
     fn note_end(&self, user: &UserName, session: &SessionDigest, reason: &str) {
-        self.session_ended(reason);
-        let line = self
-            .attempts()
-            .line(Level::Info, "session.end")
-            .text("user.name", user.as_str())
-            .text("session.id", session.short().as_str())
-            .text("auth.reason", reason);
+        let line = self.attempts().line(Level::Info, "session.end");
+        let line = self.shared.ended(line, user, session, reason);
         self.log.note(line);
     }
 
@@ -505,11 +500,6 @@ impl OwnExchange<'_> {
 
     fn cannot_log_out(&self) -> Answer {
         self.problem(StatusCode::SERVICE_UNAVAILABLE, Text::CannotLogOut)
-    }
-
-    fn session_ended(&self, reason: &str) {
-        let ended = &self.shared.metrics.auth_sessions_ended;
-        ended.with_label_values(&[reason]).inc();
     }
 
     fn logged_out(&self, form: FormKind) -> Answer {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::store::beside::folder_of;
 use crate::store::secret::random;
 
 /// A socket that is bound, until it is dropped.
@@ -27,8 +28,7 @@ pub(super) struct AdminSocket {
 impl AdminSocket {
     /// Binds at `path`, for this user alone.
     pub(super) fn bind(path: &Path) -> io::Result<(Self, UnixListener)> {
-        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let folder = folder_of(path);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

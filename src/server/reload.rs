@@ -23,6 +23,7 @@ use crate::config::{self, ReadableUsers};
 use crate::gate::users::Unclear;
 use crate::observe::log::{Level, Logger};
 use crate::observe::metrics::Metrics;
+use crate::observe::words::rfc3339;
 use crate::proxy::Shared;
 use crate::tls::acceptor::{Acceptor, CertificateFacts};
 use crate::tls::certs::now;
@@ -612,15 +613,6 @@ pub(super) fn digest<'p>(files: impl IntoIterator<Item = &'p Path>) -> [u8; 32] 
         digest.update(&*bytes);
     }
     digest.finalize().into()
-}
-
-fn rfc3339(seconds: i64) -> String {
-    let time = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
-    let text = time.and_then(|it| {
-        it.format(&time::format_description::well_known::Rfc3339)
-            .ok()
-    });
-    text.unwrap_or_default()
 }
 
 /// The certificates in the metrics: purpose, subject, serial number.

@@ -13,6 +13,7 @@ use crate::gate::Gate;
 use crate::gate::users::{Unclear, Users};
 use crate::identity::UserName;
 use crate::observe::log::{Level, Logger};
+use crate::observe::words::in_full;
 use crate::password::credentials::Credentials;
 use crate::password::stored::StoredPassword;
 use crate::password::upgrade::Upgrade;
@@ -215,13 +216,5 @@ fn with_gate(snapshot: &Snapshot, gate: Gate, credentials: Arc<Credentials>) -> 
         pages: snapshot.pages.clone(),
         limits: snapshot.limits,
         timeouts: snapshot.timeouts,
-    }
-}
-
-/// An error with its causes.
-fn in_full(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", in_full(source)),
-        None => error.to_string(),
     }
 }

@@ -11,10 +11,9 @@
 //! all that is in memory is written anew.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,13 +27,12 @@ use redb::{
     Database, ReadableDatabase as _, ReadableTable, StorageBackend, StorageError, Table,
     TableDefinition, TableHandle as _, WriteTransaction,
 };
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::beside::{Beside, folder_of, remove_made, sync_folder_of};
 use super::memory::MemoryStore;
-use super::secret::random;
 use super::{Kept, SessionBounds, SessionStore, StoreUnavailable, WhyEnded};
 use crate::gate::session::{
     Session, SessionDigest, SessionKind, SessionPolicy, ShortDigest, Timestamp,
@@ -679,70 +677,21 @@ fn make(path: &Path) -> Result<Database, OpenError> {
     if std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) {
         return Err(io::Error::other("a symbolic link to a file that does not exist").into());
     }
-    let new = NewFile::create(path)?;
-    let database = open_database(FileBackend::new(new.file.try_clone()?).map_err(why)?)?;
-    new.rename_to(path).map_err(|error| match error.kind() {
-        // Another process was quicker, and may have removed ours.
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => OpenError::InUse,
-        _ => error.into(),
-    })?;
+    let (folder, prefix) = (folder_of(path), prefix_of_new(path));
+    let new = Beside::named(folder, &prefix)?;
+    let database = open_database(FileBackend::new(new.file().try_clone()?).map_err(why)?)?;
+    new.rename_to_new(path)
+        .map_err(|error| match error.kind() {
+            // Another process was quicker, and may have removed ours.
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => OpenError::InUse,
+            _ => error.into(),
+        })?;
     // It is to be found after a power cut as well.
-    File::open(folder_of(path))?.sync_all()?;
-    remove_half_made(path);
+    sync_folder_of(path)?;
+    // What starts that were killed have left. They had no session in it, and whoever is making one now
+    // comes too late.
+    remove_made(folder, &prefix, |_| true);
     Ok(database)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    folder.unwrap_or_else(|| Path::new("."))
-}
-
-/// A file that is being made; goes again unless it gets its name.
-struct NewFile {
-    path: PathBuf,
-    file: File,
-    is_renamed: bool,
-}
-
-impl NewFile {
-    fn create(target: &Path) -> io::Result<Self> {
-        let random = u64::from_ne_bytes(random().map_err(io::Error::other)?);
-        let mut name = prefix_of_new(target);
-        name.push(format!("{random:016x}"));
-        let path = folder_of(target).join(name);
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(&path)?;
-        Ok(Self {
-            path,
-            file,
-            is_renamed: false,
-        })
-    }
-
-    /// Gives it its name, unless another one has it already.
-    fn rename_to(mut self, target: &Path) -> io::Result<()> {
-        let renamed = renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE);
-        match renamed {
-            // Some file systems do not know how. Two first starts at the very same moment are then
-            // not told apart.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                std::fs::rename(&self.path, target)?;
-            }
-            renamed => renamed?,
-        }
-        self.is_renamed = true;
-        Ok(())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !self.is_renamed {
-            // Nothing better to do if this fails: the error that led here is being reported.
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
 }
 
 /// How the names of files begin that are to become this one.
@@ -750,22 +699,6 @@ fn prefix_of_new(target: &Path) -> OsString {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".new-");
     name
-}
-
-/// Removes what starts that were killed have left. They had no session in it, and whoever is making
-/// one now comes too late.
-fn remove_half_made(path: &Path) {
-    let prefix = prefix_of_new(path);
-    let is_half_made = |name: &OsStr| {
-        let digits = name.as_bytes().strip_prefix(prefix.as_bytes());
-        digits.is_some_and(|it| it.len() == 16 && it.iter().all(u8::is_ascii_hexdigit))
-    };
-    let entries = std::fs::read_dir(folder_of(path)).into_iter().flatten();
-    for entry in entries.flatten().filter(|it| is_half_made(&it.file_name())) {
-        if entry.file_type().is_ok_and(|it| it.is_file()) {
-            drop(std::fs::remove_file(entry.path()));
-        }
-    }
 }
 
 /// Opens what is a file and nothing else: opening a pipe would wait for its other side.

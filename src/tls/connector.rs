@@ -214,14 +214,9 @@ impl Connector {
         let names = X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT;
         ssl.verify_param_mut().set_hostflags(names);
         let mut stream = SslStream::new(ssl, Ends(tcp)).map_err(|_| TlsFault::Failed)?;
-        let connected = Pin::new(&mut stream).connect().await;
-        if let Err(error) = connected {
-            return Err(self.fault(stream.ssl(), &error));
-        }
-        // Before a byte of a request is sent.
-        match self.spec.pins.is_empty() || is_pinned(stream.ssl(), &self.spec.pins) {
-            true => Ok(stream),
-            false => Err(TlsFault::WrongKey),
+        match Pin::new(&mut stream).connect().await {
+            Ok(()) => Ok(stream),
+            Err(error) => Err(self.fault(stream.ssl(), &error)),
         }
     }
 

@@ -445,7 +445,7 @@ fn a_session_from_before_a_change_of_what_is_trusted_or_taken_back_is_not_resume
         // Another list: nobody is taken back, and still nobody is asked about.
         pki.crl("int", FUTURE, "int.crl");
         pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
-        served.reload("success");
+        served.gate.reload("success");
         let said = resumed();
         assert!(!said.contains("HTTP/1.1"), "{said}");
         begin();
@@ -453,7 +453,7 @@ fn a_session_from_before_a_change_of_what_is_trusted_or_taken_back_is_not_resume
     pki.revoke("int", "another");
     pki.crl("int", FUTURE, "int.crl");
     pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
-    served.reload("success");
+    served.gate.reload("success");
     for version in VERSIONS {
         let said = served.s_client(
             &format!("{version} {certificate} -sess_in session"),
@@ -524,7 +524,7 @@ fn a_changed_revocation_list_counts_for_connections_that_are_there() {
         pki.revoke("int", "leaver");
         pki.crl("int", FUTURE, "int.crl");
         pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
-        served.reload("success");
+        served.gate.reload("success");
         let answer = ask();
         assert_eq!(status_of(&answer), 403, "{auth}");
         assert!(answer.contains("client_cert_revoked"), "{answer}");
@@ -562,7 +562,7 @@ fn a_changed_ca_or_mode_counts_for_connections_that_are_there() {
 
     let anonymous = served.gate.connect();
     served.configure("  client_auth: {mode: required, ca: cas}\n", more);
-    served.reload("success");
+    served.gate.reload("success");
     let mut anonymous = anonymous;
     anonymous.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answer = anonymous.read_to_end();
@@ -588,15 +588,15 @@ fn a_trust_source_that_breaks_keeps_the_old_and_says_so() {
     ] {
         let right = pki.read(file);
         pki.write(file, broken);
-        served.reload("failure");
+        served.gate.reload("failure");
         assert_eq!(served.status("good"), 200, "{file}");
         assert_eq!(served.status("revoked"), 0, "{file}");
         assert_eq!(served.status(""), 0, "{file}");
         pki.write(file, &right);
-        served.reload("success");
+        served.gate.reload("success");
     }
     std::fs::remove_file(pki.path("ca.crt")).unwrap();
-    served.reload("failure");
+    served.gate.reload("failure");
     assert_eq!((served.status("good"), served.status("")), (200, 0));
 }
 
@@ -943,7 +943,7 @@ fn a_change_in_the_middle_of_a_handshake_counts_for_its_first_request() {
             }
             pki.crl("int", FUTURE, "int.crl");
             pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
-            served.reload("success");
+            served.gate.reload("success");
         };
         let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
         connector.set_verify(SslVerifyMode::NONE);
@@ -980,7 +980,7 @@ fn what_clients_are_asked_for_waits_for_the_routes_that_go_with_it() {
     let served = Served::start(&pki, REQUIRED, "");
     // Neither the old file nor the new one lets anybody in without a certificate.
     served.configure(OPTIONAL, "routes: [{client_cert: required}]\n");
-    served.reload("restart_needed");
+    served.gate.reload("restart_needed");
     assert_eq!((served.status("good"), served.status("")), (200, 0));
     assert!(
         served.gate.log().contains("tls.client_auth"),
@@ -992,17 +992,17 @@ fn what_clients_are_asked_for_waits_for_the_routes_that_go_with_it() {
     pki.revoke("int", "good");
     pki.crl("int", FUTURE, "int.crl");
     pki.join(&["root.crl", "int.crl", "gone.crl"], "crls");
-    served.reload("failure");
+    served.gate.reload("failure");
     assert_eq!(served.status("good"), 0);
     // By itself it is applied at once, and beside what has nothing to do with it.
     served.configure(OPTIONAL, "timeouts: {head: 9s}\n");
-    served.reload("success");
+    served.gate.reload("success");
     assert_eq!(served.status(""), 200);
     served.configure(
         "  client_auth: {mode: required, ca: int.crt}\n",
         "timeouts: {head: 9s}\n",
     );
-    served.reload("success");
+    served.gate.reload("success");
     assert_eq!((served.status("good"), served.status("")), (200, 0));
 }
 

@@ -1465,17 +1465,17 @@ fn a_client_is_put_on_record_once_a_connection() {
     assert_eq!(line["client.address"], "127.0.0.1", "{line}");
     assert_eq!(line["level"], "info", "{line}");
     // Nothing has changed, or nothing about whose it is.
-    served.reload("unchanged");
+    served.gate.reload("unchanged");
     ask();
     assert_eq!(accepted(6), 1);
     let more_trust = "  client_auth: {mode: optional, ca: [root.crt, int.crt]}\n";
     served.configure(more_trust, &more("{cn}"));
-    served.reload("success");
+    served.gate.reload("success");
     ask();
     assert_eq!(accepted(7), 1);
     // Rules wait for a restart.
     served.configure(more_trust, &more("camera {cn}"));
-    served.reload("restart_needed");
+    served.gate.reload("restart_needed");
     ask();
     assert_eq!(accepted(8), 1);
     let arrived = served.backend.seen().pop().unwrap();
@@ -1655,10 +1655,10 @@ fn who_is_disabled_while_it_runs_is_so_with_a_certificate_too_on_a_connection_th
     assert_eq!(ask(), 200);
     let disabled = USERS.replace("email: ralph@example.com", "disabled: true");
     served.configure(OPTIONAL, &config(&disabled));
-    served.reload("success");
+    served.gate.reload("success");
     assert_eq!(ask(), 403);
     served.configure(OPTIONAL, &config(USERS));
-    served.reload("success");
+    served.gate.reload("success");
     assert_eq!(ask(), 200);
 }
 

@@ -580,13 +580,8 @@ fn every_documented_hash_of_ioto_lets_its_user_in() {
     let gate = with_users(&folder, &backend, "users.yaml");
     for (user, password, _) in hashes {
         for (password, status) in [(password, 200), ("wrong one", 401)] {
-            let body = format!(r#"{{"username":"{user}","password":"{password}"}}"#);
-            let json = ["-H", "Content-Type: application/json", "-d", &body];
-            assert_eq!(
-                gate.curl().args(json).get("/auth/login").status,
-                status,
-                "{user}"
-            );
+            let answer = gate.log_in_with(user, password);
+            assert_eq!(answer.status, status, "{user}");
         }
     }
 }

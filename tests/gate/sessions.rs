@@ -101,9 +101,7 @@ fn what_was_answered_survives_being_killed() {
             begun.push(gate.log_in("ada"));
         } else {
             let session = begun.remove(0);
-            let json = ["-H", "Content-Type: application/json", "-d", "{}"];
-            let curl = gate.curl().session(&session).args(json);
-            assert_eq!(curl.get("/auth/logout").status, 200);
+            assert_eq!(gate.log_out(&session).status, 200);
             ended.push(session);
         }
         gate.signal("KILL");

@@ -107,7 +107,7 @@ impl Streaming {
     }
 
     fn log_out(&self, session: &str) {
-        log_out(&self.gate, session);
+        assert_eq!(self.gate.log_out(session).status, 200);
     }
 }
 
@@ -245,12 +245,6 @@ fn flood() -> (SocketAddr, Arc<AtomicUsize>) {
     (address, stuck)
 }
 
-fn log_out(gate: &Gate, session: &str) {
-    let json = ["-H", "Content-Type: application/json", "-d", "{}"];
-    let curl = gate.curl().session(session).args(json);
-    assert_eq!(curl.get("/auth/logout").status, 200);
-}
-
 #[test]
 fn sessions_are_ended_by_a_command_whatever_is_wrong_with_the_configuration_meanwhile() {
     let it = Streaming::start("");
@@ -283,7 +277,7 @@ fn an_upload_ends_with_its_session_though_nobody_reads_the_answer() {
     });
     let in_flight = "portcullis_http_requests_in_flight";
     gate.await_metric(in_flight, &[], 2.0);
-    log_out(&gate, &ralph);
+    assert_eq!(gate.log_out(&ralph).status, 200);
     gate.await_metric(in_flight, &[], 1.0);
     other.send(b"1\r\nb\r\n");
     gate.await_metric(in_flight, &[], 1.0);
@@ -308,7 +302,7 @@ fn a_request_that_waited_for_its_backend_is_not_sent_when_its_session_has_ended_
     };
     let (mut of_ralph, mut of_ada) = (ask(&ralph), ask(&ada));
     gate.await_metric("portcullis_http_requests_in_flight", &[], 2.0);
-    log_out(&gate, &ralph);
+    assert_eq!(gate.log_out(&ralph).status, 200);
     let served = std::thread::spawn(move || {
         drop(listener.accept().unwrap());
         let mut users = Vec::new();

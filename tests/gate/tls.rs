@@ -47,22 +47,6 @@ impl Served {
         pki.write(&file_of(&self.backend), &config(&self.backend, tls));
     }
 
-    /// How many reloads had this result.
-    fn reloads(&self, result: &str) -> usize {
-        let is_it = |line: &Value| line["event"] == "config.reload" && line["result"] == result;
-        self.gate.count_lines(is_it)
-    }
-
-    /// Asks for a reload and waits for what comes of it.
-    #[track_caller]
-    fn reload(&self, result: &str) {
-        let before = self.reloads(result);
-        self.gate.signal("HUP");
-        eventually(&format!("a reload with {result}"), || {
-            (self.reloads(result) > before).then_some(())
-        });
-    }
-
     /// What openssl's client says of a connection.
     #[track_caller]
     fn s_client(&self, arguments: &str) -> String {
@@ -733,7 +717,7 @@ fn versions_ciphers_groups_and_alpn_are_those_of_the_policy() {
              alpn: http/1.1\n"
         ),
     );
-    served.reload("success");
+    served.gate.reload("success");
     for (client, good) in [
         ("-tls1_3 -groups P-256", true),
         ("-tls1_3 -groups P-384", false),
@@ -745,7 +729,7 @@ fn versions_ciphers_groups_and_alpn_are_those_of_the_policy() {
         assert_eq!(is_good(&served, client), good, "{client}");
     }
     served.configure(&pki, &format!("{certificate}  profile: modern\n"));
-    served.reload("success");
+    served.gate.reload("success");
     for (client, good) in [("-tls1_2", false), ("-tls1_3", true)] {
         assert_eq!(is_good(&served, client), good, "{client}");
     }
@@ -790,7 +774,7 @@ fn an_ocsp_response_is_stapled_while_it_is_good_for_this_certificate() {
         assert!(!served.s_client(version).contains("OCSP"), "{version}");
     }
     served.configure(&pki, &pair("other.ocsp"));
-    served.reload("success");
+    served.gate.reload("success");
     assert!(
         served
             .gate
@@ -882,12 +866,12 @@ fn a_ticket_is_good_as_long_as_its_key_is_among_those_in_the_files() {
     };
     for (keys, expected) in [(&["new", "old"][..], true), (&["new"], false)] {
         pki.join(keys, "tickets");
-        served.reload("success");
+        served.gate.reload("success");
         assert_eq!(is_resumed(), expected, "{keys:?}");
     }
     // What is no key keeps those that there are.
     pki.write("tickets", "hello\n");
-    served.reload("failure");
+    served.gate.reload("failure");
     drop(served.s_client(&format!("-tls1_2 -sess_out {file}")));
     assert!(is_resumed());
 }
@@ -911,20 +895,20 @@ fn a_session_outlives_the_certificate_and_not_the_policy() {
     for version in VERSIONS {
         begin(version);
         pki.leaf("e", Key::Ecdsa, &["localhost"]);
-        served.reload("success");
+        served.gate.reload("success");
         assert!(is_resumed(version), "{version}: another certificate");
         // Nobody else's session, even with a name that we answer to.
         begin(version);
         pki.leaf("e", Key::Ecdsa, &["localhost", "other.example"]);
-        served.reload("success");
+        served.gate.reload("success");
         assert!(!is_resumed(version), "{version}: other names");
         pki.leaf("e", Key::Ecdsa, &["localhost"]);
-        served.reload("success");
+        served.gate.reload("success");
     }
     // From a lax policy into a strict one.
     begin("-tls1_3");
     served.configure(&pki, &format!("{certificate}  profile: modern\n"));
-    served.reload("success");
+    served.gate.reload("success");
     assert!(!is_resumed("-tls1_3"));
     begin("-tls1_3");
     assert!(is_resumed("-tls1_3"));
@@ -1031,7 +1015,7 @@ fn what_is_wrong_keeps_the_old_and_says_so_and_what_is_right_again_is_taken() {
     ];
     for (words, break_it) in broken {
         break_it();
-        served.reload("failure");
+        served.gate.reload("failure");
         assert!(gate.log().contains(words), "{words}");
         assert_eq!(
             subject(&served.s_client("")),
@@ -1042,15 +1026,15 @@ fn what_is_wrong_keeps_the_old_and_says_so_and_what_is_right_again_is_taken() {
         pki.write("e.crt", &old.0);
         pki.write("e.key", &old.1);
         served.configure(&pki, good);
-        served.reload("success");
+        served.gate.reload("success");
         gate.await_metric(metric, &[], 1.0);
     }
     pki.write("e.crt", &pki.read("new.crt"));
     pki.write("e.key", &pki.read("new.key"));
-    served.reload("success");
+    served.gate.reload("success");
     assert_eq!(subject(&served.s_client("")), Some("new.example"));
     // Asked without a change, it says that there was none.
-    served.reload("unchanged");
+    served.gate.reload("unchanged");
 }
 
 #[test]
@@ -1070,7 +1054,7 @@ fn a_certificate_that_goes_bad_does_not_keep_the_others_from_being_renewed() {
     let before = [serial("a"), serial("b")];
     pki.leaf("a", Key::Ecdsa, &["a.example"]);
     pki.write("b.key", "broken");
-    served.reload("failure");
+    served.gate.reload("failure");
     assert_ne!(serial("a"), before[0]);
     assert_eq!(serial("b"), before[1]);
     let log = served.gate.log();
@@ -1084,7 +1068,7 @@ fn a_certificate_that_goes_bad_does_not_keep_the_others_from_being_renewed() {
     let kept = serial("a");
     pki.leaf("a", Key::Ecdsa, &["a.example"]);
     served.configure(&pki, &both.replace("b.crt", "nowhere.crt"));
-    served.reload("failure");
+    served.gate.reload("failure");
     assert_ne!(serial("a"), kept);
     let log = served.gate.log();
     assert!(log.contains("tls stays as it was before"), "{log}");
@@ -1099,7 +1083,7 @@ fn a_file_that_comes_after_the_configuration_that_names_it_is_taken() {
     let served = Served::start(&pki, "  certificates: [{cert: e.crt, key: e.key}]\n");
     let tls = "  certificates: [{cert: later/x.crt, key: later/x.key}]\n";
     served.configure(&pki, tls);
-    served.reload("failure");
+    served.gate.reload("failure");
     assert_eq!(subject(&served.s_client("")), Some("old.example"));
     for extension in ["key", "crt"] {
         let new = pki.path(&format!("new.{extension}"));
@@ -1150,7 +1134,7 @@ fn a_pipe_in_the_place_of_a_certificate_keeps_nobody_waiting() {
     std::fs::remove_file(pki.path("e.crt")).unwrap();
     let pipe = pki.path("e.crt").display().to_string();
     assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
-    served.reload("failure");
+    served.gate.reload("failure");
     assert!(served.gate.log().contains("not a regular file"));
     served.gate.signal("TERM");
     eventually("the end", || (!served.gate.is_running()).then_some(()));
@@ -1163,7 +1147,7 @@ fn a_change_elsewhere_in_the_configuration_is_said_to_wait_for_a_restart() {
     let tls = "  certificates: [{cert: e.crt, key: e.key}]\n";
     let served = Served::start(&pki, tls);
     served.configure(&pki, &format!("{tls}limits: {{body: 1MiB}}\n"));
-    served.reload("restart_needed");
+    served.gate.reload("restart_needed");
     let waiting = |line: &Value| {
         let message = line["message"].as_str().unwrap_or_default();
         message.ends_with("; restart to apply: limits")
@@ -1187,7 +1171,7 @@ fn strict_transport_security_is_what_the_configuration_says_now() {
     };
     assert_eq!(said(), None);
     served.configure(&pki, &format!("{tls}  hsts: 365d\n"));
-    served.reload("success");
+    served.gate.reload("success");
     assert_eq!(said().as_deref(), Some("max-age=31536000"));
 }
 
@@ -1222,7 +1206,7 @@ fn fifty_new_certificates_under_load_fail_no_request() {
             for _ in 0..50 {
                 let before = asked.load(Ordering::Relaxed);
                 pki.leaf("e", Key::Ecdsa, &["localhost"]);
-                served.reload("success");
+                served.gate.reload("success");
                 eventually("requests meanwhile", || {
                     (asked.load(Ordering::Relaxed) > before).then_some(())
                 });
@@ -1234,7 +1218,7 @@ fn fifty_new_certificates_under_load_fail_no_request() {
             std::panic::resume_unwind(panic);
         }
     });
-    assert!(served.reloads("success") >= 50);
+    assert!(served.gate.reloads("success") >= 50);
 }
 
 // --- Nothing configured ---
@@ -1325,7 +1309,7 @@ fn a_state_folder_that_cannot_be_written_is_said_and_stops_nobody() {
         said.split("-----END").next().map(str::to_owned).unwrap()
     };
     let first = shown().split_off(shown().find("-----BEGIN").unwrap());
-    served.reload("unchanged");
+    served.gate.reload("unchanged");
     assert!(
         shown().ends_with(&first),
         "as long as it runs, it is the same"

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::backend::Backend;
-use crate::harness::client::{Got, status_of};
+use crate::harness::client::status_of;
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, with_hash};
 use crate::harness::process::{finished, portcullis};
@@ -71,30 +71,8 @@ impl Peopled {
         std::fs::write(self.folder.path().join("portcullis.yaml"), text).unwrap();
     }
 
-    fn reloads(&self, result: &str) -> usize {
-        let is_it = |line: &Value| line["event"] == "config.reload" && line["result"] == result;
-        self.gate.count_lines(is_it)
-    }
-
-    /// Asks for a reload and waits for what comes of it.
-    #[track_caller]
-    fn reload(&self, result: &str) {
-        let before = self.reloads(result);
-        self.gate.signal("HUP");
-        eventually(&format!("a reload with {result}"), || {
-            (self.reloads(result) > before).then_some(())
-        });
-    }
-
     fn status(&self, session: &str, path: &str) -> u16 {
         self.gate.curl().session(session).get(path).status
-    }
-
-    fn log_in_with(&self, user: &str, password: &str) -> Got {
-        let body = format!(r#"{{"username":"{user}","password":"{password}"}}"#);
-        let curl = self.gate.curl();
-        let curl = curl.args(["-H", "Content-Type: application/json", "-d", &body]);
-        curl.get("/auth/login")
     }
 }
 
@@ -119,10 +97,10 @@ fn a_password_that_is_changed_ends_the_sessions_of_the_old_one_and_no_others() {
     let line = eventually("it is said", || people.gate.line("users.reload"));
     assert_eq!(line["users"], 2, "{line}");
     assert_eq!(people.status(&ada, "/"), 200);
-    assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401);
-    let again = people.log_in_with("ralph", "battery staple");
+    assert_eq!(people.gate.log_in_with("ralph", PASSWORD).status, 401);
+    let again = people.gate.log_in_with("ralph", "battery staple");
     assert_eq!(people.status(&again.session_cookie().unwrap(), "/"), 200);
-    assert_eq!(people.reloads("restart_needed"), 0);
+    assert_eq!(people.gate.reloads("restart_needed"), 0);
 }
 
 #[test]
@@ -134,7 +112,7 @@ fn whoever_is_disabled_or_removed_is_nobody_from_the_next_request_on() {
     connection.send(b"GET /a HTTP/1.1\r\nHost: localhost\r\n");
     let disabled = "  roles: [user]\n  disabled: true\n";
     people.write(&PEOPLE.replace("  roles: [user]\n", disabled));
-    people.reload("success");
+    people.gate.reload("success");
     connection.send(format!("Cookie: __Host-portcullis={}\r\n\r\n", sessions[0]).as_bytes());
     assert_eq!(status_of(&connection.read_answer()), 401);
     let statuses = |people: &Peopled| {
@@ -142,14 +120,14 @@ fn whoever_is_disabled_or_removed_is_nobody_from_the_next_request_on() {
         (status(&sessions[0]), status(&sessions[1]))
     };
     assert_eq!(statuses(&people), (401, 200));
-    assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401);
+    assert_eq!(people.gate.log_in_with("ralph", PASSWORD).status, 401);
     let (ralph_alone, _) = PEOPLE.split_once("ada:").unwrap();
     people.write(ralph_alone);
-    people.reload("success");
+    people.gate.reload("success");
     // To be enabled again brings no session back.
     assert_eq!(statuses(&people), (401, 401));
-    assert_eq!(people.log_in_with("ralph", PASSWORD).status, 200);
-    assert_eq!(people.log_in_with("ada", PASSWORD).status, 401);
+    assert_eq!(people.gate.log_in_with("ralph", PASSWORD).status, 200);
+    assert_eq!(people.gate.log_in_with("ada", PASSWORD).status, 401);
 }
 
 #[test]
@@ -158,7 +136,7 @@ fn a_change_of_roles_counts_from_the_next_request_on_and_takes_a_new_login() {
     let sessions = ["ada", "ralph"].map(|user| people.gate.log_in(user));
     assert_eq!(people.status(&sessions[0], "/admin/"), 200);
     people.write(&PEOPLE.replace("administrator", "user"));
-    people.reload("success");
+    people.gate.reload("success");
     let is_end =
         |line: &Value| line["event"] == "session.end" && line["auth.reason"] == "rights_changed";
     let end = eventually("it is on record", || people.gate.line_where(is_end));
@@ -167,7 +145,7 @@ fn a_change_of_roles_counts_from_the_next_request_on_and_takes_a_new_login() {
     assert_eq!(statuses(&sessions[0]), [401, 401]);
     assert_eq!(statuses(&people.gate.log_in("ada")), [403, 200]);
     people.write(PEOPLE);
-    people.reload("success");
+    people.gate.reload("success");
     assert_eq!(statuses(&people.gate.log_in("ada")), [200, 200]);
     // To others nothing has happened.
     assert_eq!(statuses(&sessions[1]), [403, 200]);
@@ -198,22 +176,38 @@ fn what_is_taken_away_counts_whatever_else_is_wrong_or_waits() {
         let people = Peopled::start();
         let sessions = ["ralph", "ada"].map(|user| people.gate.log_in(user));
         people.configure(&section);
-        people.reload(result);
+        people.gate.reload(result);
         let more = "eve:\n  password: HASH\n  roles: [administrator]\n";
         let raised = PEOPLE.replace("  roles: [user]\n", DISABLED) + more;
         people.write(&raised);
         eventually(why, || {
             (people.status(&sessions[0], "/") == 401).then_some(())
         });
-        assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401, "{why}");
+        assert_eq!(
+            people.gate.log_in_with("ralph", PASSWORD).status,
+            401,
+            "{why}"
+        );
         let asked = ["/", "/admin/"].map(|path| people.status(&sessions[1], path));
         assert_eq!(asked, [200, 200], "{why}");
         // What is given has to wait.
-        assert_eq!(people.log_in_with("eve", PASSWORD).status, 401, "{why}");
+        assert_eq!(
+            people.gate.log_in_with("eve", PASSWORD).status,
+            401,
+            "{why}"
+        );
         people.configure(&format!("{ROLES}{users}"));
-        people.reload("success");
-        assert_eq!(people.log_in_with("eve", PASSWORD).status, 200, "{why}");
-        assert_eq!(people.log_in_with("ralph", PASSWORD).status, 401, "{why}");
+        people.gate.reload("success");
+        assert_eq!(
+            people.gate.log_in_with("eve", PASSWORD).status,
+            200,
+            "{why}"
+        );
+        assert_eq!(
+            people.gate.log_in_with("ralph", PASSWORD).status,
+            401,
+            "{why}"
+        );
     }
 }
 
@@ -236,7 +230,7 @@ fn what_pages_are_made_of_waits_for_a_restart_and_keeps_nothing_from_being_taken
         "language: de\ntexts: {log_in: Einloggen}\n",
     )
     .unwrap();
-    people.reload("restart_needed");
+    people.gate.reload("restart_needed");
     let waiting = |line: &Value| {
         let message = line["message"].as_str().unwrap_or_default();
         message.ends_with("; restart to apply: login (its files)")
@@ -251,7 +245,7 @@ fn what_pages_are_made_of_waits_for_a_restart_and_keeps_nothing_from_being_taken
     )
     .unwrap();
     std::fs::remove_file(file("logo.svg")).unwrap();
-    people.reload("failure");
+    people.gate.reload("failure");
     let (_, ada_alone) = PEOPLE.split_once("ada:").unwrap();
     people.write(&format!("ada:{ada_alone}"));
     eventually("ralph is gone", || {
@@ -282,12 +276,12 @@ fn users_are_applied_while_a_certificate_is_broken() {
     std::fs::write(&broken, "not a certificate").unwrap();
     let path = |path: &std::path::Path| path.display().to_string();
     std::fs::write(&file, text.replace(&path(&cert), &path(&broken))).unwrap();
-    people.reload("failure");
+    people.gate.reload("failure");
     people.write("ada: {password: HASH, roles: user}\n");
     eventually("ralph is gone", || {
         (people.status(&ralph, "/") == 401).then_some(())
     });
-    assert_eq!(people.log_in_with("ada", PASSWORD).status, 200);
+    assert_eq!(people.gate.log_in_with("ada", PASSWORD).status, 200);
 }
 
 #[test]
@@ -320,13 +314,13 @@ fn users_with_a_problem_change_nothing_and_it_is_said() {
     ] {
         let ada = "ada: {password: HASH, roles: [administrator]}\n";
         people.write(&format!("{broken}{ada}"));
-        people.reload("failure");
+        people.gate.reload("failure");
         assert!(people.gate.log().contains(said), "{}", people.gate.log());
         assert_eq!(people.status(&ralph, "/"), 200, "{broken}");
-        assert_eq!(people.log_in_with("ada", PASSWORD).status, 200);
+        assert_eq!(people.gate.log_in_with("ada", PASSWORD).status, 200);
     }
     std::fs::remove_file(people.file()).unwrap();
-    people.reload("failure");
+    people.gate.reload("failure");
     assert_eq!(people.status(&ralph, "/"), 200);
     people.write("ada: {password: HASH}\n");
     eventually("the users are good again", || {
@@ -342,7 +336,7 @@ fn users_wait_for_the_roles_that_have_changed_with_them() {
     people.write(&PEOPLE.replace("[user]", "[administrator]"));
     let roles = "roles: {user: [view, edit], administrator: [view]}\n";
     people.configure(&format!("{roles}{users}"));
-    people.reload("restart_needed");
+    people.gate.reload("restart_needed");
     let waiting = |line: &Value| {
         let message = line["message"].as_str().unwrap_or_default();
         message.contains("restart to apply: roles, users (but for what is taken away from them)")
@@ -360,7 +354,7 @@ fn users_wait_for_the_roles_that_have_changed_with_them() {
     let asked = (people.status(&ralph, "/admin/"), people.status(&ralph, "/"));
     assert_eq!(asked, (403, 200));
     people.configure(&format!("{ROLES}{users}"));
-    people.reload("success");
+    people.gate.reload("success");
     let ralph = people.gate.log_in("ralph");
     assert_eq!(people.status(&ralph, "/admin/"), 200);
 }
@@ -372,13 +366,13 @@ fn users_in_the_configuration_are_applied_as_well_and_so_is_another_place_for_th
         "",
     );
     let ralph = people.gate.log_in("ralph");
-    assert_eq!(people.log_in_with("ada", PASSWORD).status, 401);
+    assert_eq!(people.gate.log_in_with("ada", PASSWORD).status, 401);
     people.write(PEOPLE);
     people.configure(&format!("{ROLES}users: users.yaml\n"));
-    people.reload("success");
+    people.gate.reload("success");
     // The password is the same, wherever it is written.
     assert_eq!(people.status(&ralph, "/"), 200);
-    assert_eq!(people.log_in_with("ada", PASSWORD).status, 200);
+    assert_eq!(people.gate.log_in_with("ada", PASSWORD).status, 200);
     // From now on that file is looked at.
     people.write("ada: {password: HASH}\n");
     eventually("the file is watched", || {
@@ -401,7 +395,7 @@ fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password()
         .replace("bea:\n  password: HASH", "bea:\n  password: battery")
         + "carol:\n  password: HASH\n  roles: [operater]\n";
     people.write(&after);
-    people.reload("failure");
+    people.gate.reload("failure");
     let statuses = sessions.each_ref().map(|it| people.status(it, "/"));
     // Nobody knows what was to become of bea.
     assert_eq!(statuses, [401, 401, 200]);
@@ -411,7 +405,11 @@ fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password()
         ("bea", PASSWORD, 200),
         ("carol", PASSWORD, 401),
     ] {
-        assert_eq!(people.log_in_with(user, password).status, status, "{user}");
+        assert_eq!(
+            people.gate.log_in_with(user, password).status,
+            status,
+            "{user}"
+        );
     }
     let said = |line: &Value| {
         let message = line["message"].as_str().unwrap_or_default();
@@ -421,14 +419,18 @@ fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password()
 
     // What was taken away comes back with what it was taken from.
     people.write(&before);
-    people.reload("success");
+    people.gate.reload("success");
     for user in ["ralph", "ada", "bea"] {
-        assert_eq!(people.log_in_with(user, PASSWORD).status, 200, "{user}");
+        assert_eq!(
+            people.gate.log_in_with(user, PASSWORD).status,
+            200,
+            "{user}"
+        );
     }
 
     // Where it is not known who there is, nobody is taken for gone, and that is said.
     people.write("- ada\n");
-    people.reload("failure");
+    people.gate.reload("failure");
     assert_eq!(people.status(&sessions[2], "/"), 200);
     let said = |line: &Value| {
         let message = line["message"].as_str().unwrap_or_default();
@@ -436,7 +438,7 @@ fn a_slip_in_one_entry_keeps_nobody_in_who_is_disabled_or_has_another_password()
     };
     assert!(people.gate.line_where(said).is_some());
     people.write(&before.replace("bea:", "ben:"));
-    people.reload("success");
+    people.gate.reload("success");
     assert_eq!(people.status(&sessions[2], "/"), 401);
 }
 
@@ -461,7 +463,7 @@ fn whoever_is_disabled_while_a_login_is_under_way_has_no_session_by_it() {
         .await_metric("portcullis_http_requests_in_flight", &[], 1.0);
     let disabled = PEOPLE.replace("HASH  # soon another", "HASH\n  disabled: true");
     people.write(&disabled);
-    people.reload("success");
+    people.gate.reload("success");
     slow.send(rest.as_bytes());
     let answer = slow.read_answer();
     assert_eq!(status_of(&answer), 401, "{answer}");
@@ -471,7 +473,7 @@ fn whoever_is_disabled_while_a_login_is_under_way_has_no_session_by_it() {
         .gate
         .await_metric("portcullis_auth_sessions_active", &[], 0.0);
     people.write(PEOPLE);
-    people.reload("success");
+    people.gate.reload("success");
     let mut quick = begin();
     quick.send(rest.as_bytes());
     assert_eq!(status_of(&quick.read_answer()), 200);
@@ -486,7 +488,7 @@ fn users_behind_a_link_into_another_folder_are_watched_there() {
     let link = people.folder.path().join("link");
     std::os::unix::fs::symlink(&target, &link).unwrap();
     std::fs::rename(link, people.file()).unwrap();
-    people.reload("unchanged");
+    people.gate.reload("unchanged");
     let [ralph, ada] = ["ralph", "ada"].map(|user| people.gate.log_in(user));
     let users = people.file();
     let args = [
@@ -538,14 +540,14 @@ fn a_weak_hash_becomes_a_better_one_at_a_login_and_the_sessions_go_on() {
     }
     // It stays so when the users are read again.
     people.write(&text.replace("[administrator]", "[user]"));
-    people.reload("success");
+    people.gate.reload("success");
     for session in sessions.iter().chain([&last]) {
         assert_eq!(people.status(session, "/"), 200);
     }
     // A hash that we did not make is another password, for all that anybody knows.
     let other = bcrypt::hash(PASSWORD, 4).unwrap();
     people.write(&text.replace(hash, &other));
-    people.reload("success");
+    people.gate.reload("success");
     for session in sessions.iter().chain([&last]) {
         assert_eq!(people.status(session, "/"), 401);
     }
@@ -581,14 +583,14 @@ fn md5_that_is_allowed_lasts_until_the_first_login_which_stores_argon2id_of_the_
     let login = "login: {realms: [Test Realm], unsafe_md5_passwords: true, \
                  argon2id: {memory: 8MiB, passes: 5, lanes: 2}}\n";
     let people = Peopled::with(&format!("users: users.yaml\n{login}"), bob);
-    assert_eq!(people.log_in_with("bob", "passwort").status, 401);
-    assert_eq!(people.log_in_with("bob", "password").status, 200);
+    assert_eq!(people.gate.log_in_with("bob", "passwort").status, 401);
+    assert_eq!(people.gate.log_in_with("bob", "password").status, 200);
     let line = eventually("a better hash", || people.gate.line("password.upgraded"));
     assert_eq!(line["password.format"], "MD5");
     let text = std::fs::read_to_string(people.file()).unwrap();
     assert!(text.contains("$argon2id$v=19$m=8192,t=5,p=2$"), "{text}");
     eventually("the reload", || people.gate.line("users.reload"));
-    let again = people.log_in_with("bob", "password");
+    let again = people.gate.log_in_with("bob", "password");
     assert_eq!(again.status, 200);
     // What it has made it leaves alone.
     assert_eq!(
@@ -602,10 +604,10 @@ fn md5_that_is_allowed_lasts_until_the_first_login_which_stores_argon2id_of_the_
     // Without the switch a file with such a hash is not taken, and nothing changes.
     people.configure(&format!("{ROLES}users: users.yaml\n"));
     people.write(bob);
-    people.reload("failure");
+    people.gate.reload("failure");
     let session = again.session_cookie().unwrap();
     assert_eq!(people.status(&session, "/"), 200);
-    assert_eq!(people.log_in_with("bob", "password").status, 200);
+    assert_eq!(people.gate.log_in_with("bob", "password").status, 200);
 }
 
 #[test]

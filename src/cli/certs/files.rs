@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::CertsError;
-use crate::config::beside::{Beside, folder_of};
+use crate::store::beside::{Beside, folder_of, sync_folder_of};
 
 /// A file to be written.
 pub(super) struct NewFile {
@@ -72,10 +72,7 @@ pub(super) fn write(files: &[NewFile], existing: Existing) -> Result<(), CertsEr
     for (file, (beside, target)) in files.iter().zip(prepared) {
         let failed = |source| failed(file, source);
         beside.rename_to(&target).map_err(failed)?;
-        // A rename is on disk once its folder is.
-        fs::File::open(folder_of(&target))
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
+        sync_folder_of(&target).map_err(failed)?;
     }
     Ok(())
 }

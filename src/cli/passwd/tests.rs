@@ -5,27 +5,11 @@ use std::error::Error;
 use tempfile::TempDir;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::*;
 use crate::config::users_file::FIRST_LINE;
-
-const OLD: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
-const NEW: &str = "BF1:00128:7B1MFk55Gswv648L:+zReK36LKHWNfbYKKNTsXhiqLMDxTsyK";
-
-fn user(name: &str) -> UserName {
-    UserName::parse(name).unwrap()
-}
-
-fn roles(names: &[&str]) -> Vec<RoleName> {
-    names.iter().map(|name| name.parse().unwrap()).collect()
-}
-
-/// In the texts of the tests `OLD` and `NEW` stand for the hashes.
-fn with_hashes(text: &str) -> String {
-    text.replace("OLD", OLD).replace("NEW", NEW)
-}
+use crate::config::users_file::testing::{folder_with, mode, names_in, roles, user, with_hashes};
 
 fn parsed(line: &[&str]) -> Result<PasswdArgs, clap::Error> {
     let command = PasswdArgs::augment_args(clap::Command::new("passwd"));
@@ -35,26 +19,6 @@ fn parsed(line: &[&str]) -> Result<PasswdArgs, clap::Error> {
 
 fn run_line(line: &[&str]) -> Result<(), PasswdError> {
     run(parsed(line).unwrap())
-}
-
-fn folder_with(text: &str) -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("users.yaml");
-    fs::write(&file, with_hashes(text)).unwrap();
-    (folder, file)
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let names = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = names
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-fn mode(file: &Path) -> u32 {
-    fs::metadata(file).unwrap().mode() & 0o7777
 }
 
 // === Command line ===

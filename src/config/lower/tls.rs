@@ -106,17 +106,26 @@ fn lower_versions(
         Profile::Intermediate => MinVersion::Tls12,
         Profile::Modern => MinVersion::Tls13,
     };
-    let versions = [
-        ("1.2", Some(MinVersion::Tls12)),
-        ("1.3", Some(MinVersion::Tls13)),
-    ];
-    let written = min_version.map(|version| version.0);
     let at = at.key("min_version");
-    let min_version = choose(written.as_deref(), of_profile, &versions, &at);
+    let min_version = lower_min_version(min_version, of_profile, &at);
     if (of_profile, min_version) == (MinVersion::Tls13, MinVersion::Tls12) {
         at.problem("the profile modern is TLS 1.3 only; leave this out, or choose intermediate");
     }
     min_version
+}
+
+/// The oldest version to speak.
+pub(super) fn lower_min_version(
+    written: Option<Version>,
+    default: MinVersion,
+    at: &At<'_>,
+) -> MinVersion {
+    let versions = [
+        ("1.2", Some(MinVersion::Tls12)),
+        ("1.3", Some(MinVersion::Tls13)),
+    ];
+    let written = written.map(|version| version.0);
+    choose(written.as_deref(), default, &versions, at)
 }
 
 /// What the words of a list stand for, each once; the default where nothing is written.

@@ -10,12 +10,7 @@ use crate::tls::connector::Connector;
 use crate::tls::spec::{MinVersion, UpstreamTlsSpec};
 
 use super::clients::read_spki;
-use super::{choose, client_auth, tls};
-
-const VERSIONS: [(&str, Option<MinVersion>); 2] = [
-    ("1.2", Some(MinVersion::Tls12)),
-    ("1.3", Some(MinVersion::Tls13)),
-];
+use super::{client_auth, tls};
 
 /// How the backend at `host` is spoken to over TLS.
 pub(super) fn lower(
@@ -48,13 +43,8 @@ pub(super) fn lower(
     }
     let ca_at = at.key("ca");
     let trust = ca.map(|ca| client_auth::lower_trust(ca, source, &ca_at));
-    let min_version = min_version.map(|version| version.0);
-    let min_version = choose(
-        min_version.as_deref(),
-        MinVersion::default(),
-        &VERSIONS,
-        &at.key("min_version"),
-    );
+    let version_at = at.key("min_version");
+    let min_version = tls::lower_min_version(min_version, MinVersion::default(), &version_at);
     let certificate = certificate
         .and_then(|written| tls::lower_certificate(written, source, &at.key("certificate")));
     Arc::new(Connector::new(UpstreamTlsSpec {

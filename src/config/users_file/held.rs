@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
-use crate::config::beside::folder_of;
+use crate::store::beside::{folder_of, give_to};
 
 /// Whoever holds it writes a file of a few kilobytes.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -96,9 +96,7 @@ fn is_still_there(path: &Path, file: &File) -> bool {
 /// For the owner and group of the users file too: where we are killed, they have to go on with it.
 fn share(file: &File, like: Option<&Metadata>) {
     let Some(like) = like else { return };
-    let given = fchown(file, Some(like.uid()), Some(like.gid()))
-        .or_else(|_| fchown(file, None, Some(like.gid())));
-    if given.is_ok() {
+    if give_to(file, like).is_ok() {
         let mode = 0o600 | like.mode() & 0o020;
         // Whoever else wanted it then goes without.
         let _ = file.set_permissions(Permissions::from_mode(mode));

@@ -1,26 +1,16 @@
 //! What becomes of the texts and files of users.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_yaml::Value;
 use tempfile::TempDir;
 
 use super::edit::{Change, EditError, edit, entry, flow_list};
+use super::testing::{NEW, OLD, folder_with, mode, names_in, roles, user, with_hashes};
 use super::tokens::{AbilityName, ListedToken, TokenEntry, add, listed, revoke};
 use super::*;
-
-const OLD: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
-const NEW: &str = "BF1:00128:7B1MFk55Gswv648L:+zReK36LKHWNfbYKKNTsXhiqLMDxTsyK";
-
-fn user(name: &str) -> UserName {
-    UserName::parse(name).unwrap()
-}
-
-fn roles(names: &[&str]) -> Vec<RoleName> {
-    names.iter().map(|name| name.parse().unwrap()).collect()
-}
 
 fn edited(old: &str, name: &str, new_roles: &[&str]) -> Result<String, (usize, Obstacle)> {
     let change = Change {
@@ -42,11 +32,6 @@ fn why(error: EditError) -> (usize, Obstacle) {
     }
 }
 
-/// In the texts of the tests `OLD` and `NEW` stand for the hashes.
-fn with_hashes(text: &str) -> String {
-    text.replace("OLD", OLD).replace("NEW", NEW)
-}
-
 #[track_caller]
 fn check(old: &str, name: &str, roles: &[&str], new: &str) {
     assert_eq!(edited(&with_hashes(old), name, roles), Ok(with_hashes(new)));
@@ -58,26 +43,6 @@ fn refused(old: &str, name: &str, line: usize, obstacle: Obstacle) {
         edited(&with_hashes(old), name, &["view"]),
         Err((line, obstacle))
     );
-}
-
-fn folder_with(text: &str) -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("users.yaml");
-    fs::write(&file, with_hashes(text)).unwrap();
-    (folder, file)
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let names = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = names
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-fn mode(file: &Path) -> u32 {
-    fs::metadata(file).unwrap().mode() & 0o7777
 }
 
 // === YAML written ===

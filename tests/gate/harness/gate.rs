@@ -254,13 +254,40 @@ impl Gate {
     /// The session cookie of a new login.
     #[track_caller]
     pub fn log_in(&self, user: &str) -> String {
-        let body = format!(r#"{{"username":"{user}","password":"{PASSWORD}"}}"#);
-        let answer = self
-            .curl()
-            .args(["-H", "Content-Type: application/json", "-d", &body])
-            .get("/auth/login");
+        let answer = self.log_in_with(user, PASSWORD);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.session_cookie().unwrap()
+    }
+
+    /// What a program is answered that logs in.
+    #[track_caller]
+    pub fn log_in_with(&self, user: &str, password: &str) -> Got {
+        let body = format!(r#"{{"username":"{user}","password":"{password}"}}"#);
+        let json = ["-H", "Content-Type: application/json", "-d", &body];
+        self.curl().args(json).get("/auth/login")
+    }
+
+    /// What a program is answered that logs out.
+    #[track_caller]
+    pub fn log_out(&self, session: &str) -> Got {
+        let json = ["-H", "Content-Type: application/json", "-d", "{}"];
+        self.curl().session(session).args(json).get("/auth/logout")
+    }
+
+    /// How many reloads had this result.
+    pub fn reloads(&self, result: &str) -> usize {
+        let is_it = |line: &Value| line["event"] == "config.reload" && line["result"] == result;
+        self.count_lines(is_it)
+    }
+
+    /// Asks for a reload and waits for what comes of it.
+    #[track_caller]
+    pub fn reload(&self, result: &str) {
+        let before = self.reloads(result);
+        self.signal("HUP");
+        eventually(&format!("a reload with {result}"), || {
+            (self.reloads(result) > before).then_some(())
+        });
     }
 
     /// The answer of the admin listener.

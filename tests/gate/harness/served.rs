@@ -72,17 +72,6 @@ impl<'p> Served<'p> {
         self.pki.write(&file_of(&self.backend), &with_hash(&text));
     }
 
-    /// Asks for a reload and waits for what comes of it.
-    #[track_caller]
-    pub fn reload(&self, result: &str) {
-        let is_it = |line: &Value| line["event"] == "config.reload" && line["result"] == result;
-        let before = self.gate.count_lines(is_it);
-        self.gate.signal("HUP");
-        eventually(&format!("a reload with {result}"), || {
-            (self.gate.count_lines(is_it) > before).then_some(())
-        });
-    }
-
     /// curl with the certificate in `FILE.pem`, or with none where that is empty.
     pub fn curl(&self, file: &str) -> Curl {
         let curl = self.gate.curl();

@@ -28,6 +28,7 @@ use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTra
 use portcullis::proxy::headers::{UpstreamRequest, answer_fields};
 use portcullis::proxy::identity_headers::IdentityHeaders;
 use portcullis::proxy::request_id::RequestId;
+use portcullis::proxy::rewrite::Rewrite;
 use portcullis::proxy::spec::{IdentityPreset, UpstreamPlace, UpstreamSpec};
 
 fn main() {
@@ -49,6 +50,7 @@ fn requests(criterion: &mut Criterion) {
         },
     );
     let request_id = RequestId::generate();
+    let rewrite = Rewrite::default();
     let identity = IdentityHeaders::new(vec![IdentityPreset::XForwardedUser], None);
     let identity = Arc::new(identity);
     for (case, head) in [
@@ -63,6 +65,11 @@ fn requests(criterion: &mut Criterion) {
             permit: &permit,
             client: &client,
             upstream: &upstream,
+            rewrite: &rewrite,
+            target: &rewrite
+                .path
+                .target(head.target(), head.path().len())
+                .unwrap(),
             identity: &identity,
             request_id: &request_id,
             now: gate::NOW,

@@ -23,6 +23,7 @@ pub mod redirect;
 pub mod renewal;
 pub mod request_id;
 pub mod respond;
+pub mod rewrite;
 pub mod spec;
 mod standing;
 pub mod upstream;
@@ -65,11 +66,12 @@ use headers::UpstreamRequest;
 use identity_headers::IdentityHeaders;
 use login::OwnExchange;
 use pages::Pages;
-use pages::text::Text;
+use pages::text::{Said, Text};
 use record::Record;
 use renewal::Renewal;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
+use rewrite::Rewrite;
 use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, UpstreamSpec};
 use standing::Permitted;
 use upstream::{ConnectFailure, UpstreamPool};
@@ -84,6 +86,8 @@ pub struct Snapshot {
     pub credentials: Arc<Credentials>,
     /// The backends, in the order of their ids.
     pub upstreams: Vec<UpstreamSpec>,
+    /// What routes change on the way, in the order of their ids.
+    pub rewrites: Vec<Rewrite>,
     /// How backends are told who asks.
     pub identity: Arc<IdentityHeaders>,
     /// The login pages, where there is a login.
@@ -418,12 +422,18 @@ impl<'r> Request<'r> {
         }
         body.allow(limit);
         let upstream = &self.snapshot.upstreams[route.upstream.0];
+        let rewrite = &self.snapshot.rewrites[route.rewrite.0];
+        let target = rewrite
+            .path
+            .target(self.head.target(), self.head.path().len())?;
         record.upstream(&upstream.name);
         let request = UpstreamRequest {
             head: self.head,
             permit,
             client: self.client,
             upstream,
+            rewrite,
+            target: &target,
             identity: &self.snapshot.identity,
             request_id: &self.id,
             now: self.now,
@@ -530,12 +540,13 @@ impl<'r> Request<'r> {
             return;
         }
         let text = match failure {
-            ForwardFailure::Body(BodyFailure::TooLarge) => Text::BodyTooLarge,
-            ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow,
-            ForwardFailure::Body(_) | ForwardFailure::ClientGone => Text::BodyUnreadable,
-            ForwardFailure::TooSlow => Text::BackendSlow,
-            ForwardFailure::Connect(ConnectFailure::Full) => Text::BackendBusy,
-            _ => Text::BackendUnreachable,
+            ForwardFailure::Prefix(why) => Text::Unacceptable.with(why.to_string()),
+            ForwardFailure::Body(BodyFailure::TooLarge) => Text::BodyTooLarge.into(),
+            ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow.into(),
+            ForwardFailure::Body(_) | ForwardFailure::ClientGone => Text::BodyUnreadable.into(),
+            ForwardFailure::TooSlow => Text::BackendSlow.into(),
+            ForwardFailure::Connect(ConnectFailure::Full) => Text::BackendBusy.into(),
+            _ => Text::BackendUnreachable.into(),
         };
         let mut problem = self.problem(failure.status(), text);
         if problem.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -546,7 +557,7 @@ impl<'r> Request<'r> {
         }
     }
 
-    fn problem(&self, status: StatusCode, text: Text) -> Answer {
+    fn problem<'s>(&self, status: StatusCode, text: impl Into<Said<'s>>) -> Answer {
         let audience = Audience::of(self.head);
         Answer::problem(status, text, audience, &self.snapshot.pages, &self.id)
     }

@@ -592,6 +592,7 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
         gate: settings.gate,
         credentials: settings.credentials,
         upstreams: settings.upstreams,
+        rewrites: settings.rewrites,
         identity: Arc::new(IdentityHeaders::new(headers, assertions)),
         login: settings.login,
         limits: settings.limits,

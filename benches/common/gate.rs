@@ -5,7 +5,9 @@ use portcullis::gate::OwnPaths;
 use portcullis::gate::ability::{Ability, Roles};
 use portcullis::gate::request::{PresentedSession, RequestView};
 use portcullis::gate::route::RouteTable;
-use portcullis::gate::route::{Access, HostPattern, Methods, PathPattern, Route, UpstreamId};
+use portcullis::gate::route::{
+    Access, HostPattern, Methods, PathPattern, RewriteId, Route, UpstreamId,
+};
 use portcullis::gate::session::{Session, SessionDigest, SessionPolicy, Timestamp};
 use portcullis::gate::users::User;
 use portcullis::identity::{NoIdentity, UserName};
@@ -43,6 +45,7 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         methods: Methods::Any,
         access: Access::can(vec![Ability::new(ABILITY)]),
         upstream: UpstreamId(0),
+        rewrite: RewriteId::default(),
         body_limit: None,
         pass_authorization: false,
         redirect: None,

@@ -12,7 +12,7 @@ use super::run::start_log;
 use crate::config::settings::{ConfigText, LogFormat, Sections, Settings};
 use crate::gate::ability::{Ability, Roles};
 use crate::gate::route::{
-    Access, HostPattern, Methods, PathPattern, Route, RouteTable, UpstreamId,
+    Access, HostPattern, Methods, PathPattern, RewriteId, Route, RouteTable, UpstreamId,
 };
 use crate::gate::session::SessionPolicy;
 use crate::gate::users::User;
@@ -24,6 +24,7 @@ use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
 use crate::proxy::cookie::SameSite;
 use crate::proxy::pages::Look;
+use crate::proxy::rewrite::Rewrite;
 use crate::proxy::spec::{
     ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace, UpstreamSpec,
 };
@@ -162,6 +163,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
                 port: backend.port(),
             },
         )],
+        rewrites: vec![Rewrite::default()],
         gate: Gate {
             routes: RouteTable::new(routes()?).into(),
             users: [user].into_iter().collect(),
@@ -210,6 +212,7 @@ fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
             methods: Methods::Any,
             access,
             upstream: UpstreamId(0),
+            rewrite: RewriteId::default(),
             body_limit: None,
             pass_authorization: false,
             redirect: None,

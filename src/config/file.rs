@@ -554,6 +554,55 @@ pub struct RouteFile {
     /// Whether the backend gets HTTP Basic that was not meant for this gate, where other routes take
     /// it: clients that have a password for one send it to all. Default: `false`.
     pub pass_authorization: Option<Flag>,
+    /// What is taken off the path before the backend gets it: segments that `match` begins with.
+    pub strip_prefix: Option<String>,
+    /// What is put on the path then.
+    pub add_prefix: Option<String>,
+    /// Whether redirects (and `Content-Location`, `Refresh`) to the backend lead to the gate, and
+    /// their paths get the prefix back. Default: `true`.
+    pub rewrite_redirects: Option<Flag>,
+    /// Origins by which the backend calls itself in them, like `http://plc.local`, besides its
+    /// address.
+    pub backend_origins: Option<OneOrMany>,
+    /// Fields of the request that the backend gets otherwise than they came.
+    pub request_headers: Option<HeaderEditsFile>,
+    /// The same of its answers.
+    pub response_headers: Option<HeaderEditsFile>,
+    /// What the cookies are made to be that it sets.
+    pub cookies: Option<CookieEditsFile>,
+}
+
+/// The keys `request_headers` and `response_headers` of a route.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with set, add and remove")]
+pub struct HeaderEditsFile {
+    /// In place of whatever came under these names.
+    pub set: Option<Entries<OneOrMany>>,
+    /// Besides it.
+    pub add: Option<Entries<OneOrMany>>,
+    /// Names that are not passed on.
+    pub remove: Option<OneOrMany>,
+}
+
+/// The key `cookies` of a route.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with secure, http_only, same_site, path, domain and except"
+)]
+pub struct CookieEditsFile {
+    /// Adds Secure, for clients that came over TLS. Default: `false`.
+    pub secure: Option<Flag>,
+    /// Adds HttpOnly. Default: `false`.
+    pub http_only: Option<Flag>,
+    /// `strict`, `lax` or `none`, in place of whatever the backend says.
+    pub same_site: Option<String>,
+    /// The path of all of them. Default: theirs, with the prefix that was taken off the request's.
+    pub path: Option<String>,
+    /// `remove`, or the domain in place of theirs. Default: theirs.
+    pub domain: Option<String>,
+    /// Names of cookies that stay as they are, such as one that scripts have to read.
+    pub except: Option<OneOrMany>,
 }
 
 /// The section `login`.

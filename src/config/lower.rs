@@ -22,6 +22,7 @@ mod tokens;
 mod users;
 
 mod login;
+mod rewrite;
 mod routes;
 mod sessions;
 
@@ -47,6 +48,7 @@ use crate::gate::users::Unclear;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::password::credentials::Credentials;
 use clients::KnownClients;
+use rewrite::Rewrites;
 use routes::PlacedRoute;
 use upstreams::Upstreams;
 use users::KnownUsers;
@@ -114,7 +116,8 @@ pub fn lower(
     );
     let users = users::lower(written_users, &roles, login.allows_md5);
     let clients = clients::lower(clients, &roles, top);
-    let routes = routes::lower(routes, &upstreams, &roles, &clients, top);
+    let mut rewrites = Rewrites::default();
+    let routes = routes::lower(routes, &upstreams, &roles, &clients, &mut rewrites, top);
     // Where all are known by their certificates, a login page would be one more thing to attack.
     let could_log_in = !users.users.is_empty() || clients.none_written;
     let has_login =
@@ -139,6 +142,7 @@ pub fn lower(
         tls,
         hsts: hsts.map(Arc::new),
         upstreams: upstreams.specs,
+        rewrites: rewrites.into(),
         gate: Gate {
             routes: RouteTable::new(routes.into_iter().map(|placed| placed.route).collect()).into(),
             users: users.users,

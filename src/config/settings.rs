@@ -12,6 +12,7 @@ use crate::gate::Gate;
 use crate::listen::spec::ListenerSpec;
 use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
+use crate::proxy::rewrite::Rewrite;
 use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
 use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub hsts: Option<Arc<Hsts>>,
     /// The backends; a route's `UpstreamId` is a place in this list.
     pub upstreams: Vec<UpstreamSpec>,
+    /// What routes change on the way; a route's `RewriteId` is a place in this list.
+    pub rewrites: Vec<Rewrite>,
     /// Routes, users, session limits.
     pub gate: Gate,
     /// The users' password hashes.

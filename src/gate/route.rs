@@ -753,6 +753,11 @@ pub(super) enum Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamId(pub usize);
 
+/// What a route changes on the way: its place in the list of rewrites. The first of them is what is
+/// usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RewriteId(pub usize);
+
 /// One rule of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -768,6 +773,8 @@ pub struct Route {
     pub access: Access,
     /// Where it forwards to.
     pub upstream: UpstreamId,
+    /// What is changed on the way.
+    pub rewrite: RewriteId,
     /// The largest request body in bytes, where it is not the general limit.
     pub body_limit: Option<u64>,
     /// Where a browser without a session is sent, where it is not the login page.
@@ -1172,6 +1179,7 @@ pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
         },
         access,
         upstream: UpstreamId(0),
+        rewrite: RewriteId::default(),
         body_limit: None,
         pass_authorization: false,
         redirect: None,

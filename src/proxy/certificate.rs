@@ -421,6 +421,7 @@ mod tests {
                 gate: settings.gate,
                 credentials: settings.credentials,
                 upstreams: settings.upstreams,
+                rewrites: settings.rewrites,
                 identity: IdentityHeaders::new(settings.identity.headers, None).into(),
                 login: settings.login,
                 pages: Pages::new(Look::default()),

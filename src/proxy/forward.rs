@@ -17,6 +17,7 @@ use super::client::StrictTransport;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
 use super::headers::{UpstreamRequest, answer_fields};
 use super::renewal::Renewal;
+use super::rewrite::{Backwards, PrefixMismatch};
 use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
 use crate::http1::body::BodyDecoder;
 use crate::http1::head::{HeadLimits, RequestFraming};
@@ -74,6 +75,9 @@ pub enum ForwardFailure {
     /// It would not be let in any more.
     #[error("what the request was let in for has ended")]
     NoLongerPermitted,
+    /// Its path does not begin as its route says.
+    #[error(transparent)]
+    Prefix(#[from] PrefixMismatch),
 }
 
 impl From<ClientGone> for ForwardFailure {
@@ -110,6 +114,7 @@ impl ForwardFailure {
             Self::Body(BodyFailure::Malformed) => "body_malformed",
             Self::Body(BodyFailure::TooLarge) => "body_too_large",
             Self::NoLongerPermitted => "no_longer_permitted",
+            Self::Prefix(PrefixMismatch) => "path_prefix",
         }
     }
 
@@ -118,7 +123,7 @@ impl ForwardFailure {
     pub const fn is_upstream(&self) -> bool {
         !matches!(
             self,
-            Self::Body(_) | Self::ClientGone | Self::NoLongerPermitted
+            Self::Body(_) | Self::ClientGone | Self::NoLongerPermitted | Self::Prefix(_)
         )
     }
 
@@ -140,7 +145,7 @@ impl ForwardFailure {
             Self::Body(BodyFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
             Self::NoLongerPermitted => StatusCode::FORBIDDEN,
-            Self::Body(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::Body(_) | Self::ClientGone | Self::Prefix(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -251,6 +256,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 method: request.head.method(),
                 request_id: request.request_id.as_str(),
                 strict_transport: &request.client.strict_transport,
+                backwards: request.backwards(),
                 renewal: request.renewal,
                 expects_continue: request.head.expects_continue(),
                 read_limit: request.upstream.read_timeout,
@@ -373,6 +379,7 @@ struct Receive<'e, S> {
     method: &'e Method,
     request_id: &'e str,
     strict_transport: &'e StrictTransport,
+    backwards: Backwards<'e>,
     renewal: Option<&'e Renewal<'e>>,
     expects_continue: bool,
     read_limit: Duration,
@@ -512,9 +519,8 @@ impl<S: Standing> Receive<'_, S> {
 
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
         answer.begin(head.status());
-        for field in answer_fields(head, self.strict_transport) {
-            answer.pass(&field);
-        }
+        let passed = answer_fields(head, self.strict_transport);
+        self.backwards.pass(passed, answer);
         if let Some(renewal) = self.renewal {
             let passed = answer_fields(head, self.strict_transport);
             renewal.add_to(head.status(), passed, answer);

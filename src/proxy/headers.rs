@@ -14,6 +14,7 @@ use super::cookie;
 use super::identity_headers::{IdentityHeaders, Told};
 use super::renewal::Renewal;
 use super::request_id::RequestId;
+use super::rewrite::{Backwards, Rewrite, Site, Target};
 use super::spec::UpstreamSpec;
 use crate::gate::authorize::Permit;
 use crate::gate::session::Timestamp;
@@ -145,6 +146,12 @@ pub fn is_reserved(name: &[u8]) -> bool {
             .any(|prefix| folded.starts_with(prefix.as_bytes()))
 }
 
+/// Whether a field is about one connection and ends with it.
+#[must_use]
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    is_one_of(name, HOP_BY_HOP)
+}
+
 /// By the first byte of a name, in either case: the lengths (a bit each) of the names that begin
 /// with it and are not simply passed on. All lengths where a prefix begins with it.
 ///
@@ -255,6 +262,10 @@ pub struct UpstreamRequest<'r> {
     pub client: &'r ClientFacts,
     /// Where to.
     pub upstream: &'r UpstreamSpec,
+    /// What the route changes on the way.
+    pub rewrite: &'r Rewrite,
+    /// What the backend is asked for.
+    pub target: &'r Target<'r>,
     /// How the backend is told who asks.
     pub identity: &'r Arc<IdentityHeaders>,
     /// The request's id.
@@ -265,18 +276,25 @@ pub struct UpstreamRequest<'r> {
     pub renewal: Option<&'r Renewal<'r>>,
 }
 
-impl UpstreamRequest<'_> {
+impl<'r> UpstreamRequest<'r> {
     /// Writes the head, up to and including the empty line.
     pub fn write(&self, out: &mut Vec<u8>) {
-        write::request_line(out, self.head.method(), self.head.target());
-        match self.head.authority() {
+        write::request_line(out, self.head.method(), &self.target.target);
+        let host = self.rewrite.request.host();
+        match host.or_else(|| self.head.authority()) {
             Some(authority) => write::checked(out, "Host", [authority]),
             None => write::field(out, "Host", self.upstream.authority().as_bytes()),
         }
         let traced = trace_id(self.head.fields()).is_some();
         self.write_client_fields(out, traced);
-        if let Some(cookies) = cookie::without_ours(self.head.fields()) {
+        let edits = &self.rewrite.request;
+        if let Some(cookies) = cookie::without_ours(self.head.fields())
+            && !edits.replaces(b"cookie")
+        {
             write::field(out, "Cookie", &cookies);
+        }
+        for (name, value) in edits.lines() {
+            write::field(out, name, value);
         }
         self.write_framing(out);
         self.write_forwarding(out, traced);
@@ -288,6 +306,22 @@ impl UpstreamRequest<'_> {
         };
         self.identity.write(out, &told);
         write::end_of_head(out);
+    }
+
+    /// How the answer is changed on its way back.
+    #[must_use]
+    pub fn backwards(&self) -> Backwards<'r> {
+        Backwards {
+            rewrite: self.rewrite,
+            site: Site {
+                scheme: self.client.scheme,
+                authority: self.head.authority(),
+                prefix: self.target.prefix,
+                path: &self.rewrite.path,
+                upstream: self.upstream,
+                host: self.rewrite.request.host(),
+            },
+        }
     }
 
     fn write_client_fields(&self, out: &mut Vec<u8>, traced: bool) {
@@ -303,7 +337,7 @@ impl UpstreamRequest<'_> {
                 }
                 Fate::Trace => traced,
             };
-            if passed && !is_in(name, &nominated) {
+            if passed && !is_in(name, &nominated) && !self.rewrite.request.replaces(name) {
                 write::received(out, &field);
             }
         }
@@ -337,6 +371,9 @@ impl UpstreamRequest<'_> {
             write::checked(out, "Forwarded", [forwarded, ";host=\"", authority, "\""]);
         } else {
             write::checked(out, "Forwarded", [&**forwarded]);
+        }
+        if !self.target.prefix.is_empty() {
+            write::field(out, "X-Forwarded-Prefix", self.target.prefix.as_bytes());
         }
         let id = self.request_id.as_str();
         write::checked(out, "X-Request-Id", [id]);

@@ -211,6 +211,7 @@ fn with_gate(snapshot: &Snapshot, gate: Gate, credentials: Arc<Credentials>) -> 
         gate,
         credentials,
         upstreams: snapshot.upstreams.clone(),
+        rewrites: snapshot.rewrites.clone(),
         identity: Arc::clone(&snapshot.identity),
         login: snapshot.login.clone(),
         pages: snapshot.pages.clone(),

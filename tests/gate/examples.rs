@@ -15,7 +15,7 @@ use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 11] = [
+const DRIVEN: [&str; 12] = [
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
@@ -24,6 +24,7 @@ const DRIVEN: [&str; 11] = [
     "machines.yaml",
     "minimal.yaml",
     "pages.yaml",
+    "prefix.yaml",
     "thin-edge.yaml",
     "tls.yaml",
     "wso2.yaml",
@@ -79,7 +80,9 @@ impl Example {
         };
         let hash = || bcrypt::hash(PASSWORD, 4).unwrap();
         match name {
-            "pages.yaml" => example.variables.push(("PORTCULLIS_RALPH_HASH", hash())),
+            "pages.yaml" | "prefix.yaml" => {
+                example.variables.push(("PORTCULLIS_RALPH_HASH", hash()))
+            }
             "minimal.yaml" => example.variables.push(("PORTCULLIS_ADMIN_HASH", hash())),
             "device.yaml" => example.variables.extend([
                 ("PORTCULLIS_ADMIN", "127.0.0.1:0".to_owned()),
@@ -648,6 +651,42 @@ fn the_example_of_clients_lets_each_reach_what_it_says() {
     }
     let fleet = gate.addresses()[1];
     assert_eq!(Curl::new(fleet.port()).get("/page").status, 0);
+}
+
+// --- prefix.yaml ---
+
+#[test]
+fn two_interfaces_stand_below_one_name_and_know_nothing_of_it() {
+    let says = "HTTP/1.1 302 Found\r\nLocation: http://boiler.local/next\r\nServer: Old/0.9\r\n\
+                Set-Cookie: id=1; Path=/; Domain=boiler.local\r\nContent-Length: 0\r\n\r\n";
+    let (boiler, pump) = (Backend::saying(says), Backend::start());
+    let address = format!("http://{}", pump.address);
+    let more = [("PORTCULLIS_PUMP", address)];
+    let gate = Example::with("prefix.yaml", boiler.address, more).start();
+    let session = gate.log_in("ralph");
+    let get = |path: &str| gate.curl().session(&session).get(path);
+    let got = get("/boiler/start?x");
+    let next = format!("https://localhost:{}/boiler/next", gate.port());
+    assert_eq!(got.field("location"), Some(&*next), "{got:?}");
+    let cookie = "id=1; Path=/boiler/; Secure; HttpOnly; SameSite=Lax";
+    assert_eq!(got.all("set-cookie"), [cookie]);
+    assert_eq!(got.field("server"), None);
+    assert_eq!(got.field("x-frame-options"), Some("SAMEORIGIN"));
+    let arrived = boiler.only();
+    assert_eq!(arrived.path(), "/start?x");
+    for (name, expected) in [
+        ("host", Some("boiler.local")),
+        ("x-forwarded-prefix", Some("/boiler")),
+        ("x-via", Some("portcullis")),
+        ("accept-encoding", None),
+        ("x-forwarded-user", Some("ralph")),
+    ] {
+        assert_eq!(arrived.field(name), expected, "{name}");
+    }
+    assert_eq!(get("/pump/x").status, 200);
+    assert_eq!(pump.only().path(), "/cgi-bin/x");
+    assert_eq!(gate.curl().get("/pump/x").status, 401);
+    assert_eq!(get("/elsewhere").status, 404);
 }
 
 // --- wso2.yaml ---

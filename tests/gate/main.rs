@@ -28,6 +28,7 @@ mod operation;
 mod paths;
 mod redirects;
 mod remembered;
+mod rewriting;
 mod sessions;
 mod smuggling;
 mod streams;

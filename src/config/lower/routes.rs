@@ -14,6 +14,7 @@ use crate::gate::route::{
 
 use super::clients::KnownClients;
 use super::login::{Login, lower_site_path};
+use super::rewrite::{Rewrites, WrittenRewrite};
 use super::roles::KnownRoles;
 use super::upstreams::Upstreams;
 use super::{choose_word, problem_with};
@@ -34,6 +35,7 @@ pub(super) fn lower<'d>(
     upstreams: &Upstreams,
     roles: &KnownRoles,
     clients: &KnownClients,
+    rewrites: &mut Rewrites,
     at: &At<'d>,
 ) -> Vec<PlacedRoute<'d>> {
     let hint = "without a route nothing is forwarded; begin with \"- {can: view}\"";
@@ -51,7 +53,7 @@ pub(super) fn lower<'d>(
     }
     let mut routes: Vec<PlacedRoute<'d>> = Vec::new();
     for (at, route) in at.items(written) {
-        let Some(route) = lower_one(route, upstreams, roles, clients, &at) else {
+        let Some(route) = lower_one(route, upstreams, roles, clients, rewrites, &at) else {
             continue;
         };
         refuse_unreachable(&route, &at, &routes);
@@ -65,6 +67,7 @@ fn lower_one(
     upstreams: &Upstreams,
     roles: &KnownRoles,
     clients: &KnownClients,
+    rewrites: &mut Rewrites,
     at: &At<'_>,
 ) -> Option<Route> {
     let RouteFile {
@@ -81,6 +84,13 @@ fn lower_one(
         body_limit,
         redirect,
         pass_authorization,
+        strip_prefix,
+        add_prefix,
+        rewrite_redirects,
+        backend_origins,
+        request_headers,
+        response_headers,
+        cookies,
     } = written;
     let pattern = lower_pattern(written_pattern.as_deref(), &at.key("match"));
     let access = WrittenAccess {
@@ -111,6 +121,16 @@ fn lower_one(
         let message = "what this route takes itself is never passed on; take one of the two out";
         at.key("pass_authorization").key_problem(message);
     }
+    let rewrite = WrittenRewrite {
+        strip_prefix,
+        add_prefix,
+        rewrite_redirects,
+        backend_origins,
+        request_headers,
+        response_headers,
+        cookies,
+    };
+    let rewrite = rewrites.place(rewrite.lower(written_pattern.as_deref(), at));
     Some(Route {
         label: label(written_pattern.as_deref(), written_host),
         hosts: hosts?,
@@ -118,6 +138,7 @@ fn lower_one(
         methods: methods?,
         access: access?,
         upstream: upstream.unwrap_or(UpstreamId(0)),
+        rewrite,
         body_limit: body_limit.map(|limit| limit.0),
         redirect,
         pass_authorization,

@@ -70,6 +70,7 @@ fn requests(criterion: &mut Criterion) {
                 .path
                 .target(head.target(), head.path().len())
                 .unwrap(),
+            destination: None,
             identity: &identity,
             request_id: &request_id,
             now: gate::NOW,

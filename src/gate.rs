@@ -21,7 +21,7 @@ use authenticate::Proved;
 use authorize::{Permit, Refusal, RefusalReason, authorize, taken_by};
 use clients::Clients;
 use path::DecodedPath;
-use request::RequestView;
+use request::{Destination, RequestView};
 use route::{CredentialSet, Found, RouteTable};
 use session::{SessionPolicy, Timestamp};
 use users::Users;
@@ -77,8 +77,19 @@ impl Gate {
     /// Decides about one request at one time.
     #[must_use]
     pub fn decide(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
+        let decision = self.decide_path(request, request.path, now);
+        match (decision, request.destination) {
+            (Decision::Forward(permit), Destination::Path(path)) => {
+                allow_writing(permit, self.decide_path(request, path, now))
+            }
+            (Decision::Forward(permit), Destination::Elsewhere) => refuse_destination(&permit),
+            (decision, _) => decision,
+        }
+    }
+
+    fn decide_path(&self, request: &RequestView<'_>, path: &str, now: Timestamp) -> Decision {
         let proved = Proved::by(request, &self.users, &self.sessions, now);
-        let path = match DecodedPath::parse(request.path) {
+        let path = match DecodedPath::parse(path) {
             Ok(path) => path,
             Err(why) => {
                 return Decision::Refuse(Refusal {
@@ -144,6 +155,25 @@ impl Gate {
             _ => None,
         }
     }
+}
+
+/// The permit for a request that also writes somewhere else, where it would have got one there too:
+/// for the same backend under the same rules. Otherwise whoever may write in one folder could move
+/// what is there into any other.
+fn allow_writing(permit: Permit, there: Decision) -> Decision {
+    match there {
+        Decision::Refuse(refusal) => Decision::Refuse(refusal),
+        Decision::Forward(other) if permit.goes_with(&other) => Decision::Forward(permit),
+        Decision::Forward(_) | Decision::Own(..) => refuse_destination(&permit),
+    }
+}
+
+fn refuse_destination(permit: &Permit) -> Decision {
+    Decision::Refuse(Refusal {
+        reason: RefusalReason::Destination,
+        route: Some(Arc::clone(permit.route())),
+        identity: permit.identity().cloned().map_err(|why| *why),
+    })
 }
 
 #[cfg(test)]
@@ -226,10 +256,20 @@ mod tests {
 
     /// One word for the decision, so that the tables read as rules.
     fn decide(method: &str, path: &str, session: Result<PresentedSession, NoIdentity>) -> String {
+        decide_both(method, path, Destination::None, session)
+    }
+
+    fn decide_both(
+        method: &str,
+        path: &str,
+        destination: Destination<'_>,
+        session: Result<PresentedSession, NoIdentity>,
+    ) -> String {
         let request = RequestView {
             method,
             authority: None,
             path,
+            destination,
             session,
             authorization: Err(NoIdentity::NotPresented),
             certificate: Err(NoIdentity::NotRequested),
@@ -248,6 +288,7 @@ mod tests {
                 RefusalReason::Forbidden(missing) => format!("403 {missing}"),
                 RefusalReason::CertificateNeeded(why) => format!("403 {}", why.as_str()),
                 RefusalReason::NotOwner => "403 not the owner".into(),
+                RefusalReason::Destination => "403 destination".into(),
             },
         }
     }
@@ -337,6 +378,26 @@ mod tests {
         );
         let store_down = Err(NoIdentity::Invalid(StoreUnavailable));
         check("GET", "/app/", store_down, &login(StoreUnavailable));
+    }
+
+    #[test]
+    fn what_is_moved_needs_to_be_allowed_where_it_goes_too() {
+        use Destination::{Elsewhere, Path};
+        for (path, destination, expected) in [
+            ("/app/a", Path("/app/b"), "forward as ralph"),
+            ("/app/a", Path("/admin/b"), "405"),
+            ("/public/a", Path("/app/b"), "forward as ralph"),
+            ("/app/a", Path("/app/../admin/b"), "400"),
+            ("/app/a", Path("/nowhere"), "404"),
+            ("/app/a", Path("/auth/login"), "403 destination"),
+            ("/app/a", Elsewhere, "403 destination"),
+        ] {
+            let session = session_of("ralph", 1, NOW);
+            let decided = decide_both("MOVE", path, destination, session);
+            assert_eq!(decided, expected, "{path} to {destination:?}");
+        }
+        let decided = decide_both("MOVE", "/public/a", Path("/app/b"), anonymous());
+        assert_eq!(decided, "login: not_presented");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod basic;
 pub mod certificate;
 pub mod client;
 pub mod cookie;
+mod destination;
 pub mod exchange;
 pub mod forward;
 pub mod h1;
@@ -39,7 +40,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
-use crate::gate::request::{PresentedAuthorization, PresentedSession, RequestView};
+use crate::gate::request::{Destination, PresentedAuthorization, PresentedSession, RequestView};
 use crate::gate::session::{SessionDigest, Timestamp};
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
@@ -337,6 +338,8 @@ impl<'r> Request<'r> {
             method: self.head.method().as_str(),
             authority: self.head.authority(),
             path: self.head.path(),
+            destination: destination::of(self.head)
+                .map_or_else(|it| it, |it| Destination::Path(it.path())),
             session: self.presented_session().await,
             authorization: self.authorization.clone(),
             certificate: certificate.map_err(|why| *why),
@@ -427,18 +430,21 @@ impl<'r> Request<'r> {
             .path
             .target(self.head.target(), self.head.path().len())?;
         record.upstream(&upstream.name);
-        let request = UpstreamRequest {
+        let mut request = UpstreamRequest {
             head: self.head,
             permit,
             client: self.client,
             upstream,
             rewrite,
             target: &target,
+            destination: None,
             identity: &self.snapshot.identity,
             request_id: &self.id,
             now: self.now,
             renewal,
         };
+        let destination = destination::for_backend(&request)?;
+        request.destination = destination.as_deref();
         let standing = Permitted {
             request: self,
             permit,
@@ -506,7 +512,8 @@ impl<'r> Request<'r> {
             }
             RefusalReason::MethodNotAllowed(_)
             | RefusalReason::Forbidden(_)
-            | RefusalReason::NotOwner => {}
+            | RefusalReason::NotOwner
+            | RefusalReason::Destination => {}
         }
         let refused = Refused {
             head: self.head,

@@ -3,7 +3,7 @@
 use portcullis::gate::Gate;
 use portcullis::gate::OwnPaths;
 use portcullis::gate::ability::{Ability, Roles};
-use portcullis::gate::request::{PresentedSession, RequestView};
+use portcullis::gate::request::{Destination, PresentedSession, RequestView};
 use portcullis::gate::route::RouteTable;
 use portcullis::gate::route::{
     Access, HostPattern, Methods, PathPattern, RewriteId, Route, UpstreamId,
@@ -73,6 +73,7 @@ pub(crate) fn request<'r>(authority: &'r str, path: &'r str) -> RequestView<'r> 
         method: "GET",
         authority: Some(authority),
         path,
+        destination: Destination::None,
         session: Ok(PresentedSession {
             digest: SessionDigest([7; 32]),
             session: session.into(),

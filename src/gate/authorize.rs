@@ -46,6 +46,13 @@ impl Permit {
         self.certificate.as_ref()
     }
 
+    /// Whether the two lead to the same backend, by the same changes, for the same person.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        self.route.upstream == other.route.upstream
+            && self.route.rewrite == other.route.rewrite
+            && self.identity.as_ref().ok() == other.identity.as_ref().ok()
+    }
+
     /// What of the `Authorization` field is ours: the backend does not get it, whatever has counted.
     #[must_use]
     pub const fn withheld(&self) -> CredentialSet {
@@ -85,6 +92,8 @@ pub enum RefusalReason {
     Forbidden(Ability),
     /// Somebody is known, and this belongs to somebody else.
     NotOwner,
+    /// It may be asked for, but not to be copied or moved to where the request says.
+    Destination,
 }
 
 /// Decides whether a request that has `proved` this may use `route` (and all of `also`, where the
@@ -350,7 +359,7 @@ mod tests {
     use super::super::authenticate::Proof;
     use super::super::clients::tests::certificate;
     use super::super::request::{
-        PresentedAuthorization, PresentedCertificate, PresentedSession, RequestView,
+        Destination, PresentedAuthorization, PresentedCertificate, PresentedSession, RequestView,
     };
     use super::super::route::{Access, InvalidOwner, PathPattern, RouteTable, route};
     use super::super::session::{Session, SessionDigest, SessionPolicy, Timestamp};
@@ -493,6 +502,7 @@ mod tests {
             method: "GET",
             authority: None,
             path,
+            destination: Destination::None,
             session,
             authorization,
             certificate: certificate.clone(),

@@ -17,6 +17,8 @@ pub struct RequestView<'r> {
     pub authority: Option<&'r str>,
     /// The raw path, without the query.
     pub path: &'r str,
+    /// What it writes to besides.
+    pub destination: Destination<'r>,
     /// The session that the request's cookie leads to, or why there is none.
     pub session: Result<PresentedSession, NoIdentity>,
     /// What its `Authorization` field is worth where a route takes that, or why it is nothing. Only
@@ -24,6 +26,17 @@ pub struct RequestView<'r> {
     pub authorization: Result<PresentedAuthorization, NoIdentity>,
     /// The certificate of the request's connection, checked at this time, or why there is none.
     pub certificate: Result<PresentedCertificate, NoIdentity>,
+}
+
+/// The second resource of a request that copies or moves the first (RFC 4918 section 10.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination<'r> {
+    /// There is none.
+    None,
+    /// This raw path, on the same host.
+    Path(&'r str),
+    /// Not on this host, or not to be told from what was sent.
+    Elsewhere,
 }
 
 /// A certificate that was checked.

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::config::{Source, parse};
     use crate::gate::authorize::Permit;
-    use crate::gate::request::{PresentedCertificate, PresentedSession, RequestView};
+    use crate::gate::request::{Destination, PresentedCertificate, PresentedSession, RequestView};
     use crate::gate::session::{Session, SessionDigest};
     use crate::gate::{Decision, Gate};
     use crate::identity::{NoIdentity, UserName};
@@ -277,6 +277,7 @@ mod tests {
             method: "GET",
             authority: None,
             path: "/",
+            destination: Destination::None,
             session: session.ok_or(NoIdentity::NotPresented),
             authorization: Err(NoIdentity::NotPresented),
             certificate: certificate.ok_or(NoIdentity::NotPresented),

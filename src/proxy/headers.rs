@@ -4,6 +4,7 @@
 //! the client sent is gone: in any case, with `_` for `-`, doubled, or named in `Connection`.
 //! Whatever a client says about where it comes from is replaced by what we saw.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Method;
@@ -266,6 +267,8 @@ pub struct UpstreamRequest<'r> {
     pub rewrite: &'r Rewrite,
     /// What the backend is asked for.
     pub target: &'r Target<'r>,
+    /// Where it is to copy or move that to.
+    pub destination: Option<&'r str>,
     /// How the backend is told who asks.
     pub identity: &'r Arc<IdentityHeaders>,
     /// The request's id.
@@ -280,11 +283,7 @@ impl<'r> UpstreamRequest<'r> {
     /// Writes the head, up to and including the empty line.
     pub fn write(&self, out: &mut Vec<u8>) {
         write::request_line(out, self.head.method(), &self.target.target);
-        let host = self.rewrite.request.host();
-        match host.or_else(|| self.head.authority()) {
-            Some(authority) => write::checked(out, "Host", [authority]),
-            None => write::field(out, "Host", self.upstream.authority().as_bytes()),
-        }
+        write::checked(out, "Host", [&*self.host()]);
         let traced = trace_id(self.head.fields()).is_some();
         self.write_client_fields(out, traced);
         let edits = &self.rewrite.request;
@@ -295,6 +294,9 @@ impl<'r> UpstreamRequest<'r> {
         }
         for (name, value) in edits.lines() {
             write::field(out, name, value);
+        }
+        if let Some(destination) = self.destination {
+            write::field(out, "Destination", destination.as_bytes());
         }
         self.write_framing(out);
         self.write_forwarding(out, traced);
@@ -324,6 +326,21 @@ impl<'r> UpstreamRequest<'r> {
         }
     }
 
+    /// Whether a field of the client is written anew, or not at all, on this route.
+    fn replaces(&self, name: &[u8]) -> bool {
+        self.rewrite.request.replaces(name)
+            || (self.destination.is_some() && name.eq_ignore_ascii_case(b"destination"))
+    }
+
+    /// What the backend is told that it is called.
+    pub(super) fn host(&self) -> Cow<'r, str> {
+        let host = self.rewrite.request.host();
+        match host.or_else(|| self.head.authority()) {
+            Some(authority) => authority.into(),
+            None => self.upstream.authority().into(),
+        }
+    }
+
     fn write_client_fields(&self, out: &mut Vec<u8>, traced: bool) {
         let fields = self.head.fields();
         let nominated = nominated(fields);
@@ -337,7 +354,7 @@ impl<'r> UpstreamRequest<'r> {
                 }
                 Fate::Trace => traced,
             };
-            if passed && !is_in(name, &nominated) && !self.rewrite.request.replaces(name) {
+            if passed && !is_in(name, &nominated) && !self.replaces(name) {
                 write::received(out, &field);
             }
         }

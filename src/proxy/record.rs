@@ -214,6 +214,7 @@ impl<'r> Record<'r> {
             }
             RefusalReason::CertificateNeeded(why) => self.reason = Some(why.as_str()),
             RefusalReason::NotOwner => self.reason = Some("not_owner"),
+            RefusalReason::Destination => self.reason = Some("destination"),
             RefusalReason::Forbidden(missing) => {
                 self.reason = Some("missing_ability");
                 self.missing = Some(missing.clone());

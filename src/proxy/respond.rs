@@ -395,6 +395,11 @@ impl Refused<'_> {
                     Text::DeviceForbidden,
                 ),
             ),
+            RefusalReason::Destination => self.problem(
+                StatusCode::FORBIDDEN,
+                Text::Unacceptable
+                    .with("its Destination is none that it may be copied or moved to"),
+            ),
             RefusalReason::LoginNeeded(why) => self
                 .undecided(*why)
                 .unwrap_or_else(|| self.login_needed(refusal, *why)),

@@ -2,7 +2,7 @@
 //! decided by what it means and forwarded as it came.
 
 use crate::harness::backend::Backend;
-use crate::harness::gate::in_front_of;
+use crate::harness::gate::{self, Gate, in_front_of};
 
 #[test]
 fn a_path_with_two_readings_is_refused_whoever_asks() {
@@ -97,4 +97,80 @@ fn a_method_that_the_route_does_not_take_is_405_before_anybody_is_asked() {
     assert_eq!(gate.curl().get("/read-only/x").status, 200);
     assert_eq!(gate.curl().args(["-I"]).get("/read-only/x").status, 200);
     assert_eq!(backend.seen().len(), 2);
+}
+
+// --- The second path of COPY and MOVE ---
+
+#[test]
+fn what_is_copied_or_moved_is_allowed_where_it_goes_too() {
+    let backend = Backend::start();
+    let (cert, key) = gate::certificate();
+    let gate = Gate::start(&format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         upstreams: {{files: {{url: 'http://{}'}}}}\n\
+         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
+         roles: {{user: [view]}}\nusers: {{ralph: {{password: \"$2b$04$HASH\", roles: [user]}}}}\n\
+         routes:\n  - {{match: /open/, public: true}}\n\
+         \x20 - {{match: /dav/, public: true, strip_prefix: /dav}}\n\
+         \x20 - {{match: \"/home/{{name}}/\", can: view, owner: \"{{name}}\"}}\n",
+        backend.address,
+        cert.display(),
+        key.display()
+    ));
+    let session = gate.log_in("ralph");
+    let port = gate.port();
+    let ask = |method: &str, path: &str, destination: &str| {
+        backend.forget();
+        let field = format!("Destination: {destination}");
+        let curl = gate.curl().session(&session).header(&field);
+        curl.args(["-X", method]).get(path).status
+    };
+    let arrived = || {
+        let seen = backend.only();
+        seen.all("destination").join("|")
+    };
+    let here = format!("https://localhost:{port}");
+    let there = format!("http://localhost:{port}");
+    for method in ["MOVE", "COPY"] {
+        for (path, destination, expected) in [
+            ("/open/a", "/open/b%20c", "/open/b%20c"),
+            ("/home/ralph/a", "/home/ralph/b", "/home/ralph/b"),
+            ("/open/a", "/home/ralph/b", "/home/ralph/b"),
+            ("/dav/a", "/dav/b", "/b"),
+        ] {
+            for destination in [destination.to_owned(), format!("{here}{destination}")] {
+                assert_eq!(ask(method, path, &destination), 200, "{path} {destination}");
+                assert_eq!(arrived(), format!("{there}{expected}"), "{destination}");
+            }
+        }
+        for (path, destination, expected) in [
+            ("/open/a", "/home/ada/b", 403),
+            ("/home/ralph/a", "/home/ada/b", 403),
+            ("/open/a", "/open/../home/ada/b", 400),
+            ("/open/a", "/open/%2e%2e/home/ada/b", 400),
+            ("/open/a", "/nowhere", 404),
+            ("/open/a", "/dav/b", 403),
+            ("/open/a", "https://evil.example/open/b", 403),
+            ("/open/a", "//evil.example/open/b", 403),
+            ("/open/a", "/open/b#c", 403),
+            ("/open/a", "open/b", 403),
+            ("/open/a", "/auth/login", 403),
+        ] {
+            assert_eq!(
+                ask(method, path, destination),
+                expected,
+                "{path} {destination}"
+            );
+            assert_eq!(backend.seen().len(), 0, "{destination}");
+        }
+    }
+    let twice = gate
+        .curl()
+        .args(["-X", "MOVE"])
+        .header("Destination: /open/b");
+    let twice = twice.header("destination: /home/ada/b").get("/open/a");
+    assert_eq!((twice.status, backend.seen().len()), (403, 0));
+    // To other methods it is a field like any other.
+    assert_eq!(ask("PUT", "/open/a", "/home/ada/b"), 200);
+    assert_eq!(arrived(), "/home/ada/b");
 }

@@ -5,6 +5,7 @@
 //! says the same to `explain` as to a client.
 
 pub mod ability;
+mod ambiguous;
 pub mod authenticate;
 pub mod authorize;
 pub mod clients;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use crate::identity::host::HostName;
 use authenticate::Proved;
-use authorize::{Permit, Refusal, RefusalReason, authorize, taken_by};
+use authorize::{Permit, Refusal, RefusalReason, authorize, rules, taken_by};
 use clients::Clients;
 use path::DecodedPath;
 use request::{Destination, RequestView};
@@ -77,27 +78,25 @@ impl Gate {
     /// Decides about one request at one time.
     #[must_use]
     pub fn decide(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
-        let decision = self.decide_path(request, request.path, now);
+        let decision = self.decide_path(request, now);
         match (decision, request.destination) {
             (Decision::Forward(permit), Destination::Path(path)) => {
-                allow_writing(permit, self.decide_path(request, path, now))
+                let there = RequestView {
+                    path,
+                    ..request.clone()
+                };
+                allow_writing(permit, self.decide_path(&there, now))
             }
             (Decision::Forward(permit), Destination::Elsewhere) => refuse_destination(&permit),
             (decision, _) => decision,
         }
     }
 
-    fn decide_path(&self, request: &RequestView<'_>, path: &str, now: Timestamp) -> Decision {
+    fn decide_path(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
         let proved = Proved::by(request, &self.users, &self.sessions, now);
-        let path = match DecodedPath::parse(path) {
+        let path = match DecodedPath::parse(request.path) {
             Ok(path) => path,
-            Err(why) => {
-                return Decision::Refuse(Refusal {
-                    reason: RefusalReason::Ambiguous(why),
-                    route: None,
-                    identity: proved.best(),
-                });
-            }
+            Err(why) => return self.decide_ambiguous(request, why, proved),
         };
         if let Some(page) = self.own_page(&path) {
             // A certificate is no login: nobody can log out of one.
@@ -107,7 +106,8 @@ impl Gate {
         let (reason, route) = match found {
             Found::Route { route, also } => {
                 let has_login = self.own_pages.is_some();
-                return match authorize(&self.routes, route, &also, proved, &path, has_login) {
+                let rules = rules(route, &also, &path);
+                return match authorize(&self.routes, route, rules, proved, has_login) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };
@@ -133,11 +133,12 @@ impl Gate {
         match DecodedPath::parse(path) {
             Ok(path) if self.own_page(&path).is_none() => {
                 match self.find(method, authority, &path) {
-                    Found::Route { route, also } => taken_by(route, &also),
+                    Found::Route { route, also } => taken_by(rules(route, &also, &path)),
                     Found::MethodNotAllowed { .. } | Found::Nothing => CredentialSet::NONE,
                 }
             }
-            Ok(_) | Err(_) => CredentialSet::NONE,
+            Ok(_) => CredentialSet::NONE,
+            Err(why) => self.taken_by_ambiguous((method, authority, path), why),
         }
     }
 

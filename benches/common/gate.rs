@@ -3,6 +3,7 @@
 use portcullis::gate::Gate;
 use portcullis::gate::OwnPaths;
 use portcullis::gate::ability::{Ability, Roles};
+use portcullis::gate::path::relaxation::Relaxations;
 use portcullis::gate::request::{Destination, PresentedSession, RequestView};
 use portcullis::gate::route::RouteTable;
 use portcullis::gate::route::{
@@ -48,6 +49,7 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         rewrite: RewriteId::default(),
         body_limit: None,
         pass_authorization: false,
+        allow: Relaxations::NONE,
         redirect: None,
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::run::start_log;
 use crate::config::settings::{ConfigText, LogFormat, Sections, Settings};
 use crate::gate::ability::{Ability, Roles};
+use crate::gate::path::relaxation::Relaxations;
 use crate::gate::route::{
     Access, HostPattern, Methods, PathPattern, RewriteId, Route, RouteTable, UpstreamId,
 };
@@ -215,6 +216,7 @@ fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
             rewrite: RewriteId::default(),
             body_limit: None,
             pass_authorization: false,
+            allow: Relaxations::NONE,
             redirect: None,
         })
     };

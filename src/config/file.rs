@@ -570,6 +570,8 @@ pub struct RouteFile {
     pub response_headers: Option<HeaderEditsFile>,
     /// What the cookies are made to be that it sets.
     pub cookies: Option<CookieEditsFile>,
+    /// What it lets pass of paths that backends read differently. Default: nothing.
+    pub allow: Option<AllowFile>,
 }
 
 /// The keys `request_headers` and `response_headers` of a route.
@@ -603,6 +605,29 @@ pub struct CookieEditsFile {
     pub domain: Option<String>,
     /// Names of cookies that stay as they are, such as one that scripts have to read.
     pub except: Option<OneOrMany>,
+}
+
+/// The key `allow` of a route.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping, like {encoded_slash: true}"
+)]
+pub struct AllowFile {
+    /// `%2f`. Default: `false`, as for all of these.
+    pub encoded_slash: Option<Flag>,
+    /// `\` as it is.
+    pub backslash: Option<Flag>,
+    /// `%5c`.
+    pub encoded_backslash: Option<Flag>,
+    /// `//`.
+    pub double_slash: Option<Flag>,
+    /// `;` and `%3b`.
+    pub semicolon: Option<Flag>,
+    /// `%25` before two hex digits.
+    pub double_encoding: Option<Flag>,
+    /// Bytes that are not UTF-8.
+    pub non_utf8: Option<Flag>,
 }
 
 /// The section `login`.

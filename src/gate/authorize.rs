@@ -1,10 +1,12 @@
 //! From who is asking to whether they may: the only place that makes a [`Permit`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::ability::Ability;
 use super::authenticate::{Principal, Proved};
-use super::path::{AmbiguousPath, DecodedPath};
+use super::path::DecodedPath;
+use super::path::relaxation::{AmbiguousPath, Relaxations};
 use super::route::{
     CredentialKind, CredentialSet, Credentials, Grant, Owner, Reading, Route, RouteTable,
 };
@@ -75,7 +77,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
     /// The path could be read in two ways.
-    Ambiguous(AmbiguousPath),
+    Ambiguous(Ambiguity),
     /// What is in the `Authorization` field would count here, and cannot be read, or be read in two
     /// ways.
     MalformedAuthorization,
@@ -96,43 +98,92 @@ pub enum RefusalReason {
     Destination,
 }
 
-/// Decides whether a request that has `proved` this may use `route` (and all of `also`, where the
-/// path leads folded). `has_login` says whether somebody who is not known can log in.
-pub(super) fn authorize(
+/// What is wrong with a path, and what would let it pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ambiguity {
+    /// What is wrong with it.
+    pub why: AmbiguousPath,
+    /// What the route would have to let pass; `None` where nothing would help, because it has a
+    /// reading that is never let pass, or readings that lead to different routes.
+    pub remedy: Option<Remedy>,
+}
+
+/// What a route would have to let pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    /// The place of the route in the configuration, from 0.
+    pub route: usize,
+    /// What it does not let pass so far.
+    pub missing: Relaxations,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "routes[{}].allow: {}", self.route, self.missing)
+    }
+}
+
+/// A route that has to be satisfied, and the path as it leads there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule<'r> {
+    /// Which.
+    pub(super) route: &'r Arc<Route>,
+    /// What the path is, or may be.
+    pub(super) path: &'r DecodedPath<'r>,
+    /// How it is looked at there.
+    pub(super) reading: Reading,
+}
+
+/// The rules where a path leads to `route`, and folded to all of `also`.
+pub(super) fn rules<'r>(
+    route: &'r Arc<Route>,
+    also: &'r [&'r Arc<Route>],
+    path: &'r DecodedPath<'r>,
+) -> impl Iterator<Item = Rule<'r>> + Clone {
+    let folded = also.iter().map(|also| (*also, Reading::Folded));
+    let all = std::iter::once((route, Reading::AsWritten)).chain(folded);
+    all.map(|(route, reading)| Rule {
+        route,
+        path,
+        reading,
+    })
+}
+
+/// Decides whether a request that has `proved` this may use `route`, by all of `rules`. `has_login`
+/// says whether somebody who is not known can log in.
+pub(super) fn authorize<'r>(
     routes: &RouteTable,
     route: &Arc<Route>,
-    also: &[&Arc<Route>],
+    rules: impl Iterator<Item = Rule<'r>> + Clone,
     proved: Proved,
-    path: &DecodedPath<'_>,
     has_login: bool,
 ) -> Result<Permit, Refusal> {
-    let folded = also.iter().map(|also| (*also, Reading::Folded));
-    let rules = std::iter::once((route, Reading::AsWritten)).chain(folded);
-    let taken = taken_by(route, also);
+    let taken = taken_by(rules.clone());
     if taken.has_authorization() && proved.authorization.as_ref().is_err_and(is_malformed) {
         let reason = RefusalReason::MalformedAuthorization;
         return Err(refuse(reason, route, proved));
     }
     // First, so that nobody is sent to a login who would be refused after it all the same.
-    for (rule, _) in rules.clone() {
-        if let (true, Err(why)) = (rule.access.needs_certificate(), &proved.certificate) {
-            return Err(refuse(RefusalReason::CertificateNeeded(*why), rule, proved));
+    for Rule { route, .. } in rules.clone() {
+        if let (true, Err(why)) = (route.access.needs_certificate(), &proved.certificate) {
+            let reason = RefusalReason::CertificateNeeded(*why);
+            return Err(refuse(reason, route, proved));
         }
     }
     let mut chosen = None;
     let mut candidates = Candidates::of(&proved);
-    for (rule, reading) in rules {
-        let Some(grant) = rule.access.grant() else {
+    for rule in rules {
+        let Some(grant) = rule.route.access.grant() else {
             continue;
         };
         let asked = Asked {
             grant,
-            path,
-            reading,
+            path: rule.path,
+            reading: rule.reading,
         };
         match candidates.narrow(&asked, has_login) {
             Ok(credential) => chosen = Some(credential),
-            Err(reason) => return Err(refuse(reason, rule, proved)),
+            Err(reason) => return Err(refuse(reason, rule.route, proved)),
         }
     }
     let certificate = proved.certificate.clone();
@@ -150,10 +201,10 @@ pub(super) fn authorize(
     })
 }
 
-/// What these routes take together to prove who is asking.
-pub(super) fn taken_by(route: &Route, also: &[&Arc<Route>]) -> CredentialSet {
-    let also = also.iter().map(|route| route.access.taken());
-    also.fold(route.access.taken(), CredentialSet::and)
+/// What the routes of these rules take together to prove who is asking.
+pub(super) fn taken_by<'r>(rules: impl Iterator<Item = Rule<'r>>) -> CredentialSet {
+    let taken = rules.map(|rule| rule.route.access.taken());
+    taken.fold(CredentialSet::NONE, CredentialSet::and)
 }
 
 const fn is_malformed(why: &NoIdentity) -> bool {

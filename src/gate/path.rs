@@ -3,67 +3,20 @@
 //!
 //! The backend gets the raw bytes, so the decision is only sound if every reasonable backend reads
 //! them as the gate did. What some would fold (dot segments, double slashes, encoded slashes,
-//! backslashes, path parameters, double encoding) is refused rather than normalised.
+//! backslashes, path parameters, double encoding) is refused rather than normalised, unless a route
+//! lets it pass by name ([`relaxation`]), which then decides about all that it may mean
+//! ([`readings`]).
+
+pub mod readings;
+pub mod relaxation;
 
 use std::borrow::Cow;
+
+use relaxation::AmbiguousPath;
 
 /// A request path that has exactly one reading, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodedPath<'a>(Cow<'a, str>);
-
-/// Why a path was refused. The words are those of the log, and of the switch that will relax it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AmbiguousPath {
-    /// It does not begin with a slash.
-    #[error("does not begin with a slash")]
-    NotAbsolute,
-    /// `//`: some backends fold it, some read what follows as a host.
-    #[error("empty segment (//)")]
-    EmptySegment,
-    /// `.` or `..` as a segment, plain or encoded.
-    #[error("dot segment")]
-    DotSegment,
-    /// `%2f`: some backends decode it into a separator.
-    #[error("encoded slash (%2f)")]
-    EncodedSlash,
-    /// `\` or `%5c`: a separator for some backends.
-    #[error("backslash")]
-    Backslash,
-    /// `;` or `%3b`: some backends cut the segment there.
-    #[error("path parameter (;)")]
-    PathParameter,
-    /// A control character, `%00` to `%1f` or `%7f`.
-    #[error("control character")]
-    Control,
-    /// What was decoded holds `%` and two hex digits again: some backends decode twice.
-    #[error("double percent-encoding")]
-    DoubleEncoding,
-    /// `%` without two hex digits.
-    #[error("broken percent-encoding")]
-    BrokenEncoding,
-    /// The decoded bytes are not UTF-8.
-    #[error("not UTF-8 after decoding")]
-    NotUtf8,
-}
-
-impl AmbiguousPath {
-    /// A stable word for the log.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotAbsolute => "not_absolute",
-            Self::EmptySegment => "empty_segment",
-            Self::DotSegment => "dot_segment",
-            Self::EncodedSlash => "encoded_slash",
-            Self::Backslash => "backslash",
-            Self::PathParameter => "path_parameter",
-            Self::Control => "control_character",
-            Self::DoubleEncoding => "double_encoding",
-            Self::BrokenEncoding => "broken_encoding",
-            Self::NotUtf8 => "not_utf8",
-        }
-    }
-}
 
 impl<'a> DecodedPath<'a> {
     /// Decodes `raw`, the path of a request without its query.
@@ -106,6 +59,7 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, AmbiguousPath> {
         rest = &rest[2..];
         match byte {
             b'/' => return Err(AmbiguousPath::EncodedSlash),
+            b'\\' => return Err(AmbiguousPath::EncodedBackslash),
             _ => check_byte(byte)?,
         }
         decoded.push(byte);
@@ -115,7 +69,7 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, AmbiguousPath> {
     }
     String::from_utf8(decoded)
         .map(Cow::Owned)
-        .map_err(|_| AmbiguousPath::NotUtf8)
+        .map_err(|_| AmbiguousPath::NonUtf8)
 }
 
 /// Whether what was decoded could be decoded again, as some backends do.
@@ -135,7 +89,7 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 const fn check_byte(byte: u8) -> Result<(), AmbiguousPath> {
     match byte {
         b'\\' => Err(AmbiguousPath::Backslash),
-        b';' => Err(AmbiguousPath::PathParameter),
+        b';' => Err(AmbiguousPath::Semicolon),
         0..=0x1f | 0x7f => Err(AmbiguousPath::Control),
         _ => Ok(()),
     }
@@ -146,13 +100,18 @@ fn check_segments(decoded: &str) -> Result<(), AmbiguousPath> {
     let mut segments = inner.split('/').peekable();
     while let Some(segment) = segments.next() {
         match segment {
-            "." | ".." => return Err(AmbiguousPath::DotSegment),
+            _ if is_dot_segment(segment) => return Err(AmbiguousPath::DotSegment),
             // The last segment is empty in "/" and in "/folder/".
-            "" if segments.peek().is_some() => return Err(AmbiguousPath::EmptySegment),
+            "" if segments.peek().is_some() => return Err(AmbiguousPath::DoubleSlash),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Windows drops spaces at the end of a name, so that `.. ` is `..` there.
+fn is_dot_segment(segment: &str) -> bool {
+    segment.starts_with('.') && matches!(segment.trim_end_matches(' '), "." | "..")
 }
 
 #[cfg(test)]
@@ -188,20 +147,21 @@ mod tests {
         check("", Err(NotAbsolute));
         check("admin", Err(NotAbsolute));
         check("*", Err(NotAbsolute));
-        check("//admin", Err(EmptySegment));
-        check("/a//b", Err(EmptySegment));
-        check("/a//", Err(EmptySegment));
+        check("//admin", Err(DoubleSlash));
+        check("/a//b", Err(DoubleSlash));
+        check("/a//", Err(DoubleSlash));
         check("/admin/../public/x", Err(DotSegment));
         check("/..", Err(DotSegment));
         check("/./a", Err(DotSegment));
         check("/a/%2e%2E/b", Err(DotSegment));
         check("/a/.%2e/b", Err(DotSegment));
+        check("/a/..%20/b", Err(DotSegment));
         check("/public/..%2fadmin/", Err(EncodedSlash));
         check("/a%2Fb", Err(EncodedSlash));
         check("/a\\b", Err(Backslash));
-        check("/a%5cb", Err(Backslash));
-        check("/admin;x", Err(PathParameter));
-        check("/admin%3bx", Err(PathParameter));
+        check("/a%5cb", Err(EncodedBackslash));
+        check("/admin;x", Err(Semicolon));
+        check("/admin%3bx", Err(Semicolon));
         check("/a%00", Err(Control));
         check("/a%1f", Err(Control));
         check("/a%0d%0ab", Err(Control));
@@ -211,7 +171,7 @@ mod tests {
         check("/a%", Err(BrokenEncoding));
         check("/a%2", Err(BrokenEncoding));
         check("/a%zz", Err(BrokenEncoding));
-        check("/a%ff", Err(NotUtf8));
-        check("/a%c0%af", Err(NotUtf8));
+        check("/a%ff", Err(NonUtf8));
+        check("/a%c0%af", Err(NonUtf8));
     }
 }

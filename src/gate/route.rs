@@ -27,6 +27,7 @@ use super::ability::Ability;
 use super::clients::pattern::is_placeholder_name;
 use super::clients::template::{self, Piece};
 use super::path::DecodedPath;
+use super::path::relaxation::Relaxations;
 use crate::identity::host::HostName;
 
 /// Which paths a route covers.
@@ -781,6 +782,8 @@ pub struct Route {
     pub redirect: Option<String>,
     /// Whether the backend gets HTTP Basic though other routes take that.
     pub pass_authorization: bool,
+    /// What it lets pass of paths that backends read differently.
+    pub allow: Relaxations,
 }
 
 /// What the look-up of a request gave.
@@ -1037,6 +1040,13 @@ impl RouteTable {
         &self.routes
     }
 
+    /// The place of one of its routes, from 0.
+    #[must_use]
+    pub fn place_of(&self, route: &Arc<Route>) -> Option<usize> {
+        let mut routes = self.routes.iter();
+        routes.position(|other| Arc::ptr_eq(other, route))
+    }
+
     /// Whether the host of a request matters to any route.
     #[must_use]
     pub fn names_hosts(&self) -> bool {
@@ -1182,6 +1192,7 @@ pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
         rewrite: RewriteId::default(),
         body_limit: None,
         pass_authorization: false,
+        allow: Relaxations::NONE,
         redirect: None,
     }
 }

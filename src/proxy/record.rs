@@ -16,7 +16,7 @@ use super::request_id::RequestId;
 use crate::gate::OwnPage;
 use crate::gate::ability::Ability;
 use crate::gate::authenticate::{Principal, Proof};
-use crate::gate::authorize::{Permit, Refusal, RefusalReason};
+use crate::gate::authorize::{Permit, Refusal, RefusalReason, Remedy};
 use crate::gate::request::PresentedSession;
 use crate::gate::session::{SessionDigest, ShortDigest};
 use crate::gate::users::Token;
@@ -45,6 +45,7 @@ pub struct Record<'r> {
     decision: &'static str,
     reason: Option<&'static str>,
     missing: Option<Ability>,
+    remedy: Option<Box<Remedy>>,
     upstream: Option<Arc<str>>,
     error: Option<&'static str>,
     /// Whether the error is the backend's.
@@ -87,6 +88,7 @@ impl<'r> Record<'r> {
             decision: "deny",
             reason: None,
             missing: None,
+            remedy: None,
             upstream: None,
             error: None,
             upstream_failed: false,
@@ -202,7 +204,10 @@ impl<'r> Record<'r> {
         }
         self.identity(refusal.identity.as_ref());
         match &refusal.reason {
-            RefusalReason::Ambiguous(why) => self.reason = Some(why.as_str()),
+            RefusalReason::Ambiguous(ambiguity) => {
+                self.reason = Some(ambiguity.why.as_str());
+                self.remedy = ambiguity.remedy.clone().map(Box::new);
+            }
             // Why has been said with the identity.
             RefusalReason::MalformedAuthorization => {}
             RefusalReason::NoRoute => self.reason = Some("no_route"),
@@ -346,6 +351,10 @@ impl<'r> Record<'r> {
                 self.missing.as_ref().map(Ability::as_str),
             )
             .maybe_text("upstream.name", self.upstream.as_deref());
+        let line = match &self.remedy {
+            Some(remedy) => line.text("auth.hint", &remedy.to_string()),
+            None => line,
+        };
         let line = match self.forwarded.first_byte {
             Some(first_byte) => line.milliseconds("upstream.duration_ms", first_byte),
             None => line,

@@ -13,8 +13,9 @@ use super::pages::text::Text;
 use super::record::Record;
 use super::respond::Answer;
 use super::spec::{Redirect, TargetPort};
-use crate::gate::authorize::{Refusal, RefusalReason};
-use crate::gate::path::{AmbiguousPath, DecodedPath};
+use crate::gate::authorize::{Ambiguity, Refusal, RefusalReason};
+use crate::gate::path::DecodedPath;
+use crate::gate::path::relaxation::AmbiguousPath;
 use crate::http1::fields::list_elements;
 use crate::http1::head::RequestHead;
 use crate::identity::NoIdentity;
@@ -28,7 +29,7 @@ pub(super) enum Elsewhere {
     /// It is sent to this URL.
     Url(StatusCode, String),
     /// Its path could be read in two ways: refused, as it would be over TLS.
-    Ambiguous(AmbiguousPath),
+    Ambiguous(Ambiguity),
     /// It says of no host that it is for.
     NoHost,
     /// A proxy before us says that it came over TLS. It would come back the same way, for ever.
@@ -36,14 +37,21 @@ pub(super) enum Elsewhere {
 }
 
 impl Redirect {
-    /// Where a request goes; `None` where its path is excepted.
-    pub(super) fn elsewhere(&self, head: &RequestHead) -> Option<Elsewhere> {
-        let path = match DecodedPath::parse(head.path()) {
-            Ok(path) => path,
-            Err(why) => return Some(Elsewhere::Ambiguous(why)),
-        };
-        if self.except.iter().any(|except| except.matches(&path)) {
-            return None;
+    /// Where a request goes; `None` where its path is excepted. `refused` says of an ambiguous path
+    /// how it would be refused, if it would.
+    pub(super) fn elsewhere(
+        &self,
+        head: &RequestHead,
+        refused: impl FnOnce(AmbiguousPath) -> Option<Ambiguity>,
+    ) -> Option<Elsewhere> {
+        match DecodedPath::parse(head.path()) {
+            Ok(path) if self.except.iter().any(|except| except.matches(&path)) => return None,
+            Ok(_) => {}
+            Err(why) => {
+                if let Some(ambiguity) = refused(why) {
+                    return Some(Elsewhere::Ambiguous(ambiguity));
+                }
+            }
         }
         let Some(authority) = head.authority() else {
             return Some(Elsewhere::NoHost);
@@ -78,7 +86,12 @@ fn without_port(authority: &str) -> &str {
 impl Request<'_> {
     /// Where it goes instead of through the gate, if it does.
     pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
-        self.client.redirect.as_ref()?.elsewhere(self.head)
+        let head = self.head;
+        let refused = |why| {
+            let gate = &self.snapshot.gate;
+            gate.ambiguity(head.method().as_str(), head.authority(), head.path(), why)
+        };
+        self.client.redirect.as_ref()?.elsewhere(head, refused)
     }
 
     /// Answers it at once, and nothing more on its connection.
@@ -109,9 +122,9 @@ impl Request<'_> {
                 let redirect = Answer::redirect(status, url);
                 return self.send(redirect, body, answer, record).await;
             }
-            Elsewhere::Ambiguous(why) => {
+            Elsewhere::Ambiguous(ambiguity) => {
                 let refusal = Refusal {
-                    reason: RefusalReason::Ambiguous(why),
+                    reason: RefusalReason::Ambiguous(ambiguity),
                     route: None,
                     identity: Err(NoIdentity::NotRequested),
                 };
@@ -146,7 +159,8 @@ mod tests {
     fn elsewhere(redirect: &Redirect, head: &str) -> Option<Elsewhere> {
         let mut buffer = BytesMut::from(head);
         let head = RequestHead::parse(&mut buffer, &HeadLimits::default());
-        redirect.elsewhere(&head.unwrap().unwrap())
+        let refused = |why| Some(Ambiguity { why, remedy: None });
+        redirect.elsewhere(&head.unwrap().unwrap(), refused)
     }
 
     #[track_caller]
@@ -224,7 +238,10 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", Elsewhere::NoHost),
             (
                 "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
-                Elsewhere::Ambiguous(AmbiguousPath::NotAbsolute),
+                Elsewhere::Ambiguous(Ambiguity {
+                    why: AmbiguousPath::NotAbsolute,
+                    remedy: None,
+                }),
             ),
             (
                 "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: HTTPS\r\n\r\n",

@@ -359,9 +359,9 @@ impl Refused<'_> {
     #[must_use]
     pub fn answer(&self, refusal: &Refusal) -> Answer {
         match &refusal.reason {
-            RefusalReason::Ambiguous(why) => self.problem(
+            RefusalReason::Ambiguous(ambiguity) => self.problem(
                 StatusCode::BAD_REQUEST,
-                Text::AmbiguousPath.with(why.to_string()),
+                Text::AmbiguousPath.with(ambiguity.why.to_string()),
             ),
             RefusalReason::MalformedAuthorization => {
                 self.problem(StatusCode::BAD_REQUEST, Text::AuthorizationUnreadable)

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::document::At;
-use crate::config::file::RouteFile;
+use crate::config::file::{AllowFile, RouteFile};
 use crate::config::scalar::{Flag, Items, OneOrMany};
 use crate::gate::ability::Ability;
+use crate::gate::path::relaxation::{Relaxation, Relaxations};
 use crate::gate::route::{
     Access, CredentialKind, CredentialSet, Credentials, Grant, HostPattern, InvalidOwner, Methods,
     Owner, PathPattern, Route, UpstreamId,
@@ -91,6 +92,7 @@ fn lower_one(
         request_headers,
         response_headers,
         cookies,
+        allow,
     } = written;
     let pattern = lower_pattern(written_pattern.as_deref(), &at.key("match"));
     let access = WrittenAccess {
@@ -142,7 +144,34 @@ fn lower_one(
         body_limit: body_limit.map(|limit| limit.0),
         redirect,
         pass_authorization,
+        allow: allow.map(lower_allow).unwrap_or_default(),
     })
+}
+
+/// What the route lets pass.
+fn lower_allow(written: AllowFile) -> Relaxations {
+    let AllowFile {
+        encoded_slash,
+        backslash,
+        encoded_backslash,
+        double_slash,
+        semicolon,
+        double_encoding,
+        non_utf8,
+    } = written;
+    let written = [
+        (Relaxation::EncodedSlash, encoded_slash),
+        (Relaxation::Backslash, backslash),
+        (Relaxation::EncodedBackslash, encoded_backslash),
+        (Relaxation::DoubleSlash, double_slash),
+        (Relaxation::Semicolon, semicolon),
+        (Relaxation::DoubleEncoding, double_encoding),
+        (Relaxation::NonUtf8, non_utf8),
+    ];
+    let allowed = written
+        .into_iter()
+        .filter(|(_, flag)| *flag == Some(Flag(true)));
+    allowed.map(|(relaxation, _)| relaxation).collect()
 }
 
 /// `match` as it was written, after the hosts where there are any.

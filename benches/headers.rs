@@ -29,7 +29,7 @@ use portcullis::proxy::headers::{UpstreamRequest, answer_fields};
 use portcullis::proxy::identity_headers::IdentityHeaders;
 use portcullis::proxy::request_id::RequestId;
 use portcullis::proxy::rewrite::Rewrite;
-use portcullis::proxy::spec::{IdentityPreset, UpstreamPlace, UpstreamSpec};
+use portcullis::proxy::spec::{IdentityPreset, Underscores, UpstreamPlace, UpstreamSpec};
 
 fn main() {
     runner::run(|criterion| {
@@ -73,6 +73,7 @@ fn requests(criterion: &mut Criterion) {
             destination: None,
             identity: &identity,
             request_id: &request_id,
+            underscores: Underscores::Keep,
             now: gate::NOW,
         };
         let mut out = Vec::new();

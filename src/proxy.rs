@@ -59,7 +59,7 @@ use crate::store::secret::FormKey;
 use crate::store::{Kept, SessionStore, Sessions};
 use attempt::PasswordAttempts;
 use authorization::Authorization;
-use certificate::Certified;
+use certificate::{Certified, Unserved};
 use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
 use forward::{ForwardFailure, forward};
@@ -73,7 +73,7 @@ use renewal::Renewal;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use rewrite::Rewrite;
-use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, UpstreamSpec};
+use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores, UpstreamSpec};
 use standing::Permitted;
 use upstream::{ConnectFailure, UpstreamPool};
 
@@ -297,7 +297,8 @@ impl<'r> Request<'r> {
             Box::pin(self.send_elsewhere(elsewhere, body, answer, &mut record)).await;
             return record.end(self.worker, body.received());
         }
-        let certificate = match self.certificate() {
+        let certificate = self.check_names().and_then(|()| self.certificate());
+        let certificate = match certificate {
             Ok(certificate) => certificate,
             Err(unserved) => {
                 Box::pin(self.send_unserved(unserved, body, answer, &mut record)).await;
@@ -329,6 +330,18 @@ impl<'r> Request<'r> {
             Box::pin(self.fail(&failure, body, answer, &mut record)).await;
         }
         record.end(self.worker, body.received());
+    }
+
+    /// Whether the names of its fields are wanted.
+    fn check_names(&self) -> Result<(), Unserved> {
+        let has_underscore = || {
+            let mut names = self.head.fields().received().map(|field| field.name());
+            names.any(|name| name.contains(&b'_'))
+        };
+        match self.snapshot.limits.underscores {
+            Underscores::Reject if has_underscore() => Err(Unserved::Underscore),
+            Underscores::Keep | Underscores::Drop | Underscores::Reject => Ok(()),
+        }
     }
 
     /// What the gate decides by.
@@ -440,6 +453,7 @@ impl<'r> Request<'r> {
             destination: None,
             identity: &self.snapshot.identity,
             request_id: &self.id,
+            underscores: self.snapshot.limits.underscores,
             now: self.now,
             renewal,
         };
@@ -564,9 +578,9 @@ impl<'r> Request<'r> {
         }
     }
 
-    fn problem<'s>(&self, status: StatusCode, text: impl Into<Said<'s>>) -> Answer {
+    fn problem<'s>(&self, status: StatusCode, said: impl Into<Said<'s>>) -> Answer {
         let audience = Audience::of(self.head);
-        Answer::problem(status, text, audience, &self.snapshot.pages, &self.id)
+        Answer::problem(status, said, audience, &self.snapshot.pages, &self.id)
     }
 
     async fn send<B: BodySource, A: AnswerSink>(

@@ -39,6 +39,8 @@ pub struct ConfigFile {
     pub sessions: Option<SessionsFile>,
     /// How the backend is told who asks.
     pub identity: Option<IdentityFile>,
+    /// Which fields of a request the backend gets.
+    pub headers: Option<HeadersFile>,
     /// How much a client may send.
     pub limits: Option<LimitsFile>,
     /// How long a client may take.
@@ -771,6 +773,16 @@ pub struct AssertionFile {
     pub lifetime: Option<Span>,
     /// The Ed25519 key that signs, a PEM file. Default: a random key at each start.
     pub key: Option<String>,
+}
+
+/// The section `headers`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with underscores")]
+pub struct HeadersFile {
+    /// Fields with `_` in their name: `keep` passes them on, `drop` takes them out, `reject` refuses
+    /// the request. Those that would be taken for one that the gate writes are dropped in any case.
+    /// Default: `keep`.
+    pub underscores: Option<String>,
 }
 
 /// The section `limits`.

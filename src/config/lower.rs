@@ -47,6 +47,7 @@ use crate::gate::route::RouteTable;
 use crate::gate::users::Unclear;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::password::credentials::Credentials;
+use crate::proxy::spec::Limits;
 use clients::KnownClients;
 use rewrite::Rewrites;
 use routes::PlacedRoute;
@@ -86,6 +87,7 @@ pub fn lower(
         login,
         sessions,
         identity,
+        headers,
         limits,
         timeouts,
         admin,
@@ -153,7 +155,13 @@ pub fn lower(
         credentials: Arc::new(Credentials::new(users.passwords, login.realms)),
         login: has_login.then_some(login.spec),
         identity,
-        limits: client::lower_limits(limits.unwrap_or_default(), &top.key("limits")),
+        limits: Limits {
+            underscores: client::lower_underscores(
+                headers.unwrap_or_default(),
+                &top.key("headers"),
+            ),
+            ..client::lower_limits(limits.unwrap_or_default(), &top.key("limits"))
+        },
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         threads: process::lower_threads(threads, &top.key("threads")),
         lockout: login.lockout,

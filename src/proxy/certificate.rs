@@ -93,6 +93,8 @@ pub(super) enum Unserved {
     Misdirected,
     /// Its connection needs a good certificate and has none.
     Refused(NoIdentity),
+    /// It has a field with an underscore in its name.
+    Underscore,
     /// Its certificate is somebody's, and the log does not take the line that says so.
     NotOnRecord,
 }
@@ -193,6 +195,11 @@ impl Request<'_> {
                 record.refused_for_certificate(why);
                 self.write_certificate_refused(why, record);
                 self.certificate_problem(why)
+            }
+            Unserved::Underscore => {
+                record.underscore();
+                let said = Text::Unacceptable.with("a field name with an underscore");
+                self.problem(StatusCode::BAD_REQUEST, said)
             }
             Unserved::NotOnRecord => {
                 record.not_on_record();

@@ -16,7 +16,7 @@ use super::identity_headers::{IdentityHeaders, Told};
 use super::renewal::Renewal;
 use super::request_id::RequestId;
 use super::rewrite::{Backwards, Rewrite, Site, Target};
-use super::spec::UpstreamSpec;
+use super::spec::{Underscores, UpstreamSpec};
 use crate::gate::authorize::Permit;
 use crate::gate::session::Timestamp;
 use crate::http1::fields::{Fields, Received, list_elements};
@@ -123,28 +123,48 @@ const AUTHORIZATION: &[&str] = &["authorization"];
 /// Trace context, passed on only where it is whole.
 const TRACE: &[&str] = &["traceparent", "tracestate"];
 
-/// Whether a client may not send this field to a backend. Everything but letters and digits counts
-/// as `-`: CGI and WSGI cannot tell `_` from it, and some servers fold the other signs too.
+/// Whether a client may not send this field to a backend, because of what it says.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {
-    let mut folded = [0u8; 40];
-    // No reserved name or prefix is longer; a longer name can still begin with a prefix.
-    let length = name.len().min(folded.len());
-    for (folded, byte) in folded.iter_mut().zip(name) {
-        *folded = match byte {
-            byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
-            _ => b'-',
-        };
+    Folded::of(name).is_reserved()
+}
+
+/// A name as CGI and what comes from it may read it: everything but letters and digits counts as
+/// `-`. They cannot tell `_` from it, and some servers fold the other signs too.
+struct Folded {
+    /// No name or prefix that matters is longer; a longer name can still begin with a prefix.
+    bytes: [u8; 40],
+    length: usize,
+    is_whole: bool,
+}
+
+impl Folded {
+    fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; 40];
+        let length = name.len().min(bytes.len());
+        for (folded, byte) in bytes.iter_mut().zip(name) {
+            *folded = match byte {
+                byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+                _ => b'-',
+            };
+        }
+        Self {
+            bytes,
+            length,
+            is_whole: name.len() == length,
+        }
     }
-    let folded = &folded[..length];
-    let whole = name.len() == length;
-    (whole
-        && RESERVED
-            .iter()
-            .any(|reserved| folded == reserved.as_bytes()))
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| folded.starts_with(prefix.as_bytes()))
+
+    fn is_one_of(&self, names: &[&str]) -> bool {
+        let folded = &self.bytes[..self.length];
+        self.is_whole && names.iter().any(|name| folded == name.as_bytes())
+    }
+
+    fn is_reserved(&self) -> bool {
+        let folded = &self.bytes[..self.length];
+        let mut prefixes = RESERVED_PREFIXES.iter();
+        self.is_one_of(RESERVED) || prefixes.any(|prefix| folded.starts_with(prefix.as_bytes()))
+    }
 }
 
 /// Whether a field is about one connection and ends with it.
@@ -223,7 +243,8 @@ fn fate(name: &[u8]) -> Fate {
     if is_one_of(name, AUTHORIZATION) {
         return Fate::Authorization;
     }
-    if is_one_of(name, HOP_BY_HOP) || is_one_of(name, REWRITTEN) || is_reserved(name) {
+    let folded = Folded::of(name);
+    if folded.is_one_of(HOP_BY_HOP) || folded.is_one_of(REWRITTEN) || folded.is_reserved() {
         return Fate::Dropped;
     }
     Fate::Passed
@@ -273,6 +294,8 @@ pub struct UpstreamRequest<'r> {
     pub identity: &'r Arc<IdentityHeaders>,
     /// The request's id.
     pub request_id: &'r RequestId,
+    /// What becomes of fields with an underscore in their name.
+    pub underscores: Underscores,
     /// When.
     pub now: Timestamp,
     /// The session cookie that the client is to get again with the answer.
@@ -344,8 +367,12 @@ impl<'r> UpstreamRequest<'r> {
     fn write_client_fields(&self, out: &mut Vec<u8>, traced: bool) {
         let fields = self.head.fields();
         let nominated = nominated(fields);
+        let drops_underscores = self.underscores == Underscores::Drop;
         for field in fields.received() {
             let name = field.name();
+            if drops_underscores && name.contains(&b'_') {
+                continue;
+            }
             let passed = match fate(name) {
                 Fate::Passed => true,
                 Fate::Dropped => false,
@@ -490,10 +517,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_passed_on_is_told_from_the_rest_in_any_case() {
+    fn what_is_not_passed_on_is_told_from_the_rest_in_any_spelling() {
         let special = [HOP_BY_HOP, REWRITTEN, RESERVED].concat();
         for name in special {
-            for name in [name.to_owned(), name.to_uppercase()] {
+            let folded = [name.replace('-', "_"), name.replace('-', ".")];
+            for name in [name.to_owned(), name.to_uppercase()].iter().chain(&folded) {
                 assert_eq!(fate(name.as_bytes()), Fate::Dropped, "{name}");
             }
         }

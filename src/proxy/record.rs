@@ -244,6 +244,12 @@ impl<'r> Record<'r> {
         self.reject("bad_request");
     }
 
+    /// It has a field with an underscore in its name, and none is wanted.
+    pub(super) fn underscore(&mut self) {
+        self.reason = Some("underscore_field");
+        self.reject("bad_request");
+    }
+
     /// Its connection needs a good certificate and has none.
     pub(super) fn refused_for_certificate(&mut self, why: NoIdentity) {
         self.certificate = Err(why);

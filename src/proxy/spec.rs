@@ -160,13 +160,28 @@ pub struct AssertionKey {
     pub place: String,
 }
 
-/// How much a client may send.
+/// What a client may send, and how much.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Of a request head.
     pub head: HeadLimits,
     /// Bytes of a request body, where the route does not say otherwise.
     pub body: u64,
+    /// Fields with an underscore in their name.
+    pub underscores: Underscores,
+}
+
+/// What becomes of fields of a client that have an underscore in their name. Those that fold to one
+/// that is ours never arrive, whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// The backend gets them.
+    #[default]
+    Keep,
+    /// The backend does not get them: CGI and what comes from it takes them for others with `-`.
+    Drop,
+    /// The request is refused.
+    Reject,
 }
 
 impl Default for Limits {
@@ -175,6 +190,7 @@ impl Default for Limits {
         Self {
             head: HeadLimits::default(),
             body: 100 << 20,
+            underscores: Underscores::default(),
         }
     }
 }

@@ -366,6 +366,8 @@ fn people_scripts_and_scrapers_each_come_in_their_own_way() {
         ("GET", "/metrics", [401, 200, 403, 401, 401]),
         ("GET", "/api/x", [401, 403, 200, 200, 200]),
         ("PUT", "/api/x", [401, 403, 403, 200, 200]),
+        ("GET", "/api/projects/a%2Fb", [401, 403, 403, 200, 200]),
+        ("GET", "/api/a%2Fb", [400, 400, 400, 400, 400]),
         ("GET", "/page", [401, 401, 401, 401, 200]),
     ] {
         let got = ways().map(|curl| curl.args(["-X", method]).get(path).status);

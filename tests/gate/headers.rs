@@ -423,3 +423,53 @@ fn neither_method_nor_path_can_be_overridden() {
         assert!(!arrived.head.contains("DELETE"), "{name}: {}", arrived.head);
     }
 }
+
+#[test]
+fn fields_about_one_connection_end_with_it_in_every_spelling() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    for name in [
+        "Proxy_Authorization",
+        "Proxy.Authorization",
+        "Keep_Alive",
+        "Proxy_Connection",
+        "HTTP2_Settings",
+        "Content.Length",
+        "Transfer!Encoding",
+    ] {
+        let arrived = send(&gate, &backend, &format!("{name}: 7\r\nX_Other: kept\r\n"));
+        assert_eq!(arrived.field(name), None, "{}", arrived.head);
+        assert_eq!(arrived.field("x_other"), Some("kept"));
+    }
+}
+
+#[test]
+fn other_fields_with_an_underscore_are_kept_dropped_or_refused_as_configured() {
+    let backend = Backend::start();
+    for (word, status, arrives) in [
+        ("keep", 200, Some("1")),
+        ("drop", 200, None),
+        ("reject", 400, None),
+    ] {
+        let gate = gate::with(
+            backend.address,
+            &format!("headers: {{underscores: {word}}}\n"),
+        );
+        for version in ["--http1.1", "--http2"] {
+            backend.forget();
+            let curl = gate.curl().args([version, "-H", "X-Page: 2"]);
+            let got = curl.header("X_Size: 1").get("/public/");
+            assert_eq!(got.status, status, "{word}: {got:?}");
+            if status == 200 {
+                let arrived = backend.only();
+                assert_eq!(arrived.field("x_size"), arrives, "{word}");
+                assert_eq!(arrived.field("x-page"), Some("2"), "{word}");
+            } else {
+                assert!(got.body.contains("underscore"), "{got:?}");
+                assert!(backend.seen().is_empty());
+                let clean = gate.curl().args([version]).get("/public/");
+                assert_eq!(clean.status, 200, "{clean:?}");
+            }
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! A path that the gate and a backend could read differently is refused; every other one is
 //! decided by what it means and forwarded as it came.
 
+use serde_json::Value;
+
 use crate::harness::backend::Backend;
+use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, in_front_of};
 
 #[test]
@@ -173,4 +176,100 @@ fn what_is_copied_or_moved_is_allowed_where_it_goes_too() {
     // To other methods it is a field like any other.
     assert_eq!(ask("PUT", "/open/a", "/home/ada/b"), 200);
     assert_eq!(arrived(), "/home/ada/b");
+}
+
+/// A gate with a folder for each relaxation, in the order of [`RELAXED`], and one without.
+fn relaxed(backend: &Backend) -> Gate {
+    let routes: String = RELAXED
+        .iter()
+        .map(|(name, _)| {
+            format!("  - {{match: /{name}/, public: true, allow: {{{name}: true}}}}\n")
+        })
+        .collect();
+    let routes = format!("routes:\n{routes}  - {{match: /strict/, public: true}}\n");
+    let config = gate::config(backend.address, "");
+    let rest = config.replace(gate::ROUTES, "");
+    Gate::start(&format!(
+        "{rest}{routes}  - {{match: /admin/, can: edit}}\n"
+    ))
+}
+
+/// What stands in a path that is refused without the relaxation of this name.
+const RELAXED: [(&str, &str); 7] = [
+    ("encoded_slash", "a%2Fb"),
+    ("backslash", "a\\b"),
+    ("encoded_backslash", "a%5Cb"),
+    ("double_slash", "a//b"),
+    ("semicolon", "a;v=1/b"),
+    ("double_encoding", "a%2541b"),
+    ("non_utf8", "b%fcro"),
+];
+
+fn access_line(gate: &Gate, path: &str) -> Value {
+    eventually("it is on record", || {
+        gate.line_where(|line| line["event"] == "access" && line["url.path"] == path)
+    })
+}
+
+#[test]
+fn what_a_route_allows_passes_as_it_came_and_elsewhere_the_log_says_what_would_let_it_pass() {
+    let backend = Backend::start();
+    let gate = relaxed(&backend);
+    for (name, path) in RELAXED {
+        for version in ["--http1.1", "--http2"] {
+            backend.forget();
+            let path = format!("/{name}/{path}");
+            let got = gate.curl().args([version]).get(&path);
+            assert_eq!(got.status, 200, "{version} {path}: {got:?}");
+            assert_eq!(backend.only().path(), path);
+        }
+        backend.forget();
+        let path = format!("/strict/{path}");
+        let got = gate.curl().get(&path);
+        assert_eq!(got.status, 400, "{path}: {got:?}");
+        assert!(!got.body.contains("allow"), "{got:?}");
+        let line = access_line(&gate, &path);
+        assert_eq!(line["auth.reason"], name, "{line}");
+        assert_eq!(
+            line["auth.hint"],
+            format!("routes[7].allow: {{{name}: true}}")
+        );
+        assert!(backend.seen().is_empty(), "{:?}", backend.seen());
+    }
+}
+
+#[test]
+fn what_a_route_allows_is_no_way_into_another_one() {
+    let backend = Backend::start();
+    let gate = relaxed(&backend);
+    for (path, reason) in [
+        ("/encoded_slash/..%2fadmin/", "dot_segment"),
+        ("/encoded_slash/a%2f..%2f..%2fadmin", "dot_segment"),
+        ("/encoded_slash%2f..%2fadmin/", "dot_segment"),
+        ("/backslash/..\\admin/", "dot_segment"),
+        ("/encoded_backslash/..%5c..%5cadmin", "dot_segment"),
+        ("/double_slash//../../admin/", "dot_segment"),
+        ("/semicolon/..;/admin/", "dot_segment"),
+        ("/semicolon/..;x/admin/", "dot_segment"),
+        ("/double_encoding/%252e%252e/admin/", "dot_segment"),
+        ("/non_utf8/.%ff./admin/", "dot_segment"),
+        ("/non_utf8/%c0%ae%c0%ae/admin/", "overlong_utf8"),
+        ("/encoded_slash%2fx", "encoded_slash"),
+        ("//double_slash/x", "double_slash"),
+        ("/semicolon;x/y", "semicolon"),
+        ("/admin%2fx", "encoded_slash"),
+        ("/encoded_slash/%00%2f", "control_character"),
+        ("/encoded_slash/%u002f%2f", "broken_encoding"),
+    ] {
+        let got = gate.curl().get(path);
+        assert_eq!(got.status, 400, "{path}: {got:?}");
+        let line = access_line(&gate, path);
+        assert_eq!(line["auth.reason"], reason, "{line}");
+        assert_eq!(line["auth.hint"], Value::Null, "{line}");
+    }
+    let asked = gate.curl().get("/admin//x");
+    let line = access_line(&gate, "/admin//x");
+    assert_eq!(asked.status, 400);
+    assert_eq!(line["auth.hint"], "routes[8].allow: {double_slash: true}");
+    assert!(backend.seen().is_empty(), "{:?}", backend.seen());
 }

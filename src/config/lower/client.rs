@@ -1,14 +1,28 @@
-//! The sections `limits` and `timeouts`: what a client may send, and how long it may take.
+//! The sections `headers`, `limits` and `timeouts`: what a client may send, and how long it may take.
 
 use std::time::Duration;
 
 use crate::config::document::At;
-use crate::config::file::{LimitsFile, TimeoutsFile};
+use crate::config::file::{HeadersFile, LimitsFile, TimeoutsFile};
 use crate::config::scalar::Size;
 use crate::http1::head::HeadLimits;
-use crate::proxy::spec::{ClientTimeouts, Limits};
+use crate::proxy::spec::{ClientTimeouts, Limits, Underscores};
 
-use super::{HOUR, in_range, span_within};
+use super::{HOUR, choose_word, in_range, span_within};
+
+const UNDERSCORES: [(&str, Option<Underscores>); 3] = [
+    ("keep", Some(Underscores::Keep)),
+    ("drop", Some(Underscores::Drop)),
+    ("reject", Some(Underscores::Reject)),
+];
+
+/// What becomes of fields with an underscore in their name.
+pub(super) fn lower_underscores(written: HeadersFile, at: &At<'_>) -> Underscores {
+    let HeadersFile { underscores } = written;
+    let underscores =
+        underscores.and_then(|word| choose_word(&word, &UNDERSCORES, &at.key("underscores")));
+    underscores.unwrap_or_default()
+}
 
 /// How much a client may send.
 pub(super) fn lower_limits(written: LimitsFile, at: &At<'_>) -> Limits {
@@ -29,6 +43,7 @@ pub(super) fn lower_limits(written: LimitsFile, at: &At<'_>) -> Limits {
             ),
         },
         body: body.map_or(default.body, |body| body.0),
+        ..default
     }
 }
 

@@ -20,6 +20,7 @@ use super::renewal::Renewal;
 use super::rewrite::{Backwards, PrefixMismatch};
 use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
 use crate::http1::body::BodyDecoder;
+use crate::http1::fields::{Fields, list_elements};
 use crate::http1::head::{HeadLimits, RequestFraming};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::response::{ResponseFraming, ResponseHead};
@@ -254,6 +255,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
             framing: request.head.framing(),
             receive: Receive {
                 method: request.head.method(),
+                asked: request.head.fields(),
                 request_id: request.request_id.as_str(),
                 strict_transport: &request.client.strict_transport,
                 backwards: request.backwards(),
@@ -377,6 +379,7 @@ async fn send_with_body<B: BodySource>(
 /// The answer's way back.
 struct Receive<'e, S> {
     method: &'e Method,
+    asked: &'e Fields,
     request_id: &'e str,
     strict_transport: &'e StrictTransport,
     backwards: Backwards<'e>,
@@ -412,7 +415,10 @@ impl<S: Standing> Receive<'_, S> {
         let trailers = decoder.trailers();
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(finished).await?;
-        let clean = head.keep_alive() && buffer.is_empty() && self.is_sent();
+        let clean = head.keep_alive()
+            && buffer.is_empty()
+            && self.is_sent()
+            && !is_one_clients(self.asked, &head);
         Ok(if clean {
             Reusable::Yes(answered)
         } else {
@@ -601,6 +607,24 @@ impl<S: Standing> Receive<'_, S> {
         self.report.answer_bytes += length;
         Ok(())
     }
+}
+
+/// Whether a backend may take whoever uses this connection next for whoever has used it now: NTLM and
+/// Negotiate (RFC 4559) authenticate connections, not requests.
+fn is_one_clients(asked: &Fields, answered: &ResponseHead) -> bool {
+    let binds = |value: &[u8]| {
+        let scheme = value.split(|byte| !byte.is_ascii_alphanumeric()).next();
+        scheme.is_some_and(|scheme| {
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
+    };
+    asked.get_all("authorization").any(binds)
+        || (answered.status() == StatusCode::UNAUTHORIZED
+            && answered
+                .fields()
+                .get_all("www-authenticate")
+                .flat_map(list_elements)
+                .any(binds))
 }
 
 fn decoder_for(head: &ResponseHead) -> BodyDecoder {

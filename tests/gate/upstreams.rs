@@ -4,8 +4,9 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use crate::harness::backend::Backend;
 use crate::harness::client::Got;
-use crate::harness::gate::Gate;
+use crate::harness::gate::{self, Gate};
 use crate::harness::nginx::Nginx;
 use crate::harness::pki::{Client, FUTURE, Key, PAST, Pki};
 use crate::harness::process::{finished, portcullis};
@@ -384,4 +385,44 @@ fn a_backend_at_a_unix_socket_is_spoken_to_and_one_that_is_not_there_is_502() {
     }
     let gone = Fronted::start(&pki, "{url: 'unix:/nowhere/app.sock'}");
     assert_eq!(gone.refused(), "upstream_refused");
+}
+
+// --- Connections that somebody has authenticated ---
+
+#[test]
+fn a_connection_that_a_client_has_authenticated_serves_nobody_else() {
+    let backend = Backend::answering(|request, stream| {
+        let challenge = match request.path() {
+            "/public/ntlm" => "WWW-Authenticate: Basic realm=x\r\nWWW-Authenticate: NTLM\r\n",
+            "/public/list" => "WWW-Authenticate: Basic realm=x, Negotiate\r\n",
+            "/public/basic" => "WWW-Authenticate: Basic realm=ntlm\r\n",
+            _ => "",
+        };
+        let status = if challenge.is_empty() {
+            "200 OK"
+        } else {
+            "401 Who"
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{challenge}\r\n");
+        stream.write_all(answer.as_bytes()).is_ok()
+    });
+    // All clients on one thread, which has the connections.
+    let config = gate::config(backend.address, "");
+    let gate = Gate::start(&config.replace("threads: 2", "threads: 1"));
+    let is_kept = |path: &str, authorization: &str| {
+        backend.forget();
+        let field = format!("Authorization: {authorization}");
+        gate.curl().header(&field).get(&format!("/public/{path}"));
+        gate.curl().get("/public/next");
+        let seen = backend.seen();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        seen[0].connection == seen[1].connection
+    };
+    assert!(is_kept("x", "Basic cmFscGg6eA=="));
+    assert!(is_kept("x", "Bearer ntlm"));
+    assert!(!is_kept("x", "NTLM TlRMTVNTUAAB"));
+    assert!(!is_kept("x", "negotiate YIIB"));
+    assert!(is_kept("basic", "Basic cmFscGg6eA=="));
+    assert!(!is_kept("ntlm", "Basic cmFscGg6eA=="));
+    assert!(!is_kept("list", "Basic cmFscGg6eA=="));
 }

@@ -21,7 +21,7 @@ use criterion::Criterion;
 use http::Method;
 use portcullis::gate::Decision;
 use portcullis::gate::authorize::Permit;
-use portcullis::gate::route::HostPattern;
+use portcullis::gate::route::{HostPattern, UpstreamId};
 use portcullis::http1::head::{HeadLimits, RequestHead};
 use portcullis::http1::response::ResponseHead;
 use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport};
@@ -30,6 +30,7 @@ use portcullis::proxy::identity_headers::IdentityHeaders;
 use portcullis::proxy::request_id::RequestId;
 use portcullis::proxy::rewrite::Rewrite;
 use portcullis::proxy::spec::{IdentityPreset, Underscores, UpstreamPlace, UpstreamSpec};
+use portcullis::proxy::upstream::endpoint::Upstream;
 
 fn main() {
     runner::run(|criterion| {
@@ -42,13 +43,12 @@ fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("headers/request");
     let permit = permit();
     let client = client();
-    let upstream = UpstreamSpec::new(
-        "device",
-        UpstreamPlace::Tcp {
-            host: "127.0.0.1".to_owned(),
-            port: 8080,
-        },
-    );
+    let place = UpstreamPlace::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: 8080,
+    };
+    let spec = UpstreamSpec::new("device", vec![place.into()]);
+    let upstream = Upstream::new(UpstreamId(0), spec);
     let request_id = RequestId::generate();
     let rewrite = Rewrite::default();
     let identity = IdentityHeaders::new(vec![IdentityPreset::XForwardedUser], None);

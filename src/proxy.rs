@@ -73,9 +73,11 @@ use renewal::Renewal;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use rewrite::Rewrite;
-use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores, UpstreamSpec};
+use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores};
 use standing::Permitted;
-use upstream::{ConnectFailure, UpstreamPool};
+use upstream::UpstreamPool;
+use upstream::connection::ConnectFailure;
+use upstream::endpoint::Upstream;
 
 /// What a request is served by. A request sees one snapshot from start to end; a reload swaps it
 /// whole.
@@ -86,7 +88,7 @@ pub struct Snapshot {
     /// The password hashes.
     pub credentials: Arc<Credentials>,
     /// The backends, in the order of their ids.
-    pub upstreams: Vec<UpstreamSpec>,
+    pub upstreams: Vec<Arc<Upstream>>,
     /// What routes change on the way, in the order of their ids.
     pub rewrites: Vec<Rewrite>,
     /// How backends are told who asks.
@@ -442,7 +444,7 @@ impl<'r> Request<'r> {
         let target = rewrite
             .path
             .target(self.head.target(), self.head.path().len())?;
-        record.upstream(&upstream.name);
+        record.upstream(&upstream.spec.name);
         let mut request = UpstreamRequest {
             head: self.head,
             permit,

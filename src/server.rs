@@ -3,6 +3,7 @@
 
 mod admin_socket;
 mod files;
+mod names;
 pub mod reload;
 pub mod sessions;
 pub mod signing;
@@ -43,6 +44,7 @@ use crate::proxy::identity_headers::IdentityHeaders;
 use crate::proxy::pages::Pages;
 use crate::proxy::spec::{IdentitySpec, LoginSpec};
 use crate::proxy::upstream::UpstreamPool;
+use crate::proxy::upstream::endpoint::Upstream;
 use crate::proxy::{Shared, Snapshot, Worker, now};
 use crate::store::attempts::Attempts;
 use crate::store::secret::{FormKey, NoRandomness};
@@ -285,6 +287,7 @@ impl Server {
         for listener in &listeners {
             announce(&shared, listener);
         }
+        names::follow(&runtime, &shared.snapshot.load().upstreams, &shared.log);
 
         let (draining, _) = watch::channel(false);
         let (stop, _) = watch::channel(false);
@@ -435,6 +438,8 @@ impl Running {
         let log = &self.shared.log;
         log.note(log.line(Level::Info, "server.stopped"));
         log.flush(LAST_LINES);
+        // Not waiting for a name server that does not answer.
+        self.runtime.shutdown_background();
     }
 }
 
@@ -591,7 +596,7 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
         pages: pages(settings.login.as_ref()),
         gate: settings.gate,
         credentials: settings.credentials,
-        upstreams: settings.upstreams,
+        upstreams: Upstream::all(settings.upstreams),
         rewrites: settings.rewrites,
         identity: Arc::new(IdentityHeaders::new(headers, assertions)),
         login: settings.login,
@@ -641,12 +646,13 @@ fn start_workers(
     stop: &watch::Sender<bool>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let count = sockets.len();
+    let upstreams = &shared.snapshot.load().upstreams;
     let start = |(at, sockets): (usize, Vec<StdListener>)| {
         let worker = Worker {
             shared: Arc::clone(shared),
             log: shared.log.lane(),
             tally: Arc::clone(&shared.tallies[at]),
-            pool: UpstreamPool::new(count),
+            pool: UpstreamPool::new(upstreams, count),
             draining: draining.subscribe(),
         };
         let accepts = listeners.iter().cloned().zip(sockets).collect();

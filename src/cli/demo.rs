@@ -153,17 +153,15 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         max_connections: 1000,
         redirect: Some(Arc::new(Redirect::same_port())),
     };
+    let place = UpstreamPlace::Tcp {
+        host: backend.ip().to_string(),
+        port: backend.port(),
+    };
     Ok(Settings {
         listeners: vec![listener],
         tls: None,
         hsts: None,
-        upstreams: vec![UpstreamSpec::new(
-            "echo",
-            UpstreamPlace::Tcp {
-                host: backend.ip().to_string(),
-                port: backend.port(),
-            },
-        )],
+        upstreams: vec![UpstreamSpec::new("echo", vec![place.into()])],
         rewrites: vec![Rewrite::default()],
         gate: Gate {
             routes: RouteTable::new(routes()?).into(),

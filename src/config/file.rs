@@ -348,11 +348,16 @@ pub struct SecretPlaceFile {
     expecting = "an upstream, like {url: \"http://127.0.0.1:8080\"}"
 )]
 pub struct UpstreamFile {
-    /// `http://host[:port]`, `https://host[:port]` or `unix:/path` of a socket. Required.
+    /// `http://host[:port]`, `https://host[:port]` or `unix:/path` of a socket. A name stands for all
+    /// its addresses. This or `urls` is required.
     pub url: Option<String>,
+    /// Several of them that serve the same, in place of `url`: each as there, or a mapping with more.
+    pub urls: Option<Items<UpstreamUrlFile>>,
     /// Whom to trust behind `https`, and what to show there. Default: whom this system trusts.
     pub tls: Option<UpstreamTlsFile>,
-    /// The longest wait for a connection. Default: `5s`.
+    /// How often names are looked up again. Default: `30s`.
+    pub resolve: Option<Span>,
+    /// The longest wait for a connection to one address. Default: `5s`.
     pub connect_timeout: Option<Span>,
     /// The longest wait for an answer, and between two pieces of one. Default: `60s`.
     pub read_timeout: Option<Span>,
@@ -362,6 +367,30 @@ pub struct UpstreamFile {
     pub idle_timeout: Option<Span>,
     /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
     pub max_requests: Option<Number>,
+}
+
+/// An item of `urls` of an upstream, in one of its two forms.
+#[derive(Debug)]
+pub enum UpstreamUrlFile {
+    /// The URL.
+    Url(String),
+    /// With more.
+    Settings(UpstreamUrlSettingsFile),
+}
+
+/// An item of `urls` of an upstream with more than the URL.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with url, weight and backup"
+)]
+pub struct UpstreamUrlSettingsFile {
+    /// As the key `url` of an upstream. Required.
+    pub url: Option<String>,
+    /// How many requests it gets for one that another gets, 1 to 256. Default: 1.
+    pub weight: Option<Number>,
+    /// Gets requests only while none of the others can be reached. Default: `false`.
+    pub backup: Option<Flag>,
 }
 
 /// The key `tls` of an upstream.
@@ -971,6 +1000,13 @@ text_or_mapping!(
     "https, or a mapping with status, port and except",
     text: |to: &str| Ok(RedirectFile::To(to.into())),
     mapping: RedirectFile::Settings
+);
+
+text_or_mapping!(
+    UpstreamUrlFile,
+    "a URL like http://127.0.0.1:8080, or a mapping with url, weight and backup",
+    text: |url: &str| Ok(UpstreamUrlFile::Url(url.into())),
+    mapping: UpstreamUrlFile::Settings
 );
 
 text_or_mapping!(

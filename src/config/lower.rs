@@ -14,6 +14,7 @@ mod secret;
 mod tls;
 
 mod upstream_tls;
+mod upstream_urls;
 mod upstreams;
 
 mod clients;

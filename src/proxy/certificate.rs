@@ -254,6 +254,7 @@ mod tests {
     use crate::proxy::identity_headers::tests::certificate;
     use crate::proxy::pages::{Look, Pages};
     use crate::proxy::upstream::UpstreamPool;
+    use crate::proxy::upstream::endpoint::Upstream;
     use crate::proxy::{Shared, Snapshot, Worker};
     use crate::store::SessionBounds;
     use crate::store::attempts::{Attempts, LockoutPolicy};
@@ -424,10 +425,11 @@ mod tests {
             let log = Logger::start(Format::Json, out).unwrap();
             let metrics = Arc::new(Metrics::new().unwrap());
             let tally = Arc::new(Tally::new(Arc::clone(&metrics)));
+            let upstreams = Upstream::all(settings.upstreams);
             let snapshot = Snapshot {
                 gate: settings.gate,
                 credentials: settings.credentials,
-                upstreams: settings.upstreams,
+                upstreams: upstreams.clone(),
                 rewrites: settings.rewrites,
                 identity: IdentityHeaders::new(settings.identity.headers, None).into(),
                 login: settings.login,
@@ -453,7 +455,7 @@ mod tests {
                 shared: Arc::new(shared),
                 log,
                 tally,
-                pool: UpstreamPool::new(1),
+                pool: UpstreamPool::new(&upstreams, 1),
                 draining: watching,
             };
             Self {

@@ -73,7 +73,7 @@ pub(super) fn for_backend(request: &UpstreamRequest<'_>) -> Result<Option<String
         .rewrite
         .path
         .target(written.target, written.path_length)?;
-    let scheme = match request.upstream.tls {
+    let scheme = match request.upstream.spec.tls {
         Some(_) => "https",
         None => "http",
     };

@@ -5,6 +5,7 @@
 //! it has read everything, or echo while it reads.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,8 @@ use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientG
 use super::headers::{UpstreamRequest, answer_fields};
 use super::renewal::Renewal;
 use super::rewrite::{Backwards, PrefixMismatch};
-use super::upstream::{ConnectFailure, UpstreamConnection, UpstreamPool};
+use super::upstream::UpstreamPool;
+use super::upstream::connection::{ConnectFailure, UpstreamConnection};
 use crate::http1::body::BodyDecoder;
 use crate::http1::fields::{Fields, list_elements};
 use crate::http1::head::{HeadLimits, RequestFraming};
@@ -152,7 +154,7 @@ impl ForwardFailure {
 }
 
 /// What an exchange came to, for the log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Forwarded {
     /// The status the client got, once known.
     pub status: Option<StatusCode>,
@@ -162,6 +164,8 @@ pub struct Forwarded {
     pub first_byte: Option<Duration>,
     /// Whether an idle connection was used.
     pub reused: bool,
+    /// Which of the backend's addresses it was at last.
+    pub address: Option<Arc<str>>,
 }
 
 /// Forwards one request. `report` is filled as things happen, so that it is right even when the
@@ -177,18 +181,43 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     answer: &mut A,
     report: &mut Forwarded,
 ) -> Result<(), ForwardFailure> {
-    let upstream = request.upstream;
     let started = Instant::now();
-    let (under_way, idle) = pool.enter(upstream, started)?;
+    let (mut under_way, mut idle) = pool.enter(request.upstream, started)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
     // was read; with a body, part of that would be gone.
     let repeatable = request.head.method().is_idempotent() && body.has_ended();
-
-    if let Some(mut connection) = idle {
-        report.reused = true;
-        let exchange = Exchange::new(&request, standing, &head, started, report);
+    let mut is_first = true;
+    loop {
+        report.reused = idle.is_some();
+        report.address = Some(under_way.address());
+        let connected = match idle.take() {
+            Some(connection) => Ok(connection),
+            None => tokio::select! {
+                connected = under_way.connect() => connected,
+                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+            },
+        };
+        let mut connection = match connected {
+            Ok(connection) => connection,
+            // Nothing of the request has left, so any of the others may have it.
+            Err(failure) => {
+                idle = under_way.move_on(Instant::now()).ok_or(failure)?;
+                is_first = false;
+                continue;
+            }
+        };
+        // It may have been long in coming.
+        let is_late = !(is_first && report.reused) && started.elapsed() >= LOOK_AGAIN;
+        if is_late && !Box::pin(standing.stands(false)).await {
+            return Err(ForwardFailure::NoLongerPermitted);
+        }
+        let began = match is_first && report.reused {
+            true => started,
+            false => Instant::now(),
+        };
+        let exchange = Exchange::new(&request, standing, &head, began, report);
         match exchange.run(&mut connection, body, answer).await {
             Ok(Reusable::Yes(last_used)) => {
                 under_way.done(connection, last_used);
@@ -196,23 +225,10 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
             }
             Ok(Reusable::No) => return Ok(()),
             // The backend closed it while our request was under way.
-            Err(ForwardFailure::NoAnswer) if repeatable => report.reused = false,
+            Err(ForwardFailure::NoAnswer) if repeatable && report.reused => is_first = false,
             Err(failure) => return Err(failure),
         }
     }
-    let mut connection = tokio::select! {
-        connection = pool.connect(upstream) => connection?,
-        () = answer.gone() => return Err(ForwardFailure::ClientGone),
-    };
-    // It may have been long in coming, and nothing of the request has left yet.
-    if started.elapsed() >= LOOK_AGAIN && !Box::pin(standing.stands(false)).await {
-        return Err(ForwardFailure::NoLongerPermitted);
-    }
-    let exchange = Exchange::new(&request, standing, &head, Instant::now(), report);
-    if let Reusable::Yes(last_used) = exchange.run(&mut connection, body, answer).await? {
-        under_way.done(connection, last_used);
-    }
-    Ok(())
 }
 
 /// Whether a connection can serve another request.
@@ -261,7 +277,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 backwards: request.backwards(),
                 renewal: request.renewal,
                 expects_continue: request.head.expects_continue(),
-                read_limit: request.upstream.read_timeout,
+                read_limit: request.upstream.spec.read_timeout,
                 started,
                 sent: &SENT,
                 standing,
@@ -269,7 +285,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 moved: 0,
                 report,
             },
-            write_limit: request.upstream.write_timeout,
+            write_limit: request.upstream.spec.write_timeout,
         }
     }
 

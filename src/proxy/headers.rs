@@ -16,7 +16,8 @@ use super::identity_headers::{IdentityHeaders, Told};
 use super::renewal::Renewal;
 use super::request_id::RequestId;
 use super::rewrite::{Backwards, Rewrite, Site, Target};
-use super::spec::{Underscores, UpstreamSpec};
+use super::spec::Underscores;
+use super::upstream::endpoint::Upstream;
 use crate::gate::authorize::Permit;
 use crate::gate::session::Timestamp;
 use crate::http1::fields::{Fields, Received, list_elements};
@@ -283,7 +284,7 @@ pub struct UpstreamRequest<'r> {
     /// Where from.
     pub client: &'r ClientFacts,
     /// Where to.
-    pub upstream: &'r UpstreamSpec,
+    pub upstream: &'r Upstream,
     /// What the route changes on the way.
     pub rewrite: &'r Rewrite,
     /// What the backend is asked for.
@@ -326,7 +327,7 @@ impl<'r> UpstreamRequest<'r> {
         let told = Told {
             permit: self.permit,
             client: self.client,
-            upstream: &self.upstream.name,
+            upstream: &self.upstream.spec.name,
             now: self.now,
         };
         self.identity.write(out, &told);
@@ -343,7 +344,7 @@ impl<'r> UpstreamRequest<'r> {
                 authority: self.head.authority(),
                 prefix: self.target.prefix,
                 path: &self.rewrite.path,
-                upstream: self.upstream,
+                upstream: &self.upstream.spec,
                 host: self.rewrite.request.host(),
             },
         }
@@ -360,7 +361,7 @@ impl<'r> UpstreamRequest<'r> {
         let host = self.rewrite.request.host();
         match host.or_else(|| self.head.authority()) {
             Some(authority) => authority.into(),
-            None => self.upstream.authority().into(),
+            None => self.upstream.spec.authority().into(),
         }
     }
 

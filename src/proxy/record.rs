@@ -356,7 +356,8 @@ impl<'r> Record<'r> {
                 "auth.missing_ability",
                 self.missing.as_ref().map(Ability::as_str),
             )
-            .maybe_text("upstream.name", self.upstream.as_deref());
+            .maybe_text("upstream.name", self.upstream.as_deref())
+            .maybe_text("upstream.address", self.forwarded.address.as_deref());
         let line = match &self.remedy {
             Some(remedy) => line.text("auth.hint", &remedy.to_string()),
             None => line,

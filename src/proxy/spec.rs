@@ -14,16 +14,18 @@ use crate::http1::head::HeadLimits;
 use crate::http1::write;
 use crate::tls::connector::Connector;
 
-/// A backend.
+/// A backend: one address, or several that serve the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSpec {
     /// Its name in the configuration, logs and metrics.
     pub name: Arc<str>,
-    /// Where it is.
-    pub place: UpstreamPlace,
+    /// Where it is: at least one place.
+    pub servers: Vec<UpstreamServer>,
     /// How connections to it are made secure, if they are.
     pub tls: Option<Arc<Connector>>,
-    /// The longest wait for a connection, name look-up included.
+    /// How often names are looked up again.
+    pub resolve: Duration,
+    /// The longest wait for a connection to one address.
     pub connect_timeout: Duration,
     /// The longest wait for the head of an answer, and between two pieces of its body.
     pub read_timeout: Duration,
@@ -31,22 +33,24 @@ pub struct UpstreamSpec {
     pub write_timeout: Duration,
     /// How long an idle connection is kept for the next request.
     pub idle_timeout: Duration,
-    /// Requests that it gets at one time, by all threads together.
+    /// Requests that it gets at one time, at all addresses and by all threads together.
     pub max_requests: usize,
 }
 
 impl UpstreamSpec {
     /// A backend with the default time limits: 5 s to connect (a local backend that takes longer
     /// is down), 60 s to answer or to go on (as nginx has it), 30 s to take data, and 55 s idle
-    /// (below the 60 s after which common servers close, so that we are the first to let go). And
-    /// 1024 requests at one time, as Envoy has it: more than a local backend serves, and few enough
-    /// that one listener's clients cannot use up the file descriptors of all.
+    /// (below the 60 s after which common servers close, so that we are the first to let go). Names
+    /// are looked up every 30 s, the lifetime that cluster DNS gives its answers. And 1024 requests
+    /// at one time, as Envoy has it: more than a local backend serves, and few enough that one
+    /// listener's clients cannot use up the file descriptors of all.
     #[must_use]
-    pub fn new(name: &str, place: UpstreamPlace) -> Self {
+    pub fn new(name: &str, servers: Vec<UpstreamServer>) -> Self {
         Self {
             name: name.into(),
-            place,
+            servers,
             tls: None,
+            resolve: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
@@ -55,15 +59,47 @@ impl UpstreamSpec {
         }
     }
 
-    /// `host:port` as it is written in a Host field.
+    /// `host:port` as it is written in a Host field; of the first place, where there are several.
     #[must_use]
     pub fn authority(&self) -> String {
-        match &self.place {
-            UpstreamPlace::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            UpstreamPlace::Tcp { host, port } => format!("{host}:{port}"),
-            UpstreamPlace::Unix(_) => "localhost".into(),
+        self.authorities().next().unwrap_or_default()
+    }
+
+    /// The same of all places.
+    pub fn authorities(&self) -> impl Iterator<Item = String> {
+        self.servers.iter().map(|server| server.place.authority())
+    }
+}
+
+/// One place of a backend. Behind a name, there may be several addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// Where it is.
+    pub place: UpstreamPlace,
+    /// How many requests each of its addresses gets for one that an address of weight 1 gets.
+    pub weight: u32,
+    /// When it gets any.
+    pub role: ServerRole,
+}
+
+impl From<UpstreamPlace> for UpstreamServer {
+    /// One that is like all others.
+    fn from(place: UpstreamPlace) -> Self {
+        Self {
+            place,
+            weight: 1,
+            role: ServerRole::Primary,
         }
     }
+}
+
+/// When a place gets requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerRole {
+    /// Always.
+    Primary,
+    /// Only while no primary one can be used.
+    Backup,
 }
 
 /// Where a backend listens.
@@ -71,13 +107,23 @@ impl UpstreamSpec {
 pub enum UpstreamPlace {
     /// At an address.
     Tcp {
-        /// Host name or address literal (without brackets), resolved at each new connection.
+        /// Host name or address literal (without brackets).
         host: String,
         /// Port.
         port: u16,
     },
     /// At a Unix socket.
     Unix(PathBuf),
+}
+
+impl UpstreamPlace {
+    fn authority(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(_) => "localhost".into(),
+        }
+    }
 }
 
 /// How backends are told who asks.

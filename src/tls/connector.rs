@@ -195,20 +195,22 @@ impl Connector {
         self.loaded.load_full()
     }
 
-    /// Shakes hands. The caller has the deadline.
+    /// Shakes hands with what is at `host`, as it is configured. The caller has the deadline.
     ///
     /// # Errors
     /// [`TlsFault`].
     pub async fn connect(
         &self,
         trust: &Trust,
+        host: &str,
         tcp: TcpStream,
     ) -> Result<UpstreamTlsStream, TlsFault> {
+        let name = self.spec.server_name.as_deref().unwrap_or(host);
         let configuration = trust.context.configure();
         let checks_name = self.spec.is_vouched_for();
         let mut ssl = configuration
             .map(|it| it.verify_hostname(checks_name))
-            .and_then(|it| it.into_ssl(&self.spec.server_name))
+            .and_then(|it| it.into_ssl(name))
             .map_err(|_| TlsFault::Failed)?;
         // A common name is no name to look for (RFC 9525 section 2): a client's may be anything.
         let names = X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::NEVER_CHECK_SUBJECT;

@@ -113,8 +113,9 @@ impl CertificateSource {
 pub struct UpstreamTlsSpec {
     /// Where it is written, as `portcullis.yaml:3:5: upstreams.ui`, for messages.
     pub place: String,
-    /// The name or address that is asked for (SNI) and must stand in its certificate.
-    pub server_name: String,
+    /// The name or address that is asked for (SNI) and must stand in its certificate. None: the host
+    /// that is connected to, as it is configured.
+    pub server_name: Option<String>,
     /// Who may vouch for it. Nobody is named: whom this system trusts, or nobody where pins are.
     pub trust: Vec<TrustSource>,
     /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which it must have one. None: any.

@@ -13,6 +13,7 @@ mod harness;
 
 mod abuse;
 mod assertions;
+mod balance;
 mod browser;
 mod certs;
 mod client_auth;

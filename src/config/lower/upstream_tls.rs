@@ -12,13 +12,8 @@ use crate::tls::spec::{MinVersion, UpstreamTlsSpec};
 use super::clients::read_spki;
 use super::{client_auth, tls};
 
-/// How the backend at `host` is spoken to over TLS.
-pub(super) fn lower(
-    written: UpstreamTlsFile,
-    host: &str,
-    source: &Source<'_>,
-    at: &At<'_>,
-) -> Arc<Connector> {
+/// How a backend is spoken to over TLS.
+pub(super) fn lower(written: UpstreamTlsFile, source: &Source<'_>, at: &At<'_>) -> Arc<Connector> {
     let UpstreamTlsFile {
         ca,
         pins,
@@ -49,7 +44,7 @@ pub(super) fn lower(
         .and_then(|written| tls::lower_certificate(written, source, &at.key("certificate")));
     Arc::new(Connector::new(UpstreamTlsSpec {
         place: at.place(),
-        server_name: lower_name(server_name, host, &at.key("server_name")),
+        server_name: server_name.map(|name| lower_name(name, &at.key("server_name"))),
         trust: trust.unwrap_or_default(),
         pins: pins
             .map(|pins| lower_pins(pins, &at.key("pins")))
@@ -61,10 +56,7 @@ pub(super) fn lower(
 }
 
 /// Without a name nothing could be looked for in a certificate.
-fn lower_name(written: Option<String>, host: &str, at: &At<'_>) -> String {
-    let Some(name) = written else {
-        return host.to_owned();
-    };
+fn lower_name(name: String, at: &At<'_>) -> String {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let is_name = (1..=253).contains(&name.len()) && name.bytes().all(legal);
     let is_name = is_name && !name.ends_with('.');

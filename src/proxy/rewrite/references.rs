@@ -164,12 +164,12 @@ impl Site<'_> {
     /// Whether it is the backend, by its address or by what it was told that it is called. It may
     /// have been told that clients come over TLS, so that either scheme means it.
     fn is_backend(&self, scheme: Scheme, authority: &[u8]) -> bool {
-        let address = self.upstream.authority();
         let told = self
             .host
             .is_some_and(|host| are_same(authority, host.as_bytes(), scheme));
-        told || is_at(authority, address.as_bytes(), scheme)
-            || self.is_our_host(authority, &address)
+        told || self.upstream.authorities().any(|address| {
+            is_at(authority, address.as_bytes(), scheme) || self.is_our_host(authority, &address)
+        })
     }
 
     /// Whether it is the host that the client asked for at the backend's own port, as nginx and others
@@ -264,7 +264,8 @@ mod tests {
 
     fn upstream() -> UpstreamSpec {
         let host = "plc.local".into();
-        UpstreamSpec::new("plc", UpstreamPlace::Tcp { host, port: 8080 })
+        let place = UpstreamPlace::Tcp { host, port: 8080 };
+        UpstreamSpec::new("plc", vec![place.into()])
     }
 
     struct Case<'c> {

@@ -166,7 +166,7 @@ mod tests {
 
     #[track_caller]
     fn check(edits: &CookieEdits, (scheme, prefix): (Scheme, &str), from: &str, expected: &str) {
-        let upstream = UpstreamSpec::new("a", UpstreamPlace::Unix("/a".into()));
+        let upstream = UpstreamSpec::new("a", vec![UpstreamPlace::Unix("/a".into()).into()]);
         let path = PathRewrite::new(prefix, "");
         let site = Site {
             scheme,

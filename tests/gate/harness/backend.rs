@@ -1,7 +1,7 @@
 //! A backend that writes down every byte it gets, and answers as the test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,7 +72,16 @@ impl Backend {
     pub fn answering(
         handler: impl Fn(&Recorded, &mut TcpStream) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", handler)
+    }
+
+    /// The same at this address.
+    #[track_caller]
+    pub fn at(
+        address: impl ToSocketAddrs,
+        handler: impl Fn(&Recorded, &mut TcpStream) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (handler, recorded): (Arc<Handler>, _) = (Arc::new(handler), Arc::clone(&seen));

@@ -1,0 +1,127 @@
+//! One connection to an address of a backend, and how it is made.
+//!
+//! TCP and Unix sockets are tokio's, TLS is `tls::connector`'s. Not pingora-core's connector: its
+//! streams have buffers of their own (64 KiB to read, 1,460 bytes to write) beneath ours, it loads
+//! the system's certificates to be made at all, does not say why a certificate is refused, and its
+//! pool may mix what was made with other trust.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::endpoint::{Endpoint, EndpointAddress};
+use super::transport::Transport;
+use crate::http1::read::ReadBuffer;
+use crate::proxy::spec::UpstreamSpec;
+use crate::tls::connector::{Connector, TlsFault, Trust};
+
+/// A connection to a backend.
+pub struct UpstreamConnection {
+    /// The transport.
+    pub io: Transport,
+    /// What was read from it and not yet used.
+    pub buffer: ReadBuffer,
+    /// What it was made secure with.
+    trust: Option<Arc<Trust>>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectFailure {
+    /// No name of it has an address.
+    #[error("the name of the backend cannot be resolved")]
+    Unresolved,
+    /// Nobody listens there, or the network is down.
+    #[error("the backend refused the connection")]
+    Refused,
+    /// It took too long.
+    #[error("the backend did not take the connection in time")]
+    TimedOut,
+    /// As many requests as it may get are under way.
+    #[error("the backend has as many requests as it may get")]
+    Full,
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+}
+
+impl UpstreamConnection {
+    /// Makes a new one to `endpoint`.
+    ///
+    /// # Errors
+    /// [`ConnectFailure`], within the upstream's connect time.
+    pub async fn make(
+        upstream: &UpstreamSpec,
+        endpoint: &Endpoint,
+    ) -> Result<Self, ConnectFailure> {
+        let connected = async {
+            match &endpoint.address {
+                EndpointAddress::Unix(path) => connect_to_socket(path).await,
+                EndpointAddress::Tcp(address) => {
+                    let io = TcpStream::connect(address).await;
+                    let io = io.map_err(|_| ConnectFailure::Refused)?;
+                    over_tcp(io, &endpoint.host, upstream.tls.as_deref()).await
+                }
+            }
+        };
+        let connected = timeout(upstream.connect_timeout, connected).await;
+        connected.unwrap_or(Err(ConnectFailure::TimedOut))
+    }
+
+    fn new(io: Transport, trust: Option<Arc<Trust>>) -> Self {
+        Self {
+            io,
+            buffer: ReadBuffer::default(),
+            trust,
+        }
+    }
+
+    /// Whether one that is made now would be made with the same trust: what was let in by a CA that
+    /// has been taken out since is not used again.
+    pub(super) fn is_as_new(&self, upstream: &UpstreamSpec) -> bool {
+        let now = upstream.tls.as_ref().and_then(|tls| tls.trust());
+        match (&self.trust, &now) {
+            (None, None) => true,
+            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// Whether an idle one has neither been closed nor sent anything. Costs a system call only when
+    /// something has happened on it.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0u8; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.io).poll_read(&mut context, &mut buffer);
+        self.buffer.is_empty() && matches!(read, Poll::Pending)
+    }
+}
+
+async fn over_tcp(
+    io: TcpStream,
+    host: &str,
+    tls: Option<&Connector>,
+) -> Result<UpstreamConnection, ConnectFailure> {
+    // Requests are written whole: waiting for more would only delay them.
+    io.set_nodelay(true).map_err(|_| ConnectFailure::Refused)?;
+    let Some(connector) = tls else {
+        return Ok(UpstreamConnection::new(Transport::Tcp(io), None));
+    };
+    // One that was never loaded is one that nobody may use.
+    let trust = connector.trust().ok_or(TlsFault::Failed)?;
+    let io = connector.connect(&trust, host, io).await?;
+    let io = Transport::Tls(Box::new(io));
+    Ok(UpstreamConnection::new(io, Some(trust)))
+}
+
+async fn connect_to_socket(path: &Path) -> Result<UpstreamConnection, ConnectFailure> {
+    let connected = UnixStream::connect(path).await;
+    let io = connected.map_err(|_| ConnectFailure::Refused)?;
+    Ok(UpstreamConnection::new(Transport::Unix(io), None))
+}

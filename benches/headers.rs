@@ -25,7 +25,7 @@ use portcullis::gate::route::{HostPattern, UpstreamId};
 use portcullis::http1::head::{HeadLimits, RequestHead};
 use portcullis::http1::response::ResponseHead;
 use portcullis::proxy::client::{ClientFacts, Scheme, SessionsAccepted, StrictTransport};
-use portcullis::proxy::headers::{UpstreamRequest, answer_fields};
+use portcullis::proxy::headers::{Sending, UpstreamRequest, answer_fields};
 use portcullis::proxy::identity_headers::IdentityHeaders;
 use portcullis::proxy::request_id::RequestId;
 use portcullis::proxy::rewrite::Rewrite;
@@ -75,6 +75,7 @@ fn requests(criterion: &mut Criterion) {
             request_id: &request_id,
             underscores: Underscores::Keep,
             now: gate::NOW,
+            sending: Sending::as_it_came(&head, &upstream.spec),
         };
         let mut out = Vec::new();
         group.bench_function(case, |bencher| {

@@ -29,7 +29,7 @@ pub mod spec;
 mod standing;
 pub mod upstream;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,7 +44,7 @@ use crate::gate::request::{Destination, PresentedAuthorization, PresentedSession
 use crate::gate::session::{SessionDigest, Timestamp};
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
-use crate::http1::timer::Timer;
+use crate::http1::timer::{Timer, within};
 use crate::http1::write::BodyEncoder;
 use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 use crate::observe::log::{Level, Line, Logger};
@@ -63,7 +63,7 @@ use certificate::{Certified, Unserved};
 use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
 use forward::{ForwardFailure, forward};
-use headers::UpstreamRequest;
+use headers::{Sending, UpstreamRequest};
 use identity_headers::IdentityHeaders;
 use login::OwnExchange;
 use pages::Pages;
@@ -458,6 +458,10 @@ impl<'r> Request<'r> {
             underscores: self.snapshot.limits.underscores,
             now: self.now,
             renewal,
+            sending: Sending {
+                read_timeout: route.read_timeout.unwrap_or(upstream.spec.read_timeout),
+                ..Sending::as_it_came(self.head, &upstream.spec)
+            },
         };
         let destination = destination::for_backend(&request)?;
         request.destination = destination.as_deref();
@@ -465,15 +469,25 @@ impl<'r> Request<'r> {
             request: self,
             permit,
         };
-        forward(
+        // Counted from the head, whatever was waited for since.
+        let left = route
+            .timeout
+            .map(|limit| limit.saturating_sub(record.elapsed()));
+        let mut forwarded = pin!(forward(
             &self.worker.pool,
             request,
             &standing,
             body,
             answer,
             &mut record.forwarded,
-        )
-        .await
+        ));
+        match left {
+            None => forwarded.await,
+            Some(left) => {
+                let in_time = within(left, forwarded.as_mut()).await;
+                in_time.unwrap_or(Err(ForwardFailure::TooSlow))
+            }
+        }
     }
 
     async fn own<B: BodySource, A: AnswerSink>(

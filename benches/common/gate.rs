@@ -48,6 +48,8 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         upstream: UpstreamId(0),
         rewrite: RewriteId::default(),
         body_limit: None,
+        read_timeout: None,
+        timeout: None,
         pass_authorization: false,
         allow: Relaxations::NONE,
         redirect: None,

@@ -213,6 +213,8 @@ fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
             upstream: UpstreamId(0),
             rewrite: RewriteId::default(),
             body_limit: None,
+            read_timeout: None,
+            timeout: None,
             pass_authorization: false,
             allow: Relaxations::NONE,
             redirect: None,

@@ -20,6 +20,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
 
@@ -778,6 +779,11 @@ pub struct Route {
     pub rewrite: RewriteId,
     /// The largest request body in bytes, where it is not the general limit.
     pub body_limit: Option<u64>,
+    /// The longest wait for the head of an answer and between two pieces of its body, where it is
+    /// not that of the upstream.
+    pub read_timeout: Option<Duration>,
+    /// The longest time from the request to the last byte of its answer, where there is one.
+    pub timeout: Option<Duration>,
     /// Where a browser without a session is sent, where it is not the login page.
     pub redirect: Option<String>,
     /// Whether the backend gets HTTP Basic though other routes take that.
@@ -1191,6 +1197,8 @@ pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
         upstream: UpstreamId(0),
         rewrite: RewriteId::default(),
         body_limit: None,
+        read_timeout: None,
+        timeout: None,
         pass_authorization: false,
         allow: Relaxations::NONE,
         redirect: None,

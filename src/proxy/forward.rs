@@ -268,7 +268,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
     ) -> Self {
         Self {
             head,
-            framing: request.head.framing(),
+            framing: request.sending.framing,
             receive: Receive {
                 method: request.head.method(),
                 asked: request.head.fields(),
@@ -276,8 +276,8 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 strict_transport: &request.client.strict_transport,
                 backwards: request.backwards(),
                 renewal: request.renewal,
-                expects_continue: request.head.expects_continue(),
-                read_limit: request.upstream.spec.read_timeout,
+                expects_continue: request.sending.expects_continue,
+                read_limit: request.sending.read_timeout,
                 started,
                 sent: &SENT,
                 standing,

@@ -340,13 +340,19 @@ impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = within(self.limit, self.io.write_all(&self.out)).await;
-        self.out.clear();
-        self.check(written)
+        let mut out = std::mem::take(&mut self.out);
+        let sent = self.send(&out).await;
+        out.clear();
+        self.out = out;
+        sent
     }
 
+    /// Sends these bytes. Who stops waiting for that leaves a broken answer behind: nobody knows how
+    /// many of them have left, and none may be sent twice.
     async fn send(&mut self, piece: &[u8]) -> Result<(), ClientGone> {
+        let before = std::mem::replace(&mut self.state, State::Broken);
         let written = within(self.limit, self.io.write_all(piece)).await;
+        self.state = before;
         self.check(written)
     }
 

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -16,12 +17,12 @@ use super::identity_headers::{IdentityHeaders, Told};
 use super::renewal::Renewal;
 use super::request_id::RequestId;
 use super::rewrite::{Backwards, Rewrite, Site, Target};
-use super::spec::Underscores;
+use super::spec::{Underscores, UpstreamSpec};
 use super::upstream::endpoint::Upstream;
 use crate::gate::authorize::Permit;
 use crate::gate::session::Timestamp;
 use crate::http1::fields::{Fields, Received, list_elements};
-use crate::http1::head::RequestHead;
+use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::response::ResponseHead;
 use crate::http1::write::{self, BodyEncoder};
 
@@ -301,6 +302,31 @@ pub struct UpstreamRequest<'r> {
     pub now: Timestamp,
     /// The session cookie that the client is to get again with the answer.
     pub renewal: Option<&'r Renewal<'r>>,
+    /// How it is sent.
+    pub sending: Sending,
+}
+
+/// How a request is sent to a backend, which need not be as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// How its body is framed.
+    pub framing: RequestFraming,
+    /// Whether the backend is asked to say when the body may come (100 Continue).
+    pub expects_continue: bool,
+    /// The longest wait for the head of its answer, and between two pieces of the body.
+    pub read_timeout: Duration,
+}
+
+impl Sending {
+    /// As the client sent it.
+    #[must_use]
+    pub fn as_it_came(head: &RequestHead, upstream: &UpstreamSpec) -> Self {
+        Self {
+            framing: head.framing(),
+            expects_continue: head.expects_continue(),
+            read_timeout: upstream.read_timeout,
+        }
+    }
 }
 
 impl<'r> UpstreamRequest<'r> {
@@ -393,7 +419,7 @@ impl<'r> UpstreamRequest<'r> {
             *self.head.method(),
             Method::POST | Method::PUT | Method::PATCH
         );
-        match BodyEncoder::for_request(self.head.framing()) {
+        match BodyEncoder::for_request(self.sending.framing) {
             BodyEncoder::None if needs_length => write::field(out, "Content-Length", b"0"),
             BodyEncoder::Length(length) => {
                 let mut digits = itoa::Buffer::new();
@@ -403,7 +429,7 @@ impl<'r> UpstreamRequest<'r> {
             // A request never ends with its connection.
             BodyEncoder::None | BodyEncoder::UntilClose => {}
         }
-        if self.head.expects_continue() {
+        if self.sending.expects_continue {
             write::field(out, "Expect", b"100-continue");
         }
     }

@@ -280,6 +280,11 @@ impl<'r> Record<'r> {
         }
     }
 
+    /// How long it has been served.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Writes it down. `received` is the length of the request's body.
     pub fn end(self, worker: &Worker, received: u64) {
         let duration = self.started.elapsed();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::document::At;
 use crate::config::file::{AllowFile, RouteFile};
-use crate::config::scalar::{Flag, Items, OneOrMany};
+use crate::config::scalar::{Flag, Items, OneOrMany, Span};
 use crate::gate::ability::Ability;
 use crate::gate::path::relaxation::{Relaxation, Relaxations};
 use crate::gate::route::{
@@ -18,7 +19,7 @@ use super::login::{Login, lower_site_path};
 use super::rewrite::{Rewrites, WrittenRewrite};
 use super::roles::KnownRoles;
 use super::upstreams::Upstreams;
-use super::{choose_word, problem_with};
+use super::{DAY, choose_word, problem_with, span_within};
 
 /// The most routes accepted: each is compared with those before it.
 const MAX_ROUTES: usize = 10_000;
@@ -83,6 +84,8 @@ fn lower_one(
         owner_or,
         upstream,
         body_limit,
+        read_timeout,
+        timeout,
         redirect,
         pass_authorization,
         strip_prefix,
@@ -142,6 +145,8 @@ fn lower_one(
         upstream: upstream.unwrap_or(UpstreamId(0)),
         rewrite,
         body_limit: body_limit.map(|limit| limit.0),
+        read_timeout: lower_timeout(read_timeout, &at.key("read_timeout")),
+        timeout: lower_timeout(timeout, &at.key("timeout")),
         redirect,
         pass_authorization,
         allow: allow.map(lower_allow).unwrap_or_default(),
@@ -172,6 +177,12 @@ fn lower_allow(written: AllowFile) -> Relaxations {
         .into_iter()
         .filter(|(_, flag)| *flag == Some(Flag(true)));
     allowed.map(|(relaxation, _)| relaxation).collect()
+}
+
+/// A time limit of the route's own, if one is written.
+fn lower_timeout(written: Option<Span>, at: &At<'_>) -> Option<Duration> {
+    let shortest = Duration::from_millis(1);
+    written.map(|span| span_within(Some(span), DAY, shortest..=DAY, at))
 }
 
 /// `match` as it was written, after the hosts where there are any.

@@ -8,6 +8,7 @@ mod authorization;
 mod basic;
 pub mod certificate;
 pub mod client;
+mod collect;
 pub mod cookie;
 mod destination;
 pub mod exchange;
@@ -25,11 +26,13 @@ pub mod renewal;
 pub mod request_id;
 pub mod respond;
 pub mod rewrite;
+mod seldom;
 pub mod spec;
+pub mod spool;
 mod standing;
 pub mod upstream;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -74,6 +77,7 @@ use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use rewrite::Rewrite;
 use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores};
+use spool::{SpoolError, Spools};
 use standing::Permitted;
 use upstream::UpstreamPool;
 use upstream::connection::ConnectFailure;
@@ -117,6 +121,8 @@ pub struct Shared {
     pub verified: Verified,
     /// The stored passwords that should be stored better.
     pub upgrades: Upgrades,
+    /// Where request bodies are kept until they are whole.
+    pub spools: Spools,
     /// The key of our forms' tokens.
     pub form_key: FormKey,
     /// What answers over TLS say of Strict-Transport-Security, for connections that begin now.
@@ -435,7 +441,7 @@ impl<'r> Request<'r> {
     ) -> Result<(), ForwardFailure> {
         let route = permit.route();
         let limit = route.body_limit.unwrap_or(self.snapshot.limits.body);
-        if declared_length(self.head) > limit {
+        if declared_length(self.head).is_some_and(|length| length > limit) {
             return Err(ForwardFailure::Body(BodyFailure::TooLarge));
         }
         body.allow(limit);
@@ -469,25 +475,51 @@ impl<'r> Request<'r> {
             request: self,
             permit,
         };
+        let Some(limit) = route.timeout else {
+            return self
+                .forward_to(request, &standing, body, answer, record)
+                .await;
+        };
         // Counted from the head, whatever was waited for since.
-        let left = route
-            .timeout
-            .map(|limit| limit.saturating_sub(record.elapsed()));
-        let mut forwarded = pin!(forward(
-            &self.worker.pool,
-            request,
-            &standing,
-            body,
-            answer,
-            &mut record.forwarded,
-        ));
-        match left {
-            None => forwarded.await,
-            Some(left) => {
-                let in_time = within(left, forwarded.as_mut()).await;
-                in_time.unwrap_or(Err(ForwardFailure::TooSlow))
+        let left = limit.saturating_sub(record.elapsed());
+        let forwarded = Box::pin(self.forward_to(request, &standing, body, answer, record));
+        match within(left, forwarded).await {
+            Ok(forwarded) => forwarded,
+            Err(_) if !body.has_ended() && upstream.spec.collects(self.head.framing()) => {
+                Err(ForwardFailure::Body(BodyFailure::TooSlow))
             }
+            Err(_) => Err(ForwardFailure::TooSlow),
         }
+    }
+
+    /// Forwards to an upstream of whichever kind.
+    async fn forward_to<B: BodySource, A: AnswerSink>(
+        &self,
+        request: UpstreamRequest<'_>,
+        standing: &Permitted<'_, '_>,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        if request.upstream.spec.is_ordinary() {
+            return self
+                .forward_as(request, standing, body, answer, record)
+                .await;
+        }
+        // Boxed, with all that few backends need.
+        Box::pin(self.forward_adapted(request, standing, body, answer, record)).await
+    }
+
+    async fn forward_as<B: BodySource, A: AnswerSink>(
+        &self,
+        request: UpstreamRequest<'_>,
+        standing: &Permitted<'_, '_>,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        let (pool, report) = (&self.worker.pool, &mut record.forwarded);
+        forward(pool, request, standing, body, answer, report).await
     }
 
     async fn own<B: BodySource, A: AnswerSink>(
@@ -578,11 +610,14 @@ impl<'r> Request<'r> {
         }
         let text = match failure {
             ForwardFailure::Prefix(why) => Text::Unacceptable.with(why.to_string()),
-            ForwardFailure::Body(BodyFailure::TooLarge) => Text::BodyTooLarge.into(),
+            ForwardFailure::Body(BodyFailure::TooLarge)
+            | ForwardFailure::NotKept(SpoolError::TooLarge) => Text::BodyTooLarge.into(),
             ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow.into(),
+            ForwardFailure::Connect(ConnectFailure::Full)
+            | ForwardFailure::NotKept(_)
+            | ForwardFailure::Body(BodyFailure::Lost) => Text::BackendBusy.into(),
             ForwardFailure::Body(_) | ForwardFailure::ClientGone => Text::BodyUnreadable.into(),
             ForwardFailure::TooSlow => Text::BackendSlow.into(),
-            ForwardFailure::Connect(ConnectFailure::Full) => Text::BackendBusy.into(),
             _ => Text::BackendUnreachable.into(),
         };
         let mut problem = self.problem(failure.status(), text);
@@ -617,11 +652,11 @@ impl<'r> Request<'r> {
     }
 }
 
-/// What a request says of the length of its body, 0 where it says nothing.
-fn declared_length(head: &RequestHead) -> u64 {
+/// What a request says of the length of its body, where it says something.
+fn declared_length(head: &RequestHead) -> Option<u64> {
     match BodyEncoder::for_request(head.framing()) {
-        BodyEncoder::Length(length) => length,
-        BodyEncoder::None | BodyEncoder::Chunked | BodyEncoder::UntilClose => 0,
+        BodyEncoder::Length(length) => Some(length),
+        BodyEncoder::None | BodyEncoder::Chunked | BodyEncoder::UntilClose => None,
     }
 }
 

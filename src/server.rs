@@ -2,6 +2,7 @@
 //! ends them in order. The only file that sees every folder.
 
 mod admin_socket;
+pub mod buffering;
 mod files;
 mod names;
 pub mod reload;
@@ -43,6 +44,7 @@ use crate::proxy::assertion::Assertions;
 use crate::proxy::identity_headers::IdentityHeaders;
 use crate::proxy::pages::Pages;
 use crate::proxy::spec::{IdentitySpec, LoginSpec};
+use crate::proxy::spool::Spools;
 use crate::proxy::upstream::UpstreamPool;
 use crate::proxy::upstream::endpoint::Upstream;
 use crate::proxy::{Shared, Snapshot, Worker, now};
@@ -577,6 +579,7 @@ fn shared(
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         upgrades: Upgrades::new(settings.argon2id),
         verified: Verified::new().map_err(NoRandomness::from)?,
+        spools: Spools::new(&settings.buffering),
         form_key: FormKey::generate()?,
         hsts: Arc::new(ArcSwapOption::new(settings.hsts.clone())),
         tallies: (0..settings.threads)

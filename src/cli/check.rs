@@ -7,7 +7,7 @@ use super::complain_of_config;
 use super::run::ask;
 use crate::config;
 use crate::server::upstreams::LiveConnectors;
-use crate::server::{sessions, signing};
+use crate::server::{buffering, sessions, signing};
 use crate::tls::acceptor;
 use crate::tls::secret::Answers;
 
@@ -28,14 +28,17 @@ pub fn check(file: &Path) -> ExitCode {
     let tls = tls.map(|spec| acceptor::check(spec, &answers)).transpose();
     let upstreams = LiveConnectors::load(&settings, &answers);
     let signing = signing::load(&settings.identity);
-    match (tls, upstreams, signing, sessions::check(&settings)) {
-        (Ok(odd), Ok(_), Ok(_), Ok(())) => warnings.extend(odd.into_iter().flatten()),
-        (tls, upstreams, signing, sessions) => {
+    let buffering = buffering::check(&settings);
+    let sessions = sessions::check(&settings);
+    match (tls, upstreams, signing, sessions, buffering) {
+        (Ok(odd), Ok(_), Ok(_), Ok(()), Ok(())) => warnings.extend(odd.into_iter().flatten()),
+        (tls, upstreams, signing, sessions, buffering) => {
             tls.err().inspect(|error| eprintln!("{error}"));
             let of_upstreams = upstreams.err().unwrap_or_default();
             of_upstreams.iter().for_each(|error| eprintln!("{error}"));
             signing.err().inspect(|error| eprintln!("{error}"));
             sessions.err().inspect(|error| eprintln!("{error}"));
+            buffering.err().inspect(|error| eprintln!("{error}"));
             return ExitCode::FAILURE;
         }
     }

@@ -27,7 +27,8 @@ use crate::proxy::cookie::SameSite;
 use crate::proxy::pages::Look;
 use crate::proxy::rewrite::Rewrite;
 use crate::proxy::spec::{
-    ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace, UpstreamSpec,
+    BufferingSpec, ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace,
+    UpstreamSpec,
 };
 use crate::server::{Server, StartError, sessions};
 use crate::store::SessionBounds;
@@ -181,6 +182,7 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         identity: IdentitySpec::default(),
         limits: Limits::default(),
         timeouts: ClientTimeouts::default(),
+        buffering: BufferingSpec::default(),
         admin: None,
         admin_socket: None,
         threads: 1,

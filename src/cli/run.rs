@@ -13,7 +13,7 @@ use crate::observe::log::{Format, Logger};
 use crate::server::Server;
 use crate::server::reload::{Reloadable, Seen};
 use crate::server::upstreams::LiveConnectors;
-use crate::server::{sessions, signing};
+use crate::server::{buffering, sessions, signing};
 use crate::store::Sessions;
 use crate::tls::acceptor::Acceptor;
 use crate::tls::secret::Answers;
@@ -36,11 +36,16 @@ pub fn run(file: &Path) -> ExitCode {
     let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
     let acceptor = settings.tls.as_ref().map(load).transpose();
     let connectors = LiveConnectors::load(&settings, &answers);
-    let loaded = (acceptor, connectors, signing::load(&settings.identity));
+    let (signing, buffering) = (
+        signing::load(&settings.identity),
+        buffering::check(&settings),
+    );
+    let loaded = (acceptor, connectors, signing, buffering);
     let (acceptor, connectors, signing) = match loaded {
-        (Ok(acceptor), Ok(connectors), Ok(signing)) => (acceptor, connectors, signing),
+        (Ok(acceptor), Ok(connectors), Ok(signing), Ok(())) => (acceptor, connectors, signing),
         // As the problems of the configuration itself, one on each line.
-        (acceptor, connectors, signing) => {
+        (acceptor, connectors, signing, buffering) => {
+            buffering.err().inspect(|error| eprintln!("{error}"));
             acceptor.err().inspect(|error| eprintln!("{error}"));
             let of_upstreams = connectors.err().unwrap_or_default();
             of_upstreams.iter().for_each(|error| eprintln!("{error}"));

@@ -45,6 +45,8 @@ pub struct ConfigFile {
     pub limits: Option<LimitsFile>,
     /// How long a client may take.
     pub timeouts: Option<TimeoutsFile>,
+    /// Where request bodies are kept that a backend is to get whole.
+    pub buffering: Option<BufferingFile>,
     /// The listener for health checks and metrics. Without this section there is none.
     pub admin: Option<AdminFile>,
     /// Threads that accept and forward, 1 to 256. Default: one for each core.
@@ -367,6 +369,14 @@ pub struct UpstreamFile {
     pub idle_timeout: Option<Span>,
     /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
     pub max_requests: Option<Number>,
+    /// The version of HTTP that it is spoken to in, `1.0` or `1.1`. Default: `1.1`.
+    pub version: Option<Version>,
+    /// `false` for a backend that takes no chunked requests: bodies whose length nobody has said are
+    /// collected first. Default: `true`, with `version: "1.0"` always `false`.
+    pub chunked: Option<Flag>,
+    /// Whether all bodies are collected first, so that slow clients do not keep it waiting. Default:
+    /// `false`.
+    pub buffer_requests: Option<Flag>,
 }
 
 /// An item of `urls` of an upstream, in one of its two forms.
@@ -849,6 +859,18 @@ pub struct TimeoutsFile {
     pub body: Option<Span>,
     /// Between two requests on a connection. Default: `60s`.
     pub idle: Option<Span>,
+}
+
+/// The section `buffering`: request bodies for upstreams with `buffer_requests` or without `chunked`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with total and folder")]
+pub struct BufferingFile {
+    /// Bytes of all bodies together that are kept at one time; what is beyond is answered 503.
+    /// Default: `1GiB`.
+    pub total: Option<Size>,
+    /// The folder for those above 64 KiB. Its files have no names, and are gone with the process.
+    /// Default: what `TMPDIR` says, or else `/var/tmp`.
+    pub folder: Option<String>,
 }
 
 /// The section `admin`.

@@ -160,6 +160,41 @@ fn what_is_written_is_what_runs() {
 }
 
 #[test]
+fn backends_get_requests_as_it_is_written() {
+    use std::time::Duration;
+
+    use crate::proxy::spec::{Collected, HttpVersion};
+
+    let folder = folder("tests/config");
+    let settings = load(&folder.join("ok-legacy.yaml")).unwrap();
+    let upstreams = settings.upstreams.iter();
+    let how: Vec<_> = upstreams.map(|it| (it.version, it.collected)).collect();
+    assert_eq!(
+        how,
+        [
+            (HttpVersion::Http10, Collected::OfUnknownLength),
+            (HttpVersion::Http11, Collected::OfUnknownLength),
+            (HttpVersion::Http10, Collected::All),
+            (HttpVersion::Http11, Collected::None),
+        ]
+    );
+    let routes = settings.gate.routes.routes().iter();
+    let times: Vec<_> = routes.map(|it| (it.read_timeout, it.timeout)).collect();
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    assert_eq!(
+        times,
+        [
+            (None, None),
+            (None, minutes(20)),
+            (minutes(60), None),
+            (None, None),
+        ]
+    );
+    assert_eq!(settings.buffering.total, 2 << 30);
+    assert_eq!(settings.buffering.folder, folder.join("spool"));
+}
+
+#[test]
 fn what_comes_in_the_clear_goes_where_it_is_written() {
     use std::sync::Arc;
     use std::time::Duration;

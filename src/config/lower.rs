@@ -91,6 +91,7 @@ pub fn lower(
         headers,
         limits,
         timeouts,
+        buffering,
         admin,
         threads,
         shutdown,
@@ -164,6 +165,11 @@ pub fn lower(
             ..client::lower_limits(limits.unwrap_or_default(), &top.key("limits"))
         },
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
+        buffering: client::lower_buffering(
+            buffering.unwrap_or_default(),
+            source,
+            &top.key("buffering"),
+        ),
         threads: process::lower_threads(threads, &top.key("threads")),
         lockout: login.lockout,
         argon2id: login.argon2id,

@@ -13,7 +13,9 @@ use crate::listen::spec::ListenerSpec;
 use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::proxy::rewrite::Rewrite;
-use crate::proxy::spec::{ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec};
+use crate::proxy::spec::{
+    BufferingSpec, ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec,
+};
 use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
 use crate::store::file::SessionFile;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a client may take.
     pub timeouts: ClientTimeouts,
+    /// How request bodies are kept until they are whole.
+    pub buffering: BufferingSpec,
     /// Where the admin listener binds, if it does.
     pub admin: Option<SocketAddr>,
     /// The Unix socket where it can be asked to act, if there is one.

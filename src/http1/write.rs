@@ -15,6 +15,17 @@ use super::head::RequestFraming;
 
 /// Writes the request line of an HTTP/1.1 request.
 pub fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) {
+    push_request(out, method, target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// Writes the request line of an HTTP/1.0 request.
+pub fn request_line_of_http10(out: &mut Vec<u8>, method: &Method, target: &str) {
+    push_request(out, method, target);
+    out.extend_from_slice(b" HTTP/1.0\r\n");
+}
+
+fn push_request(out: &mut Vec<u8>, method: &Method, target: &str) {
     debug_assert!(
         target.bytes().all(|byte| byte.is_ascii_graphic()),
         "illegal target"
@@ -22,7 +33,6 @@ pub fn request_line(out: &mut Vec<u8>, method: &Method, target: &str) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     push_target(out, target);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
 /// Writes the status line of an HTTP/1.1 response, with the usual reason phrase.
@@ -299,6 +309,10 @@ mod tests {
         check(
             |out| request_line(out, &Method::POST, "/a%20b?x=1"),
             "POST /a%20b?x=1 HTTP/1.1\r\n",
+        );
+        check(
+            |out| request_line_of_http10(out, &Method::GET, "/a"),
+            "GET /a HTTP/1.0\r\n",
         );
         check(
             |out| status_line(out, StatusCode::NOT_FOUND),

@@ -253,6 +253,8 @@ mod tests {
     use crate::proxy::identity_headers::IdentityHeaders;
     use crate::proxy::identity_headers::tests::certificate;
     use crate::proxy::pages::{Look, Pages};
+    use crate::proxy::spec::BufferingSpec;
+    use crate::proxy::spool::Spools;
     use crate::proxy::upstream::UpstreamPool;
     use crate::proxy::upstream::endpoint::Upstream;
     use crate::proxy::{Shared, Snapshot, Worker};
@@ -444,6 +446,7 @@ mod tests {
                 sessions: MemoryStore::new(SessionBounds::default()).into(),
                 hashing: HashPool::new(NonZeroUsize::MIN, 1).unwrap(),
                 upgrades: Upgrades::default(),
+                spools: Spools::new(&BufferingSpec::default()),
                 form_key: FormKey::generate().unwrap(),
                 hsts: Arc::default(),
                 metrics,

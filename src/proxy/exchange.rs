@@ -22,6 +22,8 @@ pub enum BodyFailure {
     Malformed,
     /// More came than the route takes.
     TooLarge,
+    /// What was kept of it cannot be read again.
+    Lost,
 }
 
 /// The client went away, or takes no more of the answer. Nothing can be said to it any more.
@@ -35,6 +37,12 @@ pub trait BodySource: Send {
 
     /// The next piece, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
+
+    /// Goes back to its first byte; whether there is a way back. There is none to what a client
+    /// has sent and nobody has kept.
+    fn begin_again(&mut self) -> bool {
+        false
+    }
 }
 
 /// How much of a body that nobody wants is read, so that the connection can go on: less than a
@@ -150,6 +158,19 @@ impl<'b, B: BodySource> Upload<'b, B> {
     /// The bytes read so far.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Goes back to its first byte, where there is a way back; whether all of it is still to come.
+    pub fn begin_again(&mut self) -> bool {
+        if self.received == 0 && (!self.ended || self.source.is_empty()) {
+            return true;
+        }
+        let is_back = self.source.begin_again();
+        if is_back {
+            self.received = 0;
+            self.ended = self.source.is_empty();
+        }
+        is_back
     }
 
     /// The next piece, or `None` at the end.

@@ -19,6 +19,8 @@ use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientG
 use super::headers::{UpstreamRequest, answer_fields};
 use super::renewal::Renewal;
 use super::rewrite::{Backwards, PrefixMismatch};
+use super::spec::HttpVersion;
+use super::spool::SpoolError;
 use super::upstream::UpstreamPool;
 use super::upstream::connection::{ConnectFailure, UpstreamConnection};
 use crate::http1::body::BodyDecoder;
@@ -42,7 +44,7 @@ const ANSWER_LIMITS: HeadLimits = HeadLimits {
 
 /// How often somebody who is being served is looked at again. What ends a session or takes back a
 /// right is noticed within half a second at most; with this it counts within a second.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Whether a request that is being forwarded would be let in once more, as it was.
 pub trait Standing: Sync {
@@ -81,6 +83,9 @@ pub enum ForwardFailure {
     /// Its path does not begin as its route says.
     #[error(transparent)]
     Prefix(#[from] PrefixMismatch),
+    /// Its body cannot be kept until it is whole.
+    #[error(transparent)]
+    NotKept(#[from] SpoolError),
 }
 
 impl From<ClientGone> for ForwardFailure {
@@ -116,6 +121,11 @@ impl ForwardFailure {
             Self::Body(BodyFailure::TooSlow) => "body_timeout",
             Self::Body(BodyFailure::Malformed) => "body_malformed",
             Self::Body(BodyFailure::TooLarge) => "body_too_large",
+            Self::Body(BodyFailure::Lost) | Self::NotKept(SpoolError::Failed(_)) => "buffer_failed",
+            Self::NotKept(SpoolError::TooLarge) => "body_too_large",
+            Self::NotKept(SpoolError::Full) => "buffer_full",
+            Self::NotKept(SpoolError::DiskFull(_)) => "buffer_disk_full",
+            Self::NotKept(SpoolError::TooSlow) => "buffer_timeout",
             Self::NoLongerPermitted => "no_longer_permitted",
             Self::Prefix(PrefixMismatch) => "path_prefix",
         }
@@ -126,7 +136,11 @@ impl ForwardFailure {
     pub const fn is_upstream(&self) -> bool {
         !matches!(
             self,
-            Self::Body(_) | Self::ClientGone | Self::NoLongerPermitted | Self::Prefix(_)
+            Self::Body(_)
+                | Self::ClientGone
+                | Self::NoLongerPermitted
+                | Self::Prefix(_)
+                | Self::NotKept(_)
         )
     }
 
@@ -141,11 +155,16 @@ impl ForwardFailure {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Connect(ConnectFailure::TimedOut) | Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
-            Self::Connect(ConnectFailure::Full) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect(ConnectFailure::Full) | Self::Body(BodyFailure::Lost) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Connect(_) | Self::NoAnswer | Self::BadAnswer(_) | Self::CutShort(_) => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Body(BodyFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyFailure::TooLarge) | Self::NotKept(SpoolError::TooLarge) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::NotKept(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
             Self::NoLongerPermitted => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::ClientGone | Self::Prefix(_) => StatusCode::BAD_REQUEST,
@@ -186,8 +205,8 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
-    // was read; with a body, part of that would be gone.
-    let repeatable = request.head.method().is_idempotent() && body.has_ended();
+    // was read; of a body that nobody has kept, part would be gone.
+    let repeatable = request.head.method().is_idempotent();
     let mut is_first = true;
     loop {
         report.reused = idle.is_some();
@@ -225,7 +244,9 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
             }
             Ok(Reusable::No) => return Ok(()),
             // The backend closed it while our request was under way.
-            Err(ForwardFailure::NoAnswer) if repeatable && report.reused => is_first = false,
+            Err(ForwardFailure::NoAnswer) if repeatable && report.reused && body.begin_again() => {
+                is_first = false;
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -277,6 +298,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 backwards: request.backwards(),
                 renewal: request.renewal,
                 expects_continue: request.sending.expects_continue,
+                keeps: request.upstream.spec.version != HttpVersion::Http10,
                 read_limit: request.sending.read_timeout,
                 started,
                 sent: &SENT,
@@ -401,6 +423,8 @@ struct Receive<'e, S> {
     backwards: Backwards<'e>,
     renewal: Option<&'e Renewal<'e>>,
     expects_continue: bool,
+    /// Whether the connection may be kept, as far as the request says.
+    keeps: bool,
     read_limit: Duration,
     started: Instant,
     sent: &'e Sent,
@@ -431,7 +455,8 @@ impl<S: Standing> Receive<'_, S> {
         let trailers = decoder.trailers();
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(finished).await?;
-        let clean = head.keep_alive()
+        let clean = self.keeps
+            && head.keep_alive()
             && buffer.is_empty()
             && self.is_sent()
             && !is_one_clients(self.asked, &head);

@@ -17,7 +17,7 @@ use super::identity_headers::{IdentityHeaders, Told};
 use super::renewal::Renewal;
 use super::request_id::RequestId;
 use super::rewrite::{Backwards, Rewrite, Site, Target};
-use super::spec::{Underscores, UpstreamSpec};
+use super::spec::{HttpVersion, Underscores, UpstreamSpec};
 use super::upstream::endpoint::Upstream;
 use crate::gate::authorize::Permit;
 use crate::gate::session::Timestamp;
@@ -332,7 +332,11 @@ impl Sending {
 impl<'r> UpstreamRequest<'r> {
     /// Writes the head, up to and including the empty line.
     pub fn write(&self, out: &mut Vec<u8>) {
-        write::request_line(out, self.head.method(), &self.target.target);
+        let (method, target) = (self.head.method(), &self.target.target);
+        match self.upstream.spec.version {
+            HttpVersion::Http11 => write::request_line(out, method, target),
+            HttpVersion::Http10 => write::request_line_of_http10(out, method, target),
+        }
         write::checked(out, "Host", [&*self.host()]);
         let traced = trace_id(self.head.fields()).is_some();
         self.write_client_fields(out, traced);

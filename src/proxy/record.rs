@@ -9,7 +9,6 @@ use http::StatusCode;
 use super::Worker;
 use super::certificate::{Certified, about_certificate};
 use super::client::ClientFacts;
-use super::exchange::BodyFailure;
 use super::forward::{ForwardFailure, Forwarded};
 use super::headers::trace_id;
 use super::request_id::RequestId;
@@ -275,7 +274,7 @@ impl<'r> Record<'r> {
     pub fn failed(&mut self, failure: &ForwardFailure) {
         self.error = Some(failure.as_str());
         self.upstream_failed = failure.is_upstream();
-        if matches!(failure, ForwardFailure::Body(BodyFailure::TooLarge)) {
+        if failure.status() == StatusCode::PAYLOAD_TOO_LARGE {
             self.rejected = Some("body_too_large");
         }
     }

@@ -35,6 +35,30 @@ pub struct UpstreamSpec {
     pub idle_timeout: Duration,
     /// Requests that it gets at one time, at all addresses and by all threads together.
     pub max_requests: usize,
+    /// The version of HTTP that requests to it are written in.
+    pub version: HttpVersion,
+    /// Whose bodies it gets only when all of them are there.
+    pub collected: Collected,
+}
+
+/// A version of HTTP as backends speak it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// One request a connection, without chunks and interim answers (RFC 1945).
+    Http10,
+    /// RFC 9112.
+    Http11,
+}
+
+/// Which request bodies are collected before a backend hears of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collected {
+    /// None: they are passed on as they come.
+    None,
+    /// Those of which nobody has said how long they are: the backend takes no chunks.
+    OfUnknownLength,
+    /// All, so that slow clients do not keep the backend waiting.
+    All,
 }
 
 impl UpstreamSpec {
@@ -56,6 +80,8 @@ impl UpstreamSpec {
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(55),
             max_requests: 1024,
+            version: HttpVersion::Http11,
+            collected: Collected::None,
         }
     }
 
@@ -237,6 +263,29 @@ impl Default for Limits {
             head: HeadLimits::default(),
             body: 100 << 20,
             underscores: Underscores::default(),
+        }
+    }
+}
+
+/// How request bodies are kept until they are whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferingSpec {
+    /// Bytes of all of them together.
+    pub total: u64,
+    /// Where those are kept that are not small.
+    pub folder: PathBuf,
+    /// Where that is configured, for messages.
+    pub place: String,
+}
+
+impl Default for BufferingSpec {
+    /// 1 GiB: ten uploads of the size that clients may send by default. `/var/tmp` is on a disk,
+    /// where `/tmp` may be memory (file-hierarchy(7)).
+    fn default() -> Self {
+        Self {
+            total: 1 << 30,
+            folder: "/var/tmp".into(),
+            place: String::new(),
         }
     }
 }

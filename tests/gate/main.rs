@@ -23,6 +23,7 @@ mod crashes;
 mod examples;
 mod forwarding;
 mod headers;
+mod legacy;
 mod login;
 mod machines;
 mod operation;

@@ -1,14 +1,17 @@
-//! The sections `headers`, `limits` and `timeouts`: what a client may send, and how long it may take.
+//! The sections `headers`, `limits`, `timeouts` and `buffering`: what a client may send, how long it
+//! may take, and what is kept of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::Source;
 use crate::config::document::At;
-use crate::config::file::{HeadersFile, LimitsFile, TimeoutsFile};
+use crate::config::file::{BufferingFile, HeadersFile, LimitsFile, TimeoutsFile};
 use crate::config::scalar::Size;
 use crate::http1::head::HeadLimits;
-use crate::proxy::spec::{ClientTimeouts, Limits, Underscores};
+use crate::proxy::spec::{BufferingSpec, ClientTimeouts, Limits, Underscores};
 
-use super::{HOUR, choose_word, in_range, span_within};
+use super::{HOUR, choose_word, in_range, path, span_within};
 
 const UNDERSCORES: [(&str, Option<Underscores>); 3] = [
     ("keep", Some(Underscores::Keep)),
@@ -56,6 +59,40 @@ fn lower_header_bytes(written: Option<Size>, default: usize, at: &At<'_>) -> usi
         Ok(bytes @ 0x400..=0x10_0000) => bytes,
         _ => {
             at.problem("must be from 1KiB to 1MiB");
+            default
+        }
+    }
+}
+
+/// How request bodies are kept until they are whole.
+pub(super) fn lower_buffering(
+    written: BufferingFile,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> BufferingSpec {
+    let BufferingFile { total, folder } = written;
+    let place = match folder.is_some() {
+        true => at.key("folder").place(),
+        false => at.place(),
+    };
+    let default = BufferingSpec::default();
+    let folder = folder.and_then(|folder| path(&folder, source, &at.key("folder")));
+    let temporary = || (source.variables)("TMPDIR").filter(|folder| folder.starts_with('/'));
+    let folder = folder.or_else(|| temporary().map(PathBuf::from));
+    BufferingSpec {
+        total: lower_total(total, default.total, &at.key("total")),
+        folder: folder.unwrap_or(default.folder),
+        place,
+    }
+}
+
+/// Below what one body has in memory, none of a usual size would be kept.
+fn lower_total(written: Option<Size>, default: u64, at: &At<'_>) -> u64 {
+    match written {
+        None => default,
+        Some(Size(total @ 0x1_0000..)) => total,
+        Some(Size(_)) => {
+            at.problem("must be at least 64KiB");
             default
         }
     }

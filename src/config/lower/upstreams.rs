@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::UpstreamFile;
-use crate::config::scalar::Entries;
+use crate::config::scalar::{Entries, Flag, Version};
 use crate::gate::route::UpstreamId;
-use crate::proxy::spec::UpstreamSpec;
+use crate::proxy::spec::{Collected, HttpVersion, UpstreamSpec};
 
 use super::upstream_urls::Scheme;
-use super::{DAY, in_range, span_within, upstream_tls, upstream_urls};
+use super::{DAY, choose, in_range, span_within, upstream_tls, upstream_urls};
 
 /// The upstreams as routes refer to them.
 pub(super) struct Upstreams {
@@ -116,6 +116,9 @@ fn lower_one(
         write_timeout,
         idle_timeout,
         max_requests,
+        version,
+        chunked,
+        buffer_requests,
     } = written;
     let servers = upstream_urls::lower(url, urls, at);
     let tls_at = at.key("tls");
@@ -133,6 +136,11 @@ fn lower_one(
     let is_right = servers.is_some();
     let servers = servers.map(|(_, servers)| servers).unwrap_or_default();
     let default = UpstreamSpec::new(name, servers);
+    let version = lower_version(version, default.version, &at.key("version"));
+    let bodies = WrittenBodies {
+        chunked,
+        buffer_requests,
+    };
     let within = |span, default: Duration, key| {
         let shortest = Duration::from_millis(1);
         span_within(span, default, shortest..=DAY, &at.key(key))
@@ -155,7 +163,46 @@ fn lower_one(
             1..=1_000_000,
             &at.key("max_requests"),
         ),
+        version,
+        collected: bodies.lower(version, at),
         ..default
     };
     is_right.then_some(spec)
+}
+
+fn lower_version(written: Option<Version>, default: HttpVersion, at: &At<'_>) -> HttpVersion {
+    let written = written
+        .as_ref()
+        .map(|Version(written)| match written.as_str() {
+            // What is left of 1.0 without quotes.
+            "1" => "1.0",
+            written => written,
+        });
+    let versions = [
+        ("1.0", Some(HttpVersion::Http10)),
+        ("1.1", Some(HttpVersion::Http11)),
+    ];
+    choose(written, default, &versions, at)
+}
+
+/// The keys of an upstream that say which bodies are collected.
+struct WrittenBodies {
+    chunked: Option<Flag>,
+    buffer_requests: Option<Flag>,
+}
+
+impl WrittenBodies {
+    fn lower(self, version: HttpVersion, at: &At<'_>) -> Collected {
+        let is_old = version == HttpVersion::Http10;
+        if is_old && self.chunked == Some(Flag(true)) {
+            let message = "HTTP/1.0 has no chunks; take it out, or the version";
+            at.key("chunked").key_problem(message);
+        }
+        match (self.buffer_requests, self.chunked) {
+            (Some(Flag(true)), _) => Collected::All,
+            (_, Some(Flag(false))) => Collected::OfUnknownLength,
+            _ if is_old => Collected::OfUnknownLength,
+            _ => Collected::None,
+        }
+    }
 }

@@ -1,0 +1,171 @@
+//! Requests that a backend cannot take as they come: bodies are kept until they are whole, and the
+//! backend hears of the request after that.
+//!
+//! Where they are kept is `spool`'s business. Not here: what is sent in the end (`headers`,
+//! `forward`).
+
+use std::pin::pin;
+
+use tokio::time::Instant;
+
+use super::exchange::{AnswerSink, BodySource, Upload};
+use super::forward::{ForwardFailure, LOOK_AGAIN, Standing};
+use super::headers::{Sending, UpstreamRequest};
+use super::record::Record;
+use super::spec::{Collected, HttpVersion, UpstreamSpec};
+use super::spool::{SpoolError, Spooled};
+use super::standing::Permitted;
+use super::{Request, declared_length};
+use crate::http1::head::RequestFraming;
+use crate::http1::timer::within;
+use crate::http1::write::BodyEncoder;
+use crate::observe::log::Level;
+
+impl UpstreamSpec {
+    /// Whether it takes requests as they come.
+    pub(super) fn is_ordinary(&self) -> bool {
+        self.collected == Collected::None && self.version == HttpVersion::Http11
+    }
+
+    /// Whether it gets a body that is framed like this only when all of it is there.
+    pub(super) fn collects(&self, framing: RequestFraming) -> bool {
+        match self.collected {
+            Collected::None => false,
+            Collected::OfUnknownLength => {
+                matches!(BodyEncoder::for_request(framing), BodyEncoder::Chunked)
+            }
+            Collected::All => true,
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Forwards a request to a backend that does not take all of them as they come.
+    pub(super) async fn forward_adapted<B: BodySource, A: AnswerSink>(
+        &self,
+        request: UpstreamRequest<'_>,
+        standing: &Permitted<'_, '_>,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        let upstream = request.upstream;
+        if !body.has_ended() && upstream.spec.collects(self.head.framing()) {
+            let whole = self.collect(standing, body, answer).await;
+            let whole = whole.inspect_err(|failure| self.say_not_kept(failure))?;
+            let sending = Sending {
+                framing: RequestFraming::Length(whole.len()),
+                expects_continue: false,
+                ..request.sending
+            };
+            let request = UpstreamRequest { sending, ..request };
+            let mut source = whole.read();
+            let mut kept = Upload::new(&mut source);
+            kept.allow(whole.len());
+            return self
+                .forward_as(request, standing, &mut kept, answer, record)
+                .await;
+        }
+        let mut request = request;
+        if upstream.spec.version == HttpVersion::Http10 && request.sending.expects_continue {
+            // It knows no interim answers, so that it would wait as long as the client.
+            request.sending.expects_continue = false;
+            answer.send_continue().await?;
+        }
+        self.forward_as(request, standing, body, answer, record)
+            .await
+    }
+
+    /// Says what the operator has to do something about.
+    fn say_not_kept(&self, failure: &ForwardFailure) {
+        use SpoolError::{DiskFull, Failed, Full, TooLarge, TooSlow};
+        let ForwardFailure::NotKept(why) = failure else {
+            return;
+        };
+        let is_ours = match why {
+            TooLarge => false,
+            Full | TooSlow | DiskFull(_) | Failed(_) => true,
+        };
+        if is_ours && self.worker.shared.spools.said.is_due(self.now) {
+            let line = self.worker.log.line(Level::Error, "buffering.failed");
+            let line = line.text("error.type", failure.as_str());
+            let message = format!("requests are answered 503: {why}");
+            self.worker.log.note(line.text("message", &message));
+        }
+    }
+
+    /// Waits for all of a body.
+    async fn collect<B: BodySource, A: AnswerSink>(
+        &self,
+        standing: &Permitted<'_, '_>,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+    ) -> Result<Spooled<'_>, ForwardFailure> {
+        let mut spool = self
+            .worker
+            .shared
+            .spools
+            .begin(declared_length(self.head))?;
+        let mut vigil = Vigil::begin(standing);
+        if self.head.expects_continue() {
+            vigil.over(answer.send_continue()).await??;
+        }
+        loop {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    piece = body.next() => piece.map_err(ForwardFailure::Body),
+                    () = answer.gone() => Err(ForwardFailure::ClientGone),
+                }
+            };
+            let Some(piece) = vigil.over(next).await?? else {
+                break;
+            };
+            vigil.moved = true;
+            vigil.over(spool.add(&piece)).await??;
+        }
+        Ok(vigil.over(spool.finish()).await??)
+    }
+}
+
+/// Looks again and again whether a request would still be let in, over all that it waits for.
+struct Vigil<'s, S> {
+    standing: &'s S,
+    looked: Instant,
+    /// Whether something of the body has come since.
+    moved: bool,
+}
+
+impl<'s, S: Standing> Vigil<'s, S> {
+    fn begin(standing: &'s S) -> Self {
+        Self {
+            standing,
+            looked: Instant::now(),
+            moved: false,
+        }
+    }
+
+    async fn over<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ForwardFailure> {
+        let mut work = pin!(work);
+        loop {
+            let left = LOOK_AGAIN.saturating_sub(self.looked.elapsed());
+            if left.is_zero() {
+                self.look().await?;
+                continue;
+            }
+            if let Ok(done) = within(left, work.as_mut()).await {
+                return Ok(done);
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), ForwardFailure> {
+        let moved = std::mem::take(&mut self.moved);
+        let stands = Box::pin(self.standing.stands(moved)).await;
+        self.looked = Instant::now();
+        match stands {
+            true => Ok(()),
+            false => Err(ForwardFailure::NoLongerPermitted),
+        }
+    }
+}

@@ -465,6 +465,7 @@ impl<'r> Request<'r> {
             now: self.now,
             renewal,
             sending: Sending {
+                header_timeout: route.read_timeout.unwrap_or(upstream.spec.header_timeout),
                 read_timeout: route.read_timeout.unwrap_or(upstream.spec.read_timeout),
                 ..Sending::as_it_came(self.head, &upstream.spec)
             },
@@ -475,7 +476,7 @@ impl<'r> Request<'r> {
             request: self,
             permit,
         };
-        let Some(limit) = route.timeout else {
+        let Some(limit) = route.timeout.or(upstream.spec.total_timeout) else {
             return self
                 .forward_to(request, &standing, body, answer, record)
                 .await;

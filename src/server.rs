@@ -4,6 +4,7 @@
 mod admin_socket;
 pub mod buffering;
 mod files;
+mod health;
 mod names;
 pub mod reload;
 pub mod sessions;
@@ -219,6 +220,13 @@ impl AdminSource for Status {
         metrics
             .auth_lockouts_active
             .set(i64::try_from(locked).unwrap_or(i64::MAX));
+        for upstream in &self.shared.snapshot.load().upstreams {
+            let usable = i64::try_from(upstream.usable()).unwrap_or(i64::MAX);
+            let healthy = &metrics.upstream_healthy;
+            healthy
+                .with_label_values(&[&*upstream.spec.name])
+                .set(usable);
+        }
         for tally in &self.shared.tallies {
             tally.add_up();
         }
@@ -289,7 +297,9 @@ impl Server {
         for listener in &listeners {
             announce(&shared, listener);
         }
-        names::follow(&runtime, &shared.snapshot.load().upstreams, &shared.log);
+        let upstreams = shared.snapshot.load().upstreams.clone();
+        names::follow(&runtime, &upstreams, &shared.log);
+        health::follow(&runtime, &upstreams, &shared.log);
 
         let (draining, _) = watch::channel(false);
         let (stop, _) = watch::channel(false);

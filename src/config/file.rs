@@ -9,7 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::{
-    Entries, Flag, Items, Number, OneOrMany, Size, SizeOrUnlimited, Span, Version, collect,
+    Entries, Flag, Items, Number, OneOrMany, Size, SizeOrUnlimited, Span, StatusRange, Version,
+    collect,
 };
 
 /// The whole file.
@@ -357,12 +358,30 @@ pub struct UpstreamFile {
     pub urls: Option<Items<UpstreamUrlFile>>,
     /// Whom to trust behind `https`, and what to show there. Default: whom this system trusts.
     pub tls: Option<UpstreamTlsFile>,
+    /// Which address gets which request: `round_robin`; `least_connections`; or always the same one for
+    /// a client, by its `address`, a `{cookie: NAME}` or a `{header: NAME}`. Default: `round_robin`.
+    pub balance: Option<BalanceFile>,
+    /// How its addresses are looked after: `tcp`, or a mapping with `path` and others. Default: they
+    /// are not.
+    pub health: Option<HealthFile>,
+    /// When one of several addresses gets no requests because others failed there: a mapping, or
+    /// `off`. Default: after 5 in a row, for 10 s.
+    pub eject: Option<EjectFile>,
+    /// At how many further addresses a request may be tried that broke off without an answer, if it
+    /// may be sent twice (GET and the like, without a body), or that nobody took in time; 0 to 10.
+    /// Whatever this says, one goes on to the next address where one refuses connections. Default: 1.
+    pub retries: Option<Number>,
     /// How often names are looked up again. Default: `30s`.
     pub resolve: Option<Span>,
     /// The longest wait for a connection to one address. Default: `5s`.
     pub connect_timeout: Option<Span>,
-    /// The longest wait for an answer, and between two pieces of one. Default: `60s`.
+    /// The longest wait for an answer to begin. Default: that of `read_timeout`.
+    pub header_timeout: Option<Span>,
+    /// The longest wait between two pieces of an answer, and for its beginning. Default: `60s`.
     pub read_timeout: Option<Span>,
+    /// The longest time from the request to the end of its answer, retries and all. Streams end with it
+    /// too. Default: none.
+    pub timeout: Option<Span>,
     /// The longest wait for the backend to take more of a request. Default: `30s`.
     pub write_timeout: Option<Span>,
     /// How long an unused connection is kept. Default: `55s`.
@@ -401,6 +420,85 @@ pub struct UpstreamUrlSettingsFile {
     pub weight: Option<Number>,
     /// Gets requests only while none of the others can be reached. Default: `false`.
     pub backup: Option<Flag>,
+}
+
+/// The key `balance` of an upstream, in one of its two forms.
+#[derive(Debug)]
+pub enum BalanceFile {
+    /// By name.
+    Word(String),
+    /// By something of the request.
+    Key(BalanceKeyFile),
+}
+
+/// The key `balance` of an upstream where something of the request decides.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with the name of a cookie or a header"
+)]
+pub struct BalanceKeyFile {
+    /// The name of a cookie.
+    pub cookie: Option<String>,
+    /// The name of a header.
+    pub header: Option<String>,
+}
+
+/// The key `health` of an upstream, in one of its two forms.
+#[derive(Debug)]
+pub enum HealthFile {
+    /// `tcp`.
+    Word(String),
+    /// With details.
+    Settings(HealthSettingsFile),
+}
+
+/// The key `health` of an upstream with details.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with path, status, interval and others"
+)]
+pub struct HealthSettingsFile {
+    /// What is asked for with GET. Default: a connection is all that is asked for.
+    pub path: Option<String>,
+    /// The Host field. Default: that of the first URL.
+    pub host: Option<String>,
+    /// Which answers are good, as `200` or `"200-399"`. Default: `"200-399"`.
+    pub status: Option<StatusRange>,
+    /// How often each address is asked. Default: `5s`.
+    pub interval: Option<Span>,
+    /// The longest wait for an answer. Default: `2s`.
+    pub timeout: Option<Span>,
+    /// After how many good answers in a row it gets requests again, 1 to 100. Default: 2.
+    pub healthy: Option<Number>,
+    /// After how many bad ones in a row it gets none, 1 to 100. Default: 3.
+    pub unhealthy: Option<Number>,
+}
+
+/// The key `eject` of an upstream, in one of its two forms.
+#[derive(Debug)]
+pub enum EjectFile {
+    /// `off`.
+    Word(String),
+    /// With details.
+    Settings(EjectSettingsFile),
+}
+
+/// The key `eject` of an upstream with details.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with failures, for and statuses"
+)]
+pub struct EjectSettingsFile {
+    /// After how many failures in a row, 1 to 1000. Default: 5.
+    pub failures: Option<Number>,
+    /// For how long; then one request tries the address. Default: `10s`.
+    #[serde(rename = "for")]
+    pub time: Option<Span>,
+    /// Answers that count as failures too, as `[502, 503]`. Default: none.
+    pub statuses: Option<Items<Number>>,
 }
 
 /// The key `tls` of an upstream.
@@ -1034,6 +1132,27 @@ text_or_mapping!(
     "a URL like http://127.0.0.1:8080, or a mapping with url, weight and backup",
     text: |url: &str| Ok(UpstreamUrlFile::Url(url.into())),
     mapping: UpstreamUrlFile::Settings
+);
+
+text_or_mapping!(
+    BalanceFile,
+    "round_robin, least_connections, address, or a mapping with cookie or header",
+    text: |word: &str| Ok(BalanceFile::Word(word.into())),
+    mapping: BalanceFile::Key
+);
+
+text_or_mapping!(
+    HealthFile,
+    "tcp, or a mapping like {path: /healthz}",
+    text: |word: &str| Ok(HealthFile::Word(word.into())),
+    mapping: HealthFile::Settings
+);
+
+text_or_mapping!(
+    EjectFile,
+    "off, or a mapping like {failures: 5, for: 10s}",
+    text: |word: &str| Ok(EjectFile::Word(word.into())),
+    mapping: EjectFile::Settings
 );
 
 text_or_mapping!(

@@ -13,6 +13,7 @@ mod hsts;
 mod secret;
 mod tls;
 
+mod upstream_balance;
 mod upstream_tls;
 mod upstream_urls;
 mod upstreams;

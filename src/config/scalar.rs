@@ -97,6 +97,22 @@ scalar!(
     whole: |bytes| bytes
 );
 
+/// The statuses from one to another; the two may be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange(pub (u64, u64));
+
+scalar!(
+    StatusRange,
+    "a status like 200, or a range like \"200-399\"",
+    text: parse_range,
+    whole: |status| (status, status)
+);
+
+fn parse_range(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
+}
+
 /// Reads a length of time.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {

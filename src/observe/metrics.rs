@@ -51,6 +51,8 @@ pub struct Metrics {
     pub upstream_request_duration: HistogramVec,
     /// Connections used, by upstream and `reused`.
     pub upstream_connections: IntCounterVec,
+    /// Addresses that get requests, by upstream.
+    pub upstream_healthy: IntGaugeVec,
     /// Login attempts, by method and result.
     pub auth_logins: IntCounterVec,
     /// Time of a login attempt, by method.
@@ -178,6 +180,11 @@ impl Metrics {
                 "upstream_connections_total",
                 "Connections used for requests.",
                 &["upstream", "reused"],
+            )?,
+            upstream_healthy: build.gauges(
+                "upstream_healthy",
+                "Addresses of a backend that get requests.",
+                &["upstream"],
             )?,
             auth_logins: build.counters(
                 "auth_logins_total",

@@ -68,6 +68,14 @@ fn only_value<'f>(fields: &'f Fields, name: &str) -> Result<Option<&'f [u8]>, Do
     Ok(found)
 }
 
+/// The value of a cookie of a backend; of the first one, where there are several.
+pub(super) fn first_value<'f>(fields: &'f Fields, name: &str) -> Option<&'f [u8]> {
+    let all = fields.get_all("cookie").flat_map(pairs);
+    let mut named = all.filter(|pair| name_of(pair) == name.as_bytes());
+    let value = named.next()?.get(name.len()..)?.trim_ascii_start();
+    value.strip_prefix(b"=")
+}
+
 /// A cookie that came twice.
 struct Doubled;
 

@@ -21,8 +21,9 @@ use super::renewal::Renewal;
 use super::rewrite::{Backwards, PrefixMismatch};
 use super::spec::HttpVersion;
 use super::spool::SpoolError;
-use super::upstream::UpstreamPool;
+use super::upstream::affinity::Affinity;
 use super::upstream::connection::{ConnectFailure, UpstreamConnection};
+use super::upstream::{Destination, UnderWay, UpstreamPool};
 use crate::http1::body::BodyDecoder;
 use crate::http1::fields::{Fields, list_elements};
 use crate::http1::head::{HeadLimits, RequestFraming};
@@ -144,6 +145,12 @@ impl ForwardFailure {
         )
     }
 
+    /// Whether it says something about the backend's address: there was no answer, or none that is
+    /// one. An answer that breaks off may be one that does so always.
+    const fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::NoAnswer | Self::TooSlow | Self::BadAnswer(_))
+    }
+
     /// Whether nobody is left to answer.
     #[must_use]
     pub const fn is_client_gone(&self) -> bool {
@@ -184,7 +191,17 @@ pub struct Forwarded {
     /// Whether an idle connection was used.
     pub reused: bool,
     /// Which of the backend's addresses it was at last.
-    pub address: Option<Arc<str>>,
+    pub destination: Option<Arc<Destination>>,
+    /// How often it went on to another one.
+    pub moves: usize,
+}
+
+impl Forwarded {
+    /// The address of the backend that it was at last.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.destination.as_ref().map(|it| &*it.address)
+    }
 }
 
 /// Forwards one request. `report` is filled as things happen, so that it is right even when the
@@ -201,7 +218,9 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     report: &mut Forwarded,
 ) -> Result<(), ForwardFailure> {
     let started = Instant::now();
-    let (mut under_way, mut idle) = pool.enter(request.upstream, started)?;
+    let spec = &request.upstream.spec;
+    let affinity = Affinity::of(&spec.balance, request.head.fields(), request.client.ip);
+    let (mut under_way, mut idle) = pool.enter(request.upstream, affinity, started)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
@@ -210,7 +229,8 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
     let mut is_first = true;
     loop {
         report.reused = idle.is_some();
-        report.address = Some(under_way.address());
+        report.destination = Some(Arc::clone(under_way.destination()));
+        report.moves = under_way.moves();
         let connected = match idle.take() {
             Some(connection) => Ok(connection),
             None => tokio::select! {
@@ -218,38 +238,63 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
                 () = answer.gone() => return Err(ForwardFailure::ClientGone),
             },
         };
+        let is_at_once = is_first && report.reused;
+        is_first = false;
         let mut connection = match connected {
             Ok(connection) => connection,
-            // Nothing of the request has left, so any of the others may have it.
             Err(failure) => {
-                idle = under_way.move_on(Instant::now()).ok_or(failure)?;
-                is_first = false;
+                idle = after_no_connection(&mut under_way, failure)?;
                 continue;
             }
         };
         // It may have been long in coming.
-        let is_late = !(is_first && report.reused) && started.elapsed() >= LOOK_AGAIN;
+        let is_late = !is_at_once && started.elapsed() >= LOOK_AGAIN;
         if is_late && !Box::pin(standing.stands(false)).await {
             return Err(ForwardFailure::NoLongerPermitted);
         }
-        let began = match is_first && report.reused {
-            true => started,
-            false => Instant::now(),
-        };
-        let exchange = Exchange::new(&request, standing, &head, began, report);
+        let began = if is_at_once { started } else { Instant::now() };
+        let exchange = Exchange::new(&request, standing, &under_way, &head, began, report);
         match exchange.run(&mut connection, body, answer).await {
             Ok(Reusable::Yes(last_used)) => {
                 under_way.done(connection, last_used);
                 return Ok(());
             }
             Ok(Reusable::No) => return Ok(()),
-            // The backend closed it while our request was under way.
-            Err(ForwardFailure::NoAnswer) if repeatable && report.reused && body.begin_again() => {
-                is_first = false;
+            Err(failure) => {
+                let broke = matches!(failure, ForwardFailure::NoAnswer);
+                // Only where the connection broke: one that is slow may have too much to do, and does
+                // not get the same once more.
+                let again = broke && repeatable && body.begin_again();
+                // The backend closed it while our request was under way, as it may at any time.
+                let was_idle = broke && report.reused;
+                if was_idle && again {
+                    continue;
+                }
+                // Nothing is wrong with where it was, if that was all.
+                if failure.leaves_doubt() && !was_idle {
+                    under_way.failed(Instant::now());
+                }
+                let other = again.then(|| under_way.retry(Instant::now()));
+                idle = other.flatten().ok_or(failure)?;
             }
-            Err(failure) => return Err(failure),
         }
     }
+}
+
+/// Goes on to another address where one could not be connected to: nothing of the request has left,
+/// so any request may. Who waited for nothing once does not do so at each address.
+fn after_no_connection(
+    under_way: &mut UnderWay<'_>,
+    failure: ConnectFailure,
+) -> Result<Option<UpstreamConnection>, ForwardFailure> {
+    let now = Instant::now();
+    under_way.failed(now);
+    let other = match failure {
+        ConnectFailure::TimedOut => under_way.retry(now),
+        ConnectFailure::Refused | ConnectFailure::Tls(_) => under_way.pass_on(now),
+        ConnectFailure::Unresolved | ConnectFailure::Full => None,
+    };
+    other.ok_or(ForwardFailure::Connect(failure))
 }
 
 /// Whether a connection can serve another request.
@@ -283,10 +328,12 @@ impl<'e, S: Standing> Exchange<'e, S> {
     fn new(
         request: &UpstreamRequest<'e>,
         standing: &'e S,
+        under_way: &'e UnderWay<'e>,
         head: &'e [u8],
         started: Instant,
         report: &'e mut Forwarded,
     ) -> Self {
+        let spec = &request.upstream.spec;
         Self {
             head,
             framing: request.sending.framing,
@@ -298,16 +345,18 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 backwards: request.backwards(),
                 renewal: request.renewal,
                 expects_continue: request.sending.expects_continue,
-                keeps: request.upstream.spec.version != HttpVersion::Http10,
+                keeps: spec.version != HttpVersion::Http10,
+                header_limit: request.sending.header_timeout,
                 read_limit: request.sending.read_timeout,
                 started,
                 sent: &SENT,
+                under_way,
                 standing,
                 looked: started,
                 moved: 0,
                 report,
             },
-            write_limit: request.upstream.spec.write_timeout,
+            write_limit: spec.write_timeout,
         }
     }
 
@@ -425,9 +474,11 @@ struct Receive<'e, S> {
     expects_continue: bool,
     /// Whether the connection may be kept, as far as the request says.
     keeps: bool,
+    header_limit: Duration,
     read_limit: Duration,
     started: Instant,
     sent: &'e Sent,
+    under_way: &'e UnderWay<'e>,
     standing: &'e S,
     /// When that was looked at last, and what had passed then.
     looked: Instant,
@@ -446,6 +497,7 @@ impl<S: Standing> Receive<'_, S> {
         let answered = Instant::now();
         self.report.first_byte = Some(answered.saturating_duration_since(self.started));
         self.report.status = Some(head.status());
+        self.under_way.answered(head.status().as_u16());
         if !self.is_sent() {
             answer.close_after();
         }
@@ -503,7 +555,7 @@ impl<S: Standing> Receive<'_, S> {
         buffer: &mut ReadBuffer,
         answer: &mut A,
     ) -> Result<ResponseHead, ForwardFailure> {
-        let mut patience = self.read_limit;
+        let mut patience = self.header_limit;
         loop {
             let was_sent = self.is_sent();
             let limit = patience.min(LOOK_AGAIN);
@@ -513,7 +565,11 @@ impl<S: Standing> Receive<'_, S> {
                 () = answer.gone() => return Err(ForwardFailure::ClientGone),
             };
             match head {
-                Err(ReadError::TooSlow) => self.go_on(&mut patience, limit, was_sent).await?,
+                Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,
+                Err(ReadError::TooSlow) => {
+                    patience = self.header_limit;
+                    self.look().await?;
+                }
                 head => return head.map_err(head_failure),
             }
         }
@@ -525,12 +581,8 @@ impl<S: Standing> Receive<'_, S> {
         &mut self,
         patience: &mut Duration,
         waited: Duration,
-        was_sent: bool,
     ) -> Result<(), ForwardFailure> {
-        *patience = match was_sent {
-            true => patience.saturating_sub(waited),
-            false => self.read_limit,
-        };
+        *patience = patience.saturating_sub(waited);
         if patience.is_zero() {
             return Err(ForwardFailure::TooSlow);
         }
@@ -628,7 +680,11 @@ impl<S: Standing> Receive<'_, S> {
                 () = answer.gone() => return Err(ForwardFailure::ClientGone),
             };
             match piece {
-                Err(ReadError::TooSlow) => self.go_on(&mut patience, limit, was_sent).await?,
+                Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,
+                Err(ReadError::TooSlow) => {
+                    patience = self.read_limit;
+                    self.look().await?;
+                }
                 piece => return piece.map_err(ForwardFailure::CutShort),
             }
         }

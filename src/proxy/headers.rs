@@ -313,7 +313,9 @@ pub struct Sending {
     pub framing: RequestFraming,
     /// Whether the backend is asked to say when the body may come (100 Continue).
     pub expects_continue: bool,
-    /// The longest wait for the head of its answer, and between two pieces of the body.
+    /// The longest wait for the head of its answer.
+    pub header_timeout: Duration,
+    /// The longest wait between two pieces of the body.
     pub read_timeout: Duration,
 }
 
@@ -324,6 +326,7 @@ impl Sending {
         Self {
             framing: head.framing(),
             expects_continue: head.expects_continue(),
+            header_timeout: upstream.header_timeout,
             read_timeout: upstream.read_timeout,
         }
     }

@@ -361,7 +361,11 @@ impl<'r> Record<'r> {
                 self.missing.as_ref().map(Ability::as_str),
             )
             .maybe_text("upstream.name", self.upstream.as_deref())
-            .maybe_text("upstream.address", self.forwarded.address.as_deref());
+            .maybe_text("upstream.address", self.forwarded.address());
+        let line = match self.forwarded.moves {
+            0 => line,
+            moves => line.number("upstream.retries", moves),
+        };
         let line = match &self.remedy {
             Some(remedy) => line.text("auth.hint", &remedy.to_string()),
             None => line,

@@ -1,6 +1,8 @@
 //! What the forwarding path is configured to be: upstreams, identity headers, limits, time limits,
 //! redirects to https, Strict-Transport-Security.
 
+pub mod balance;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
 use crate::http1::write;
 use crate::tls::connector::Connector;
+use balance::{Balance, EjectSpec, HealthSpec};
 
 /// A backend: one address, or several that serve the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +26,26 @@ pub struct UpstreamSpec {
     pub servers: Vec<UpstreamServer>,
     /// How connections to it are made secure, if they are.
     pub tls: Option<Arc<Connector>>,
+    /// Which address gets which request.
+    pub balance: Balance,
+    /// How its addresses are looked after, if they are.
+    pub health: Option<HealthSpec>,
+    /// When one of several addresses gets no requests for what became of others, if ever.
+    pub eject: Option<EjectSpec>,
+    /// At how many further addresses a request may be tried that has left us and was not answered.
+    pub retries: u32,
     /// How often names are looked up again.
     pub resolve: Duration,
     /// The longest wait for a connection to one address.
     pub connect_timeout: Duration,
-    /// The longest wait for the head of an answer, and between two pieces of its body.
+    /// The longest wait for the head of an answer.
+    pub header_timeout: Duration,
+    /// The longest wait between two pieces of its body.
     pub read_timeout: Duration,
     /// The longest wait for the backend to take more of a request.
     pub write_timeout: Duration,
+    /// The longest time from the request to the end of its answer, if there is a limit.
+    pub total_timeout: Option<Duration>,
     /// How long an idle connection is kept for the next request.
     pub idle_timeout: Duration,
     /// Requests that it gets at one time, at all addresses and by all threads together.
@@ -64,7 +79,8 @@ pub enum Collected {
 impl UpstreamSpec {
     /// A backend with the default time limits: 5 s to connect (a local backend that takes longer
     /// is down), 60 s to answer or to go on (as nginx has it), 30 s to take data, and 55 s idle
-    /// (below the 60 s after which common servers close, so that we are the first to let go). Names
+    /// (below the 60 s after which common servers close, so that we are the first to let go). There
+    /// is no limit for a whole exchange: uploads and streams take as long as they take. Names
     /// are looked up every 30 s, the lifetime that cluster DNS gives its answers. And 1024 requests
     /// at one time, as Envoy has it: more than a local backend serves, and few enough that one
     /// listener's clients cannot use up the file descriptors of all.
@@ -74,9 +90,15 @@ impl UpstreamSpec {
             name: name.into(),
             servers,
             tls: None,
+            balance: Balance::RoundRobin,
+            health: None,
+            eject: Some(EjectSpec::default()),
+            retries: 1,
             resolve: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
+            total_timeout: None,
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(55),
             max_requests: 1024,

@@ -6,12 +6,16 @@
 //! answer the next request. It serves requests for the address, the upstream and the trust that it
 //! was made for, and no others.
 //!
-//! Which addresses there are is for `endpoint` to say, which of them gets a request for `choice`;
-//! `connection` makes one.
+//! Which addresses there are is for `endpoint` to say, whether one can be used for `condition`; which
+//! of them gets a request is decided here, with `choice` and `affinity`. `connection` makes one.
 
+pub mod affinity;
+mod budget;
 mod choice;
+pub mod condition;
 pub mod connection;
 pub mod endpoint;
+pub mod probe;
 pub mod transport;
 
 use std::sync::Arc;
@@ -20,8 +24,12 @@ use arc_swap::{ArcSwap, Cache};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::spec::UpstreamSpec;
+use super::spec::balance::Balance;
+use super::spec::{ServerRole, UpstreamSpec};
+use affinity::Affinity;
+use budget::Budget;
 use choice::Candidate;
+use condition::Usable;
 use connection::{ConnectFailure, UpstreamConnection};
 use endpoint::{Endpoint, Endpoints, Upstream};
 
@@ -40,24 +48,27 @@ struct Backend {
     /// Those that `slots` were made of.
     known: Arc<Endpoints>,
     slots: Vec<Slot>,
-    /// The number of the next slot.
-    next: u64,
     /// Requests under way.
     requests: usize,
+    budget: Budget,
 }
 
 /// One address of it.
 struct Slot {
-    /// Never used again, also when the same address comes back.
-    number: u64,
-    endpoint: Arc<Endpoint>,
-    /// Its address as it is logged: a copy of this thread's own, so that the threads do not count
-    /// their users of it in one place.
-    address: Arc<str>,
+    destination: Arc<Destination>,
     /// See [`choice::take_turn`].
     turn: i64,
     /// The last used comes last.
     idle: Vec<Idle>,
+}
+
+/// An address as one thread knows it. A value of this thread's own, so that the threads do not count
+/// their users of an address in one place. One that goes and comes back is another one.
+#[derive(Debug)]
+pub struct Destination {
+    endpoint: Arc<Endpoint>,
+    /// As it is logged.
+    pub address: Box<str>,
 }
 
 struct Idle {
@@ -85,6 +96,7 @@ impl UpstreamPool {
     pub fn enter<'p>(
         &'p self,
         upstream: &'p Upstream,
+        affinity: Option<Affinity>,
         now: Instant,
     ) -> Result<(UnderWay<'p>, Option<UpstreamConnection>), ConnectFailure> {
         let share = upstream.spec.max_requests.div_ceil(self.threads).max(1);
@@ -95,19 +107,22 @@ impl UpstreamPool {
             return Err(ConnectFailure::Full);
         }
         backend.refresh();
-        let Some(at) = backend.choose(&[]) else {
+        let Some(at) = backend.choose(upstream, affinity, &[], now) else {
             upstream.look_up_again();
             return Err(ConnectFailure::Unresolved);
         };
         backend.requests += 1;
+        backend.budget.earn();
         let slot = &mut backend.slots[at];
+        slot.destination.endpoint.begin(upstream);
         let under_way = UnderWay {
             pool: self,
             upstream,
+            affinity,
             at,
-            number: slot.number,
-            address: Arc::clone(&slot.address),
+            destination: Arc::clone(&slot.destination),
             tried: Vec::new(),
+            retries: 0,
             connection: None,
         };
         Ok((under_way, slot.take_idle(&upstream.spec, now)))
@@ -129,21 +144,23 @@ impl UpstreamPool {
 pub struct UnderWay<'p> {
     pool: &'p UpstreamPool,
     upstream: &'p Upstream,
-    /// Where its slot was when it was chosen, and its number.
+    affinity: Option<Affinity>,
+    destination: Arc<Destination>,
+    /// Where its slot was when it was chosen.
     at: usize,
-    number: u64,
-    address: Arc<str>,
-    /// The numbers of those that it was at before.
-    tried: Vec<u64>,
+    /// Where it was before.
+    tried: Vec<Arc<Destination>>,
+    /// How often it was tried again.
+    retries: u32,
     /// A connection that can serve another request.
     connection: Option<Idle>,
 }
 
 impl UnderWay<'_> {
-    /// The address, as it is logged.
+    /// Where it is.
     #[must_use]
-    pub fn address(&self) -> Arc<str> {
-        Arc::clone(&self.address)
+    pub const fn destination(&self) -> &Arc<Destination> {
+        &self.destination
     }
 
     /// Makes a new connection to that address.
@@ -151,34 +168,71 @@ impl UnderWay<'_> {
     /// # Errors
     /// [`ConnectFailure`], within the upstream's connect time.
     pub async fn connect(&self) -> Result<UpstreamConnection, ConnectFailure> {
-        // Where it is not one of the backend any more, nobody should be there.
-        let endpoint = self.endpoint().ok_or(ConnectFailure::Refused)?;
-        UpstreamConnection::make(&self.upstream.spec, &endpoint).await
+        UpstreamConnection::make(&self.upstream.spec, &self.destination.endpoint).await
     }
 
-    fn endpoint(&self) -> Option<Arc<Endpoint>> {
-        let mut backends = self.pool.backends.lock();
-        let backend = backends.get_mut(self.upstream.id.0)?;
-        let slot = backend.slot(self.at, self.number)?;
-        Some(Arc::clone(&slot.endpoint))
+    /// It was answered there, with this status.
+    pub fn answered(&self, status: u16) {
+        let counts_as_failure = |statuses: &[u16]| statuses.contains(&status);
+        let eject = self.upstream.spec.eject.as_ref();
+        match eject.is_some_and(|eject| counts_as_failure(&eject.statuses)) {
+            true => self.failed(Instant::now()),
+            false => self.destination.endpoint.condition.answered(),
+        }
+    }
+
+    /// It failed there, which was not its own fault.
+    pub fn failed(&self, now: Instant) {
+        let Some(eject) = &self.upstream.spec.eject else {
+            return;
+        };
+        // One that has no others beside it is never left out.
+        if self.upstream.endpoints().len() > 1 {
+            let condition = &self.destination.endpoint.condition;
+            condition.failed(self.upstream.millis(now), eject);
+        }
     }
 
     /// Goes to another address, one where it has not been: with an idle connection there, if there
     /// is one. `None` where there is no such address.
     #[must_use]
-    pub fn move_on(&mut self, now: Instant) -> Option<Option<UpstreamConnection>> {
-        self.tried.push(self.number);
+    pub fn pass_on(&mut self, now: Instant) -> Option<Option<UpstreamConnection>> {
+        self.tried.push(Arc::clone(&self.destination));
+        let (upstream, affinity) = (self.upstream, self.affinity);
         let mut backends = self.pool.backends.lock();
-        let backend = backends.get_mut(self.upstream.id.0)?;
+        let backend = backends.get_mut(upstream.id.0)?;
         backend.refresh();
-        let Some(at) = backend.choose(&self.tried) else {
-            self.upstream.look_up_again();
+        let Some(at) = backend.choose(upstream, affinity, &self.tried, now) else {
+            upstream.look_up_again();
             return None;
         };
         let slot = &mut backend.slots[at];
-        (self.at, self.number) = (at, slot.number);
-        self.address = Arc::clone(&slot.address);
-        Some(slot.take_idle(&self.upstream.spec, now))
+        self.destination.endpoint.end(upstream);
+        slot.destination.endpoint.begin(upstream);
+        (self.at, self.destination) = (at, Arc::clone(&slot.destination));
+        Some(slot.take_idle(&upstream.spec, now))
+    }
+
+    /// The same for what may have reached the address where it was: as often as is configured, and
+    /// as the budget has it.
+    #[must_use]
+    pub fn retry(&mut self, now: Instant) -> Option<Option<UpstreamConnection>> {
+        if self.retries >= self.upstream.spec.retries {
+            return None;
+        }
+        self.retries += 1;
+        let mut backends = self.pool.backends.lock();
+        if !backends.get_mut(self.upstream.id.0)?.budget.spend() {
+            return None;
+        }
+        drop(backends);
+        self.pass_on(now)
+    }
+
+    /// How often it went to another address so far.
+    #[must_use]
+    pub fn moves(&self) -> usize {
+        self.tried.len()
     }
 
     /// Ends it, and keeps the connection, on which its exchange ended cleanly.
@@ -193,6 +247,7 @@ impl UnderWay<'_> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
+        self.destination.endpoint.end(self.upstream);
         let mut backends = self.pool.backends.lock();
         let Some(backend) = backends.get_mut(self.upstream.id.0) else {
             return;
@@ -200,7 +255,7 @@ impl Drop for UnderWay<'_> {
         backend.requests = backend.requests.saturating_sub(1);
         let connection = self.connection.take();
         // As many as were under way at one time, which `enter` bounds.
-        if let Some(slot) = backend.slot(self.at, self.number) {
+        if let Some(slot) = backend.slot(self.at, &self.destination) {
             slot.idle.extend(connection);
         }
     }
@@ -214,13 +269,14 @@ impl Backend {
             current: upstream.watch(),
             known: Arc::default(),
             slots: Vec::new(),
-            next: 0,
             requests: 0,
+            budget: Budget::default(),
         };
         backend.refresh();
-        let weights = backend.slots.iter().map(|it| u64::from(it.endpoint.weight));
-        for _ in 0..choice::somewhere(weights.sum()) {
-            backend.choose(&[]);
+        let endpoints = backend.slots.iter().map(|it| &it.destination.endpoint);
+        let round = endpoints.map(|it| u64::from(it.weight)).sum();
+        for _ in 0..choice::somewhere(round) {
+            backend.take_turn(|_| true);
         }
         backend
     }
@@ -235,54 +291,121 @@ impl Backend {
         self.known = Arc::clone(current);
         let mut old = std::mem::take(&mut self.slots);
         for endpoint in &*self.known {
-            let same = old
-                .iter()
-                .position(|it| Arc::ptr_eq(&it.endpoint, endpoint));
+            let mut same = old.iter();
+            let same = same.position(|it| Arc::ptr_eq(&it.destination.endpoint, endpoint));
             self.slots.push(match same {
                 Some(at) => old.swap_remove(at),
-                None => Slot::new(&mut self.next, endpoint),
+                None => Slot::new(endpoint),
             });
         }
     }
 
-    /// Which address gets the next request that was not at one of those `tried`. Backups only where
-    /// no other is left.
-    fn choose(&mut self, tried: &[u64]) -> Option<usize> {
+    /// Which address gets the request that was at those `tried`.
+    fn choose(
+        &mut self,
+        upstream: &Upstream,
+        affinity: Option<Affinity>,
+        tried: &[Arc<Destination>],
+        now: Instant,
+    ) -> Option<usize> {
         if let ([_], []) = (&*self.slots, tried) {
             return Some(0);
         }
-        let left = |slot: &Slot| !tried.contains(&slot.number);
-        let roles = self.slots.iter().filter(|it| left(it));
-        let role = roles.map(|it| it.endpoint.role).min()?;
+        let now = upstream.millis(now);
+        let left = |slot: &Slot| !tried.iter().any(|it| Arc::ptr_eq(it, &slot.destination));
+        let ranks = || self.slots.iter().map(|slot| (slot, slot.rank(now)));
+        // Where none can be used, all are tried: one of them may be back, and nothing is lost.
+        let usable = ranks().filter(|(_, rank)| rank.is_usable());
+        let is_panic = usable.count() == 0;
+        let allowed = ranks().filter(|(slot, rank)| left(slot) && (is_panic || rank.is_usable()));
+        let rank = allowed.map(|(_, rank)| rank).min()?;
+        let may = |slot: &Slot| left(slot) && slot.rank(now) == rank;
+        let at = match (affinity, &upstream.spec.balance) {
+            (Some(affinity), _) => self.most_drawn(affinity, may)?,
+            (None, Balance::LeastConnections) => {
+                let least = self.slots.iter().filter(|slot| may(slot));
+                let least = least.map(|slot| slot.destination.endpoint.load()).min()?;
+                let least = |slot: &Slot| slot.destination.endpoint.load() <= least;
+                // Others may have changed it meanwhile, and then all are alike.
+                self.take_turn(|slot| may(slot) && least(slot))
+                    .or_else(|| self.take_turn(may))?
+            }
+            (None, _) => self.take_turn(may)?,
+        };
+        let condition = &self.slots[at].destination.endpoint.condition;
+        if let (Usable::OneMayTry, Some(eject)) = (condition.usable(now), &upstream.spec.eject) {
+            condition.try_out(now, eject);
+        }
+        Some(at)
+    }
+
+    fn take_turn(&mut self, may: impl Fn(&Slot) -> bool) -> Option<usize> {
         let numbered = self.slots.iter_mut().enumerate();
-        let may = numbered.filter(|(_, slot)| left(slot) && slot.endpoint.role == role);
+        let may = numbered.filter(|(_, slot)| may(slot));
         choice::take_turn(may.map(|(at, slot)| Candidate {
             at,
-            weight: slot.endpoint.weight,
+            weight: slot.destination.endpoint.weight,
             turn: &mut slot.turn,
         }))
     }
 
-    /// The slot with this number, which was at `at`.
-    fn slot(&mut self, at: usize, number: u64) -> Option<&mut Slot> {
+    fn most_drawn(&self, affinity: Affinity, may: impl Fn(&Slot) -> bool) -> Option<usize> {
+        let numbered = self.slots.iter().enumerate().filter(|(_, slot)| may(slot));
+        let drawn = numbered.map(|(at, slot)| {
+            let endpoint = &slot.destination.endpoint;
+            (at, affinity.draw(endpoint.digest, endpoint.weight))
+        });
+        let most = drawn.max_by(|(_, one), (_, other)| one.total_cmp(other));
+        most.map(|(at, _)| at)
+    }
+
+    /// The slot of a destination, which was at `at`.
+    fn slot(&mut self, at: usize, destination: &Arc<Destination>) -> Option<&mut Slot> {
+        let is_it = |slot: &Slot| Arc::ptr_eq(&slot.destination, destination);
         let at = match self.slots.get(at) {
-            Some(slot) if slot.number == number => at,
-            _ => self.slots.iter().position(|it| it.number == number)?,
+            Some(slot) if is_it(slot) => at,
+            _ => self.slots.iter().position(is_it)?,
         };
         self.slots.get_mut(at)
     }
 }
 
+/// Who comes first. The first two can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Primary,
+    Backup,
+    UnusablePrimary,
+    UnusableBackup,
+}
+
+impl Rank {
+    fn is_usable(self) -> bool {
+        self <= Self::Backup
+    }
+}
+
 impl Slot {
-    fn new(next: &mut u64, endpoint: &Arc<Endpoint>) -> Self {
-        let number = *next;
-        *next += 1;
-        Self {
-            number,
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        let destination = Destination {
             endpoint: Arc::clone(endpoint),
             address: endpoint.address.to_string().into(),
+        };
+        Self {
+            destination: Arc::new(destination),
             turn: 0,
             idle: Vec::new(),
+        }
+    }
+
+    fn rank(&self, now: u64) -> Rank {
+        let endpoint = &self.destination.endpoint;
+        let is_usable = endpoint.condition.usable(now) != Usable::No;
+        match (endpoint.role, is_usable) {
+            (ServerRole::Primary, true) => Rank::Primary,
+            (ServerRole::Backup, true) => Rank::Backup,
+            (ServerRole::Primary, false) => Rank::UnusablePrimary,
+            (ServerRole::Backup, false) => Rank::UnusableBackup,
         }
     }
 

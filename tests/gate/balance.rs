@@ -1,14 +1,22 @@
 //! Backends with several addresses: who gets which request, and what becomes of requests for one
 //! that cannot be reached.
 
-use std::collections::BTreeMap;
+mod health;
+mod names;
+mod retries;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::harness::backend::Backend;
 use crate::harness::client::Got;
-use crate::harness::gate::{BINARY, Gate};
+use crate::harness::gate::Gate;
+use crate::harness::metrics::Metrics;
+use crate::harness::nginx::Nginx;
+use crate::harness::pki::{Client, Key, Pki};
 use crate::harness::{eventually, free_port};
 
 /// A gate on one thread, so that turns can be counted, in front of this upstream.
@@ -40,6 +48,11 @@ fn say(stream: &mut std::net::TcpStream, name: &str) -> bool {
         "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}"
     )
     .is_ok()
+}
+
+/// A backend that takes requests and closes without an answer, and counts them.
+fn breaking() -> Backend {
+    Backend::answering(|_, _| false)
 }
 
 /// Nobody listens there.
@@ -140,104 +153,165 @@ fn where_nobody_can_be_reached_it_is_502() {
     eventually("the log says so", || gate.line_where(refused));
 }
 
-// === Names ===
+// === Choice ===
 
-/// A gate whose names come from a file of the test's own.
-struct Named {
-    folder: tempfile::TempDir,
+/// The URLs of these backends as the configuration has them.
+fn urls(backends: &[&Backend]) -> String {
+    let quoted = backends.iter().map(|it| format!("'http://{}'", it.address));
+    format!("urls: [{}]", quoted.collect::<Vec<_>>().join(", "))
 }
 
-impl Named {
-    fn new(hosts: &str) -> Self {
-        let named = Self {
-            folder: tempfile::tempdir().unwrap(),
+#[test]
+fn who_has_fewest_requests_under_way_gets_the_next() {
+    let (open, until) = gate_of_requests();
+    let slow = Backend::answering(move |_, stream| {
+        until.lock().unwrap().recv().unwrap();
+        say(stream, "slow")
+    });
+    let quick = named("quick");
+    let gate = gate(&format!(
+        "{{{}, balance: least_connections}}",
+        urls(&[&slow, &quick])
+    ));
+    let mut waiting = gate.connect();
+    // At the latest the second one meets the slow one, which then has one more than the other.
+    for _ in 0..2 {
+        waiting.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let met = eventually("it has arrived", || {
+            let at_slow = !slow.seen().is_empty();
+            (at_slow || !quick.seen().is_empty()).then_some(at_slow)
+        });
+        if met {
+            break;
+        }
+        waiting.read_answer();
+        quick.forget();
+    }
+    assert_eq!(slow.seen().len(), 1);
+    assert_eq!(spread(&gate, 5), counts(&[("quick", 5)]));
+    open.send(()).unwrap();
+    assert!(waiting.read_answer().ends_with("slow"));
+}
+
+/// What opens a gate that a backend waits at.
+fn gate_of_requests() -> (Sender<()>, Mutex<Receiver<()>>) {
+    let (open, until) = channel();
+    (open, Mutex::new(until))
+}
+
+#[test]
+fn one_client_stays_with_one_address_by_what_the_configuration_says() {
+    let backends = [named("a"), named("b"), named("c")];
+    let all: Vec<_> = backends.iter().collect();
+    for (balance, says) in [
+        ("{cookie: sid}", "Cookie: theme=dark; sid=KEY"),
+        ("{header: X-Tenant}", "X-Tenant: KEY"),
+    ] {
+        let gate = gate(&format!("{{{}, balance: {balance}}}", urls(&all)));
+        let of = |key: &str| {
+            let header = says.replace("KEY", key);
+            let got = gate.curl().header(&header).get("/");
+            assert_eq!(got.status, 200, "{got:?}");
+            got.body
         };
-        named.write(hosts);
-        named
+        let mut used = BTreeSet::new();
+        for key in [
+            "one", "two", "three", "four", "five", "six", "seven", "eight",
+        ] {
+            let first = of(key);
+            for _ in 0..3 {
+                assert_eq!(of(key), first, "{balance} {key}");
+            }
+            used.insert(first);
+        }
+        assert!(used.len() > 1, "{balance}: {used:?}");
+        // Without it, any may serve.
+        assert_eq!(spread(&gate, 6), counts(&[("a", 2), ("b", 2), ("c", 2)]));
     }
-
-    fn write(&self, hosts: &str) {
-        let (new, file) = ("hosts.new", "hosts");
-        // In one step: it is read at any time.
-        std::fs::write(self.folder.path().join(new), hosts).unwrap();
-        let path = |name| self.folder.path().join(name);
-        std::fs::rename(path(new), path(file)).unwrap();
-    }
-
-    #[track_caller]
-    fn start(&self, upstream: &str) -> Gate {
-        let file = self.folder.path().join("portcullis.yaml");
-        std::fs::write(&file, config(upstream)).unwrap();
-        let mut command = Command::new(BINARY);
-        command.args(["run", "-c"]).arg(file);
-        command.env("LD_PRELOAD", "libnss_wrapper.so");
-        command.env("NSS_WRAPPER_HOSTS", self.folder.path().join("hosts"));
-        Gate::spawn(command)
-    }
+    let gate = gate(&format!("{{{}, balance: address}}", urls(&all)));
+    assert_eq!(spread(&gate, 6).len(), 1);
 }
 
-/// Two backends at one port of two addresses.
-fn pair() -> (u16, Backend, Backend) {
-    let first = Backend::at("127.0.1.1:0", |_, stream| say(stream, "first"));
-    let port = first.address.port();
-    let second = Backend::at(("127.0.1.2", port), |_, stream| say(stream, "second"));
-    (port, first, second)
-}
+// === Whose connections ===
 
 #[test]
-fn a_name_stands_for_all_its_addresses_and_they_may_change() {
-    let (port, first, _second) = pair();
-    let named = Named::new("127.0.1.1 app.internal\n");
-    let gate = named.start(&format!(
-        "{{url: 'http://app.internal:{port}', resolve: 1s}}"
+fn a_connection_serves_the_upstream_and_the_host_that_it_was_made_for_and_no_other() {
+    let pki = Pki::new();
+    pki.leaf("backend", Key::Ecdsa, &["localhost"]);
+    for name in ["one", "other"] {
+        let subject = format!("/CN={name}");
+        let client = Client {
+            subject: &subject,
+            ..Client::default()
+        };
+        pki.client(name, &client);
+        pki.join(
+            &[&format!("{name}.crt"), "int.crt"],
+            &format!("{name}.chain"),
+        );
+    }
+    pki.join(&["backend.crt", "int.crt"], "backend.chain");
+    let path = |name: &str| pki.path(name).display().to_string();
+    let nginx = Nginx::listening(&format!(
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {}; \
+         ssl_verify_client optional; ssl_verify_depth 3; ssl_protocols TLSv1.3;",
+        path("backend.chain"),
+        path("backend.key"),
+        path("root.crt")
     ));
-    assert_eq!(spread(&gate, 4), counts(&[("first", 4)]));
-    assert_eq!(
-        first.seen()[0].field("host"),
-        Some(format!("localhost:{}", gate.port()).as_str())
-    );
-    named.write("127.0.1.1 app.internal\n127.0.1.2 app.internal\n");
-    eventually("both are used", || (ask(&gate) == "second").then_some(()));
-    assert_eq!(spread(&gate, 4), counts(&[("first", 2), ("second", 2)]));
-    named.write("127.0.1.2 app.internal\n");
-    eventually("one is left", || {
-        (spread(&gate, 2) == counts(&[("second", 2)])).then_some(())
-    });
-    // A name that is gone keeps what it had.
-    named.write("127.0.1.9 other.internal\n");
-    let is_said = |line: &serde_json::Value| {
-        line["event"] == "upstream.unresolved" && line["dns.question.name"] == "app.internal"
+    let port = nginx.address.port();
+    let shows = |name: &str| {
+        let (chain, key) = (path(&format!("{name}.chain")), path(&format!("{name}.key")));
+        format!("certificate: {{cert: {chain}, key: {key}}}")
     };
-    eventually("it is said", || gate.line_where(is_said));
-    assert_eq!(spread(&gate, 4), counts(&[("second", 4)]));
-    assert_eq!(gate.count_lines(is_said), 1, "said once");
-}
-
-#[test]
-fn a_name_that_is_not_there_yet_keeps_nothing_from_starting() {
-    let (port, _first, _second) = pair();
-    let named = Named::new("127.0.1.9 other.internal\n");
-    let gate = named.start(&format!("{{url: 'http://app.internal:{port}'}}"));
-    let got = gate.curl().get("/");
-    assert_eq!(got.status, 502, "{got:?}");
-    let is_it = |line: &serde_json::Value| line["error.type"] == "upstream_unresolved";
-    eventually("the log says so", || gate.line_where(is_it));
-    named.write("127.0.1.2 app.internal\n");
-    eventually("it is found", || {
-        let got = gate.curl().get("/");
-        (got.body == "second").then_some(())
-    });
-}
-
-#[test]
-fn a_name_is_looked_up_at_once_where_nobody_is_left_at_its_addresses() {
-    let (port, _first, _second) = pair();
-    let named = Named::new("127.0.1.9 app.internal\n");
-    let gate = named.start(&format!(
-        "{{url: 'http://app.internal:{port}', resolve: 1h}}"
-    ));
-    named.write("127.0.1.1 app.internal\n");
-    eventually("it is found", || {
-        (gate.curl().get("/").body == "first").then_some(())
-    });
+    let trusts = format!("ca: {}, server_name: localhost", path("root.crt"));
+    let url = format!("url: 'https://127.0.0.1:{port}'");
+    let (one, other) = (shows("one"), shows("other"));
+    let config = config("{url: 'http://127.0.0.1:1'}")
+        .replace(
+            "upstreams: {",
+            &format!(
+                "upstreams: {{one: {{{url}, tls: {{{trusts}, {one}}}}}, \
+                 other: {{{url}, tls: {{{trusts}, {other}}}}}, \
+                 nobody: {{{url}, tls: {{{trusts}}}}}, \
+                 hosts: {{urls: ['https://127.0.0.1:{port}', 'https://localhost:{port}'], \
+                 tls: {{unsafe_skip_verify: true}}}}, "
+            ),
+        )
+        .replace(
+            "routes: [",
+            "routes: [{match: /gate, host: one.example, public: true, upstream: one}, \
+             {match: /gate, host: other.example, public: true, upstream: other}, \
+             {match: /gate, host: nobody.example, public: true, upstream: nobody}, \
+             {match: /gate, host: hosts.example, public: true, upstream: hosts}, ",
+        )
+        .replace("{public: true}]", "{public: true, upstream: app}]");
+    let gate = Gate::start(&config);
+    let of = |host: &str| {
+        let got = gate
+            .curl()
+            .header(&format!("Host: {host}.example"))
+            .get("/gate");
+        assert_eq!(got.status, 200, "{got:?}");
+        got.body
+    };
+    for _ in 0..3 {
+        assert_eq!(of("one"), "TLSv1.3 CN=one localhost");
+        assert_eq!(of("other"), "TLSv1.3 CN=other localhost");
+        assert_eq!(of("nobody"), "TLSv1.3  localhost");
+    }
+    let names: Vec<_> = (0..6).map(|_| of("hosts")).collect();
+    let named = names
+        .iter()
+        .filter(|it| *it == "TLSv1.3  localhost")
+        .count();
+    let unnamed = names.iter().filter(|it| *it == "TLSv1.3  ").count();
+    assert_eq!((named, unnamed), (3, 3), "{names:?}");
+    // Each connection was used again, by its own.
+    for upstream in ["one", "other", "nobody", "hosts"] {
+        let labels = [("upstream", upstream), ("reused", "true")];
+        let metrics = Metrics::parse(&gate.metrics());
+        let reused = metrics.sum("portcullis_upstream_connections_total", &labels);
+        assert!(reused >= 2.0, "{upstream}: {reused}");
+    }
 }

@@ -13,9 +13,11 @@ use crate::harness::gate::{self, Gate, PASSWORD};
 use crate::harness::nginx::Nginx;
 use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
+use crate::harness::{eventually, free_port};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 12] = [
+const DRIVEN: [&str; 13] = [
+    "balance.yaml",
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
@@ -816,6 +818,60 @@ fn the_device_example_gives_each_role_what_it_says() {
     assert_eq!(seen[1].body, b"firmware");
     assert_eq!(seen[1].field("x-forwarded-user"), Some("ralph"));
     assert_eq!(seen[1].field("x-forwarded-groups"), Some("administrator"));
+}
+
+// --- balance.yaml ---
+
+#[test]
+fn instances_of_an_application_share_its_requests_as_the_example_says() {
+    let [app, spare, large, small] = [(); 4].map(|()| Backend::start());
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let with = |first: SocketAddr| {
+        let url = |backend: &Backend| format!("http://{}", backend.address);
+        let more = [
+            ("PORTCULLIS_SPARE", url(&spare)),
+            ("PORTCULLIS_LARGE", url(&large)),
+            ("PORTCULLIS_SMALL", url(&small)),
+            ("PORTCULLIS_ADMIN", "127.0.0.1:0".to_owned()),
+        ];
+        Example::with("balance.yaml", first, more).start()
+    };
+    let requests = |backend: &Backend| {
+        let seen = backend.seen();
+        seen.iter().filter(|it| it.path() != "/healthz").count()
+    };
+    let here = with(app.address);
+    let in_use = |upstream, count| {
+        here.await_metric(
+            "portcullis_upstream_healthy",
+            &[("upstream", upstream)],
+            count,
+        );
+    };
+    eventually("it is looked after", || {
+        let asked = |backend: &Backend| backend.seen().iter().any(|it| it.path() == "/healthz");
+        (asked(&app) && asked(&spare)).then_some(())
+    });
+    in_use("app", 2.0);
+    in_use("reports", 2.0);
+    // On one connection, and so on one thread, whose turns can be counted.
+    let mut connection = here.connect();
+    let mut get = |path: &str| {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: JSESSIONID=a\r\n\r\n");
+        connection.send(request.as_bytes());
+        let answer = connection.read_answer();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    };
+    (0..6).for_each(|_| get("/reports/1"));
+    (0..4).for_each(|_| get("/"));
+    assert_eq!((requests(&large), requests(&small)), (4, 2));
+    assert_eq!((requests(&app), requests(&spare)), (4, 0));
+
+    let gone = with(nobody);
+    assert_eq!(gone.curl().get("/").status, 200);
+    assert_eq!(requests(&spare), 1);
+    gone.await_metric("portcullis_upstream_healthy", &[("upstream", "app")], 1.0);
 }
 
 // --- pages.yaml ---

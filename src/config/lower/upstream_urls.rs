@@ -5,10 +5,10 @@ use crate::config::file::{UpstreamUrlFile, UpstreamUrlSettingsFile};
 use crate::config::scalar::{Flag, Items};
 use crate::proxy::spec::{ServerRole, UpstreamPlace, UpstreamServer};
 
-use super::in_range;
+use super::upstream_balance::small;
 
 /// The most requests that one address may get for one that another gets.
-const MOST_WEIGHT: usize = 256;
+const MOST_WEIGHT: u32 = 256;
 
 /// The places of an upstream, and how all of them are spoken to. `at` is the upstream.
 pub(super) fn lower(
@@ -70,12 +70,12 @@ fn lower_one(written: UpstreamUrlFile, at: &At<'_>) -> Option<(Scheme, UpstreamS
         weight,
         backup,
     } = settings;
-    let weight = in_range(weight, 1, 1..=MOST_WEIGHT, &at.key("weight"));
+    let weight = small(weight, 1, 1..=MOST_WEIGHT, &at.key("weight"));
     let url = at.required("url", url, "write the address, as http://127.0.0.1:8080")?;
     let (scheme, place) = lower_url(&url, &at.key("url"))?;
     let server = UpstreamServer {
         place,
-        weight: u32::try_from(weight).unwrap_or(1),
+        weight,
         role: match backup {
             Some(Flag(true)) => ServerRole::Backup,
             Some(Flag(false)) | None => ServerRole::Primary,

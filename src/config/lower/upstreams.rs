@@ -9,6 +9,7 @@ use crate::config::scalar::{Entries, Flag, Version};
 use crate::gate::route::UpstreamId;
 use crate::proxy::spec::{Collected, HttpVersion, UpstreamSpec};
 
+use super::upstream_balance::{self as balance, small};
 use super::upstream_urls::Scheme;
 use super::{DAY, choose, in_range, span_within, upstream_tls, upstream_urls};
 
@@ -110,9 +111,15 @@ fn lower_one(
         url,
         urls,
         tls,
+        balance,
+        health,
+        eject,
+        retries,
         resolve,
         connect_timeout,
+        header_timeout,
         read_timeout,
+        timeout,
         write_timeout,
         idle_timeout,
         max_requests,
@@ -145,16 +152,26 @@ fn lower_one(
         let shortest = Duration::from_millis(1);
         span_within(span, default, shortest..=DAY, &at.key(key))
     };
+    let health_at = at.key("health");
+    let health = health.and_then(|it| balance::lower_health(it, &default.authority(), &health_at));
+    let one_second = Duration::from_secs(1);
+    let read_timeout = within(read_timeout, default.read_timeout, "read_timeout");
     let spec = UpstreamSpec {
         tls,
+        balance: balance::lower(balance, &default.servers, &at.key("balance")),
+        health,
+        eject: balance::lower_eject(eject, &at.key("eject")),
+        retries: small(retries, default.retries, 0..=10, &at.key("retries")),
         resolve: span_within(
             resolve,
             default.resolve,
-            Duration::from_secs(1)..=DAY,
+            one_second..=DAY,
             &at.key("resolve"),
         ),
         connect_timeout: within(connect_timeout, default.connect_timeout, "connect_timeout"),
-        read_timeout: within(read_timeout, default.read_timeout, "read_timeout"),
+        header_timeout: within(header_timeout, read_timeout, "header_timeout"),
+        read_timeout,
+        total_timeout: timeout.map(|it| within(Some(it), DAY, "timeout")),
         write_timeout: within(write_timeout, default.write_timeout, "write_timeout"),
         idle_timeout: within(idle_timeout, default.idle_timeout, "idle_timeout"),
         max_requests: in_range(

@@ -8,11 +8,16 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::affinity;
+use super::condition::Condition;
 use crate::gate::route::UpstreamId;
+use crate::proxy::spec::balance::Balance;
 use crate::proxy::spec::{ServerRole, UpstreamPlace, UpstreamServer, UpstreamSpec};
 
 /// The most addresses that one name may stand for: more than any service has behind one name, and a
@@ -28,8 +33,12 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
     /// Its addresses, in the order of the configuration.
     endpoints: Arc<ArcSwap<Endpoints>>,
+    /// Wakes all who look after them.
+    changed: watch::Sender<()>,
     /// Wakes all who look its names up.
     look_up: watch::Sender<()>,
+    /// When its clock began.
+    begun: Instant,
 }
 
 /// All addresses of a backend.
@@ -47,6 +56,12 @@ pub struct Endpoint {
     pub weight: u32,
     /// When it gets any.
     pub role: ServerRole,
+    /// Whether it can be used.
+    pub condition: Condition,
+    /// The address as `affinity` has it.
+    pub(super) digest: u64,
+    /// Requests under way there, of all threads; counted where that decides who gets the next one.
+    under_way: AtomicU32,
     /// Which of the configured places it belongs to.
     server: usize,
 }
@@ -90,7 +105,9 @@ impl Upstream {
             id,
             spec,
             endpoints: Arc::new(ArcSwap::from_pointee(endpoints)),
+            changed: watch::Sender::new(()),
             look_up: watch::Sender::new(()),
+            begun: Instant::now(),
         }
     }
 
@@ -104,6 +121,13 @@ impl Upstream {
     #[must_use]
     pub fn endpoints(&self) -> Arc<Endpoints> {
         self.endpoints.load_full()
+    }
+
+    /// The time by its own clock, in milliseconds.
+    #[must_use]
+    pub fn millis(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.begun);
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The places of it that are names: their numbers, and the names.
@@ -141,8 +165,25 @@ impl Upstream {
             && endpoints.iter().zip(&*old).all(|(a, b)| Arc::ptr_eq(a, b));
         if !is_same {
             self.endpoints.store(Arc::new(endpoints));
+            self.changed.send_replace(());
         }
         !is_same
+    }
+
+    /// Tells each time that its addresses have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// How many of its addresses get requests.
+    #[must_use]
+    pub fn usable(&self) -> usize {
+        let endpoints = self.endpoints.load();
+        let conditions = endpoints.iter().map(|it| &it.condition);
+        conditions
+            .filter(|it| it.is_healthy() && !it.is_left_out())
+            .count()
     }
 
     /// None of its addresses could be connected to: its names may stand for others by now.
@@ -158,8 +199,31 @@ impl Upstream {
 }
 
 impl Endpoint {
+    /// Counts a request in.
+    pub(super) fn begin(&self, upstream: &Upstream) {
+        if upstream.spec.balance == Balance::LeastConnections {
+            self.under_way.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts one out that was counted in.
+    pub(super) fn end(&self, upstream: &Upstream) {
+        if upstream.spec.balance == Balance::LeastConnections {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What it would have to do with one more, for its weight.
+    pub(super) fn load(&self) -> u64 {
+        let requests = u64::from(self.under_way.load(Ordering::Relaxed)) + 1;
+        (requests << 16) / u64::from(self.weight.max(1))
+    }
+
     fn new(number: usize, server: &UpstreamServer, address: EndpointAddress) -> Self {
         Self {
+            digest: affinity::digest(address.to_string().as_bytes()),
+            condition: Condition::default(),
+            under_way: AtomicU32::new(0),
             address,
             host: match &server.place {
                 UpstreamPlace::Tcp { host, .. } => host.as_str().into(),

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{eventually, free_port};
+use super::{eventually, free_port, process};
 
 /// A running nginx; ends with the test.
 pub struct Nginx {
@@ -76,6 +76,11 @@ impl Nginx {
         };
         eventually("nginx listens", || TcpStream::connect(address).ok());
         nginx
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        process::signal(&self.child, name);
     }
 
     /// A Unix socket where it listens too, without TLS.

@@ -107,7 +107,8 @@ impl Gate {
             Found::Route { route, also } => {
                 let has_login = self.own_pages.is_some();
                 let rules = rules(route, &also, &path);
-                return match authorize(&self.routes, route, rules, proved, has_login) {
+                let who = (proved, request.address);
+                return match authorize(&self.routes, route, rules, who, has_login) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };
@@ -179,6 +180,7 @@ fn refuse_destination(permit: &Permit) -> Decision {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use super::ability::{Ability, Roles};
@@ -270,6 +272,7 @@ mod tests {
             method,
             authority: None,
             path,
+            address: Ipv4Addr::new(192, 0, 2, 7).into(),
             destination,
             session,
             authorization: Err(NoIdentity::NotPresented),
@@ -289,6 +292,7 @@ mod tests {
                 RefusalReason::Forbidden(missing) => format!("403 {missing}"),
                 RefusalReason::CertificateNeeded(why) => format!("403 {}", why.as_str()),
                 RefusalReason::NotOwner => "403 not the owner".into(),
+                RefusalReason::AddressNotAllowed => "403 from there".into(),
                 RefusalReason::Destination => "403 destination".into(),
             },
         }

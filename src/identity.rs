@@ -3,6 +3,7 @@
 //! How an identity is proved (sessions, certificates) is decided elsewhere; this file only names the
 //! results, so that the gate, the headers, the log and the metrics say the same thing.
 
+pub mod address;
 pub mod certificate;
 pub mod dn;
 pub mod host;

@@ -10,6 +10,8 @@ pub mod config;
 
 pub mod listen;
 
+pub mod proxy_protocol;
+
 pub mod tls;
 
 pub mod identity;

@@ -6,6 +6,7 @@ pub mod assertion;
 mod attempt;
 mod authorization;
 mod basic;
+mod behind;
 pub mod certificate;
 pub mod client;
 mod collect;
@@ -13,13 +14,16 @@ pub mod cookie;
 mod destination;
 pub mod exchange;
 pub mod forward;
+mod frames;
 pub mod h1;
 pub mod h2;
 pub mod headers;
 pub mod identity_headers;
 pub mod login;
 mod memo;
+mod pace;
 pub mod pages;
+pub mod rate;
 pub mod record;
 pub mod redirect;
 pub mod renewal;
@@ -49,6 +53,7 @@ use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::timer::{Timer, within};
 use crate::http1::write::BodyEncoder;
+use crate::identity::address::AddressBlocks;
 use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::Metrics;
@@ -71,6 +76,7 @@ use identity_headers::IdentityHeaders;
 use login::OwnExchange;
 use pages::Pages;
 use pages::text::{Said, Text};
+use rate::{Counted, RateLimits, TooOften};
 use record::Record;
 use renewal::Renewal;
 use request_id::RequestId;
@@ -105,6 +111,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// How long it may take.
     pub timeouts: ClientTimeouts,
+    /// Who is believed about where requests come from.
+    pub trusted_proxies: Arc<AddressBlocks>,
 }
 
 /// What all threads share.
@@ -115,6 +123,8 @@ pub struct Shared {
     pub sessions: Sessions,
     /// The logins that failed.
     pub attempts: Attempts,
+    /// How often clients have asked.
+    pub rates: RateLimits,
     /// Where passwords are checked.
     pub hashing: HashPool,
     /// Those that came with requests and were right a moment ago.
@@ -281,13 +291,18 @@ impl<'r> Request<'r> {
         snapshot: Arc<Snapshot>,
         head: &'r RequestHead,
     ) -> Self {
+        let id = RequestId::generate();
+        let id = match &client.behind {
+            Some(behind) if behind.is_trusted => id.or_given(head.fields()),
+            Some(_) | None => id,
+        };
         Self {
             worker,
             client,
             snapshot,
             head,
             authorization: Err(NoIdentity::NotPresented),
-            id: RequestId::generate(),
+            id,
             now: now(),
         }
     }
@@ -300,6 +315,12 @@ impl<'r> Request<'r> {
     ) {
         let _in_flight = InFlightRequest::enter(&self.client.in_flight);
         let mut record = Record::begin(self.client, self.head, &self.id);
+        let rates = &self.worker.shared.rates;
+        // Before anybody has any work with it.
+        if let Err(too_often) = rates.count(Counted::Address(self.client.ip)) {
+            Box::pin(self.send_too_often(too_often, body, answer, &mut record)).await;
+            return record.end(self.worker, body.received());
+        }
         // Before anything is made of what it carries: it came in the clear.
         if let Some(elsewhere) = self.elsewhere() {
             Box::pin(self.send_elsewhere(elsewhere, body, answer, &mut record)).await;
@@ -320,6 +341,10 @@ impl<'r> Request<'r> {
         let result = match self.snapshot.gate.decide(&view, self.now) {
             Decision::Forward(permit) => {
                 record.permitted(&permit);
+                if let Err(too_often) = self.count_permitted(&permit) {
+                    Box::pin(self.send_too_often(too_often, body, answer, &mut record)).await;
+                    return record.end(self.worker, body.received());
+                }
                 let renewal = self.note_use(&permit, &view);
                 self.forward(&permit, renewal.as_ref(), body, answer, &mut record)
                     .await
@@ -352,6 +377,37 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Counts a request of which it is known whose it is and for what.
+    fn count_permitted(&self, permit: &Permit) -> Result<(), TooOften> {
+        let rates = &self.worker.shared.rates;
+        let user = permit.identity().ok().map(|it| &it.user().name);
+        if let Some(user) = user {
+            rates.count(Counted::User(user))?;
+        }
+        let Some(route) = permit.route().rate else {
+            return Ok(());
+        };
+        rates.count_for(route, Counted::Address(self.client.ip))?;
+        user.map_or(Ok(()), |user| rates.count_for(route, Counted::User(user)))
+    }
+
+    /// Answers somebody who asks too often.
+    async fn send_too_often<B: BodySource, A: AnswerSink>(
+        &self,
+        too_often: TooOften,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) {
+        record.too_often();
+        let problem = self
+            .problem(StatusCode::TOO_MANY_REQUESTS, Text::AskedTooOften)
+            .with("Retry-After", too_often.seconds().to_string());
+        if let Err(failure) = self.send(problem, body, answer, record).await {
+            self.fail(&failure, body, answer, record).await;
+        }
+    }
+
     /// What the gate decides by.
     async fn view(&self, certificate: &Result<Arc<Certified>, NoIdentity>) -> RequestView<'_> {
         let certificate = certificate.as_ref().map(|it| it.presented.clone());
@@ -361,6 +417,7 @@ impl<'r> Request<'r> {
             path: self.head.path(),
             destination: destination::of(self.head)
                 .map_or_else(|it| it, |it| Destination::Path(it.path())),
+            address: self.client.ip,
             session: self.presented_session().await,
             authorization: self.authorization.clone(),
             certificate: certificate.map_err(|why| *why),
@@ -574,6 +631,7 @@ impl<'r> Request<'r> {
                 }
             }
             RefusalReason::MethodNotAllowed(_)
+            | RefusalReason::AddressNotAllowed
             | RefusalReason::Forbidden(_)
             | RefusalReason::NotOwner
             | RefusalReason::Destination => {}

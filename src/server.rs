@@ -44,6 +44,7 @@ use crate::password::verified::Verified;
 use crate::proxy::assertion::Assertions;
 use crate::proxy::identity_headers::IdentityHeaders;
 use crate::proxy::pages::Pages;
+use crate::proxy::rate::RateLimits;
 use crate::proxy::spec::{IdentitySpec, LoginSpec};
 use crate::proxy::spool::Spools;
 use crate::proxy::upstream::UpstreamPool;
@@ -586,6 +587,7 @@ fn shared(
     Ok(Shared {
         sessions,
         attempts: Attempts::new(settings.lockout),
+        rates: RateLimits::new(&settings.rates),
         hashing: HashPool::new(hashing, HASH_QUEUE).map_err(StartError::Thread)?,
         upgrades: Upgrades::new(settings.argon2id),
         verified: Verified::new().map_err(NoRandomness::from)?,
@@ -615,6 +617,7 @@ fn snapshot(settings: Settings, signing: Option<SigningKey>) -> Snapshot {
         login: settings.login,
         limits: settings.limits,
         timeouts: settings.timeouts,
+        trusted_proxies: settings.trusted_proxies.into(),
     }
 }
 

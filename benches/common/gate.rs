@@ -1,5 +1,7 @@
 //! A gate with one user, and requests of that user.
 
+use std::net::IpAddr;
+
 use portcullis::gate::Gate;
 use portcullis::gate::OwnPaths;
 use portcullis::gate::ability::{Ability, Roles};
@@ -11,6 +13,7 @@ use portcullis::gate::route::{
 };
 use portcullis::gate::session::{Session, SessionDigest, SessionPolicy, Timestamp};
 use portcullis::gate::users::User;
+use portcullis::identity::address::AddressRules;
 use portcullis::identity::{NoIdentity, UserName};
 
 /// When all requests are made.
@@ -45,6 +48,8 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         pattern: PathPattern::parse(pattern).unwrap(),
         methods: Methods::Any,
         access: Access::can(vec![Ability::new(ABILITY)]),
+        addresses: AddressRules::default(),
+        rate: None,
         upstream: UpstreamId(0),
         rewrite: RewriteId::default(),
         body_limit: None,
@@ -78,6 +83,7 @@ pub(crate) fn request<'r>(authority: &'r str, path: &'r str) -> RequestView<'r> 
         authority: Some(authority),
         path,
         destination: Destination::None,
+        address: IpAddr::from([192, 0, 2, 7]),
         session: Ok(PresentedSession {
             digest: SessionDigest([7; 32]),
             session: session.into(),

@@ -19,7 +19,8 @@ use crate::gate::session::SessionPolicy;
 use crate::gate::users::User;
 use crate::gate::{Gate, OwnPaths};
 use crate::identity::UserName;
-use crate::listen::spec::{ListenerSpec, Protocol};
+use crate::identity::address::{AddressBlocks, AddressRules};
+use crate::listen::spec::{ListenerSpec, PerAddress, Protocol, ProxyProtocol};
 use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::password::stored::{StoredPassword, hash_argon2id};
@@ -27,7 +28,7 @@ use crate::proxy::cookie::SameSite;
 use crate::proxy::pages::Look;
 use crate::proxy::rewrite::Rewrite;
 use crate::proxy::spec::{
-    BufferingSpec, ClientTimeouts, IdentitySpec, Limits, LoginSpec, Redirect, UpstreamPlace,
+    BufferingSpec, ClientTimeouts, IdentitySpec, Limits, LoginSpec, Rates, Redirect, UpstreamPlace,
     UpstreamSpec,
 };
 use crate::server::{Server, StartError, sessions};
@@ -152,6 +153,12 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         address: (Ipv4Addr::LOCALHOST, port).into(),
         protocol: Protocol::Https,
         max_connections: 1000,
+        per_address: PerAddress {
+            most: 1000,
+            exempt: AddressBlocks::default(),
+        },
+        addresses: AddressRules::default(),
+        proxy_protocol: ProxyProtocol::Off,
         redirect: Some(Arc::new(Redirect::same_port())),
     };
     let place = UpstreamPlace::Tcp {
@@ -181,6 +188,8 @@ fn settings(port: u16, backend: SocketAddr, password: &str) -> Result<Settings, 
         login: Some(login),
         identity: IdentitySpec::default(),
         limits: Limits::default(),
+        rates: Rates::default(),
+        trusted_proxies: AddressBlocks::default(),
         timeouts: ClientTimeouts::default(),
         buffering: BufferingSpec::default(),
         admin: None,
@@ -212,6 +221,8 @@ fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
             pattern: PathPattern::parse(pattern)?,
             methods: Methods::Any,
             access,
+            addresses: AddressRules::default(),
+            rate: None,
             upstream: UpstreamId(0),
             rewrite: RewriteId::default(),
             body_limit: None,

@@ -9,8 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::{
-    Entries, Flag, Items, Number, OneOrMany, Size, SizeOrUnlimited, Span, StatusRange, Version,
-    collect,
+    Entries, Flag, Items, Number, OneOrMany, Rate, Size, SizeOrUnlimited, Span, StatusRange,
+    Version, collect,
 };
 
 /// The whole file.
@@ -24,6 +24,9 @@ pub struct ConfigFile {
     pub listeners: Option<Items<ListenerFile>>,
     /// Certificates, and how TLS is spoken.
     pub tls: Option<TlsFile>,
+    /// Addresses and blocks of proxies that bring other people's requests: what they say of where
+    /// those come from (`X-Forwarded-For`, PROXY protocol) is believed. Default: nobody.
+    pub trusted_proxies: Option<OneOrMany>,
     /// The backends by name. At least one is required.
     pub upstreams: Option<Entries<UpstreamFile>>,
     /// What each role may do.
@@ -76,6 +79,17 @@ pub struct ListenerFile {
     pub protocol: Option<String>,
     /// Connections open at one time, 1 to 1,000,000. Default: 10,000.
     pub max_connections: Option<Number>,
+    /// Connections of one client address (IPv6: of one /64) open at one time, 1 to 1,000,000; further
+    /// ones are closed. Trusted proxies are not counted. Default: a quarter of `max_connections`, 100
+    /// at least, for all but this machine itself.
+    pub max_connections_per_address: Option<Number>,
+    /// Addresses and blocks that may connect. Default: all.
+    pub allow: Option<OneOrMany>,
+    /// Addresses and blocks that may not, even where they are allowed. Default: none.
+    pub deny: Option<OneOrMany>,
+    /// `required`: each connection begins with a PROXY protocol header (version 1 or 2), and comes
+    /// from one of `trusted_proxies`; others are closed. Default: `off`.
+    pub proxy_protocol: Option<String>,
     /// Accepts passwords and session cookies on an `http` listener. Default: `false`.
     pub unsafe_login_without_tls: Option<Flag>,
     /// What becomes of plain HTTP on an `https` listener: `redirect` sends it to https on the same
@@ -686,6 +700,10 @@ pub struct RouteFile {
     pub public: Option<Flag>,
     /// The name of an upstream. May be left out when there is only one.
     pub upstream: Option<String>,
+    /// Who may use it by where they come from, whoever they are. Default: everybody.
+    pub addresses: Option<AddressesFile>,
+    /// How often it may be asked for, beside `limits.rate`. Default: no limit of its own.
+    pub rate: Option<RateFile>,
     /// The largest request body, or `unlimited`. Default: `limits.body`.
     pub body_limit: Option<SizeOrUnlimited>,
     /// The longest wait for an answer, and between two pieces of one. Default: that of the upstream.
@@ -772,6 +790,35 @@ pub struct AllowFile {
     pub double_encoding: Option<Flag>,
     /// Bytes that are not UTF-8.
     pub non_utf8: Option<Flag>,
+}
+
+/// The key `addresses` of a route.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with allow and deny, like {allow: [10.0.0.0/8]}"
+)]
+pub struct AddressesFile {
+    /// Addresses and blocks that may use it. Default: all.
+    pub allow: Option<OneOrMany>,
+    /// Addresses and blocks that may not, even where they are allowed. Default: none.
+    pub deny: Option<OneOrMany>,
+}
+
+/// A key `rate`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with address, user and burst, like {address: 100/s}"
+)]
+pub struct RateFile {
+    /// Requests from one client address (IPv6: from one /64). Default: unlimited.
+    pub address: Option<Rate>,
+    /// Requests of one user, wherever they come from. Default: unlimited.
+    pub user: Option<Rate>,
+    /// Requests that may come at one moment after a pause, 1 to 1,000,000. Default: as many as in ten
+    /// seconds.
+    pub burst: Option<Number>,
 }
 
 /// The section `login`.
@@ -931,22 +978,31 @@ pub struct HeadersFile {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with header_bytes, header_fields and body"
+    expecting = "a mapping with header_bytes, header_fields, body, rate and others"
 )]
 pub struct LimitsFile {
     /// Bytes of a request head, 1 KiB to 1 MiB. Default: `32KiB`.
     pub header_bytes: Option<Size>,
     /// Fields of a request head, 1 to 1000. Default: 100.
     pub header_fields: Option<Number>,
+    /// Bytes of the URL of a request as it is sent, 256 bytes to 1 MiB. Default: `8KiB`.
+    pub url_bytes: Option<Size>,
     /// Bytes of a request body. Default: `100MiB`.
     pub body: Option<Size>,
+    /// Requests served on one connection before the client has to make a new one, 1 to
+    /// 1,000,000,000. Default: 10,000.
+    pub requests_per_connection: Option<Number>,
+    /// Requests of one HTTP/2 connection served at one time, 1 to 1000. Default: 100.
+    pub http2_streams: Option<Number>,
+    /// How often one client may ask. Default: unlimited.
+    pub rate: Option<RateFile>,
 }
 
 /// The section `timeouts`; each up to one hour.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a mapping with handshake, head, body and idle"
+    expecting = "a mapping with handshake, head, body, body_rate and idle"
 )]
 pub struct TimeoutsFile {
     /// From the connection to the end of the TLS handshake. Default: `10s`.
@@ -955,6 +1011,10 @@ pub struct TimeoutsFile {
     pub head: Option<Span>,
     /// Between two pieces of a body. Default: `60s`.
     pub body: Option<Span>,
+    /// Bytes a second that a client has to send of a body, or to take of an answer, on an average
+    /// over the time for which it is waited for, and after `body` has passed; 0 for any. Default:
+    /// `512`.
+    pub body_rate: Option<Size>,
     /// Between two requests on a connection. Default: `60s`.
     pub idle: Option<Span>,
 }

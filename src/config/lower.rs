@@ -5,6 +5,7 @@
 //! is thrown away in the end when anything was wrong. Nothing here opens a file or a socket.
 
 mod address;
+mod addresses;
 mod listeners;
 mod redirect;
 
@@ -49,7 +50,7 @@ use crate::gate::route::RouteTable;
 use crate::gate::users::Unclear;
 use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
 use crate::password::credentials::Credentials;
-use crate::proxy::spec::Limits;
+use crate::proxy::spec::{Limits, Rates};
 use clients::KnownClients;
 use rewrite::Rewrites;
 use routes::PlacedRoute;
@@ -80,6 +81,7 @@ pub fn lower(
 ) -> (Settings, Unclear) {
     let ConfigFile {
         listeners,
+        trusted_proxies,
         tls,
         upstreams,
         roles,
@@ -99,7 +101,8 @@ pub fn lower(
         log,
         state,
     } = written;
-    let (listeners, of_listeners) = listeners::lower(listeners, source, top);
+    let trusted_proxies = addresses::lower_trusted(trusted_proxies, &top.key("trusted_proxies"));
+    let (listeners, of_listeners) = listeners::lower(listeners, &trusted_proxies, source, top);
     let hsts = tls.as_ref().and_then(|tls| tls.hsts.as_ref());
     let hsts = hsts.and_then(|hsts| hsts::lower(hsts, &top.key("tls").key("hsts")));
     let state = state.and_then(|state| path(&state, source, &top.key("state")));
@@ -122,7 +125,13 @@ pub fn lower(
     let users = users::lower(written_users, &roles, login.allows_md5);
     let clients = clients::lower(clients, &roles, top);
     let mut rewrites = Rewrites::default();
-    let routes = routes::lower(routes, &upstreams, &roles, &clients, &mut rewrites, top);
+    let mut rates = Rates::default();
+    let routes = routes::lower(
+        routes,
+        (&upstreams, &roles, &clients),
+        (&mut rewrites, &mut rates.routes),
+        top,
+    );
     // Where all are known by their certificates, a login page would be one more thing to attack.
     let could_log_in = !users.users.is_empty() || clients.none_written;
     let has_login =
@@ -163,8 +172,10 @@ pub fn lower(
                 headers.unwrap_or_default(),
                 &top.key("headers"),
             ),
-            ..client::lower_limits(limits.unwrap_or_default(), &top.key("limits"))
+            ..client::lower_limits(limits.unwrap_or_default(), &mut rates, &top.key("limits"))
         },
+        rates,
+        trusted_proxies,
         timeouts: client::lower_timeouts(timeouts.unwrap_or_default(), &top.key("timeouts")),
         buffering: client::lower_buffering(
             buffering.unwrap_or_default(),

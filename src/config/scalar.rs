@@ -113,6 +113,47 @@ fn parse_range(text: &str) -> Option<(u64, u64)> {
     Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }
 
+/// How often something may happen: so many times in a second, a minute or an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In which time.
+    pub per: Duration,
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Only so that the wrong kinds are told as for any other scalar.
+        struct Written(Rate);
+
+        scalar!(
+            Written,
+            "a rate like \"100/s\", \"30/m\" or \"1000/h\"",
+            text: parse_rate
+        );
+
+        Written::deserialize(deserializer).map(|Written(rate)| rate)
+    }
+}
+
+fn parse_rate(text: &str) -> Option<Rate> {
+    let (count, unit) = text.split_once('/')?;
+    let per = match unit.trim_start_matches(' ') {
+        "s" | "sec" | "second" => 1,
+        "m" | "min" | "minute" => 60,
+        "h" | "hr" | "hour" => 3600,
+        _ => return None,
+    };
+    let count = count.trim_end_matches(' ');
+    let digits = !count.is_empty() && count.bytes().all(|it| it.is_ascii_digit());
+    let count = count.parse().ok().filter(|count| digits && *count > 0)?;
+    Some(Rate {
+        count,
+        per: Duration::from_secs(per),
+    })
+}
+
 /// Reads a length of time.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
@@ -344,6 +385,31 @@ mod tests {
             "1h30m",
         ] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_a_time() {
+        for (text, count, seconds) in [
+            ("100/s", 100, 1),
+            ("30/m", 30, 60),
+            ("1000 / hour", 1000, 3600),
+        ] {
+            let per = Duration::from_secs(seconds);
+            assert_eq!(parse_rate(text), Some(Rate { count, per }), "{text}");
+        }
+        for text in [
+            "",
+            "100",
+            "/s",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "1/d",
+            "9999999999/s",
+        ] {
+            assert_eq!(parse_rate(text), None, "{text}");
         }
     }
 

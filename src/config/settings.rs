@@ -9,12 +9,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::gate::Gate;
+use crate::identity::address::AddressBlocks;
 use crate::listen::spec::ListenerSpec;
 use crate::password::argon2id::Argon2idParameters;
 use crate::password::credentials::Credentials;
 use crate::proxy::rewrite::Rewrite;
 use crate::proxy::spec::{
-    BufferingSpec, ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, UpstreamSpec,
+    BufferingSpec, ClientTimeouts, Hsts, IdentitySpec, Limits, LoginSpec, Rates, UpstreamSpec,
 };
 use crate::store::SessionBounds;
 use crate::store::attempts::LockoutPolicy;
@@ -44,10 +45,14 @@ pub struct Settings {
     pub identity: IdentitySpec,
     /// How much a client may send.
     pub limits: Limits,
+    /// How often.
+    pub rates: Rates,
     /// How long a client may take.
     pub timeouts: ClientTimeouts,
     /// How request bodies are kept until they are whole.
     pub buffering: BufferingSpec,
+    /// Who is believed about where requests come from.
+    pub trusted_proxies: AddressBlocks,
     /// Where the admin listener binds, if it does.
     pub admin: Option<SocketAddr>,
     /// The Unix socket where it can be asked to act, if there is one.

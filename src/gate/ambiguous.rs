@@ -45,7 +45,8 @@ impl Gate {
             Ok(Place::Route(route, also)) => {
                 let rules = all_rules(route, &also, &readings);
                 let has_login = self.own_pages.is_some();
-                return match authorize(&self.routes, route, rules, proved, has_login) {
+                let who = (proved, request.address);
+                return match authorize(&self.routes, route, rules, who, has_login) {
                     Ok(permit) => Decision::Forward(permit),
                     Err(refusal) => Decision::Refuse(refusal),
                 };
@@ -222,6 +223,7 @@ mod tests {
             method,
             authority: None,
             path,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             destination: Destination::None,
             session: Err(NoIdentity::NotPresented),
             authorization: Err(NoIdentity::NotPresented),

@@ -1,6 +1,7 @@
 //! From who is asking to whether they may: the only place that makes a [`Permit`].
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ability::Ability;
@@ -96,6 +97,8 @@ pub enum RefusalReason {
     NotOwner,
     /// It may be asked for, but not to be copied or moved to where the request says.
     Destination,
+    /// The route is not for those who come from where this comes from, whoever they are.
+    AddressNotAllowed,
 }
 
 /// What is wrong with a path, and what would let it pass.
@@ -149,15 +152,20 @@ pub(super) fn rules<'r>(
     })
 }
 
-/// Decides whether a request that has `proved` this may use `route`, by all of `rules`. `has_login`
+/// Decides whether a request that has `proved` this, and comes from `address`, may use `route`, by all of `rules`. `has_login`
 /// says whether somebody who is not known can log in.
 pub(super) fn authorize<'r>(
     routes: &RouteTable,
     route: &Arc<Route>,
     rules: impl Iterator<Item = Rule<'r>> + Clone,
-    proved: Proved,
+    (proved, address): (Proved, IpAddr),
     has_login: bool,
 ) -> Result<Permit, Refusal> {
+    for Rule { route, .. } in rules.clone() {
+        if !route.addresses.admit(address) {
+            return Err(refuse(RefusalReason::AddressNotAllowed, route, proved));
+        }
+    }
     let taken = taken_by(rules.clone());
     if taken.has_authorization() && proved.authorization.as_ref().is_err_and(is_malformed) {
         let reason = RefusalReason::MalformedAuthorization;
@@ -553,6 +561,7 @@ mod tests {
             method: "GET",
             authority: None,
             path,
+            address: IpAddr::from([192, 0, 2, 7]),
             destination: Destination::None,
             session,
             authorization,
@@ -583,6 +592,7 @@ mod tests {
                 RefusalReason::CertificateNeeded(why) => format!("certificate: {}", why.as_str()),
                 RefusalReason::Forbidden(missing) => format!("lacks {missing}"),
                 RefusalReason::NotOwner => "not the owner".into(),
+                RefusalReason::AddressNotAllowed => "not from there".into(),
                 other => format!("{other:?}"),
             },
         }

@@ -242,10 +242,10 @@ fn the_one(mut values: Vec<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, Invali
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::condition::AddressBlock;
     use super::name::NamePattern;
     use super::name::tests::name;
     use super::*;
+    use crate::identity::address::AddressBlock;
 
     /// A certificate of `CN=cam-1,O=Plant` with names of all kinds.
     pub(in crate::gate) fn certificate() -> ClientIdentity {

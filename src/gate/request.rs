@@ -1,5 +1,6 @@
 //! A request as the gate sees it: nothing but what a decision may depend on.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::session::{Session, SessionDigest};
@@ -19,6 +20,8 @@ pub struct RequestView<'r> {
     pub path: &'r str,
     /// What it writes to besides.
     pub destination: Destination<'r>,
+    /// Where it comes from: the client's own address, whatever stands between.
+    pub address: IpAddr,
     /// The session that the request's cookie leads to, or why there is none.
     pub session: Result<PresentedSession, NoIdentity>,
     /// What its `Authorization` field is worth where a route takes that, or why it is nothing. Only

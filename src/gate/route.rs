@@ -29,6 +29,7 @@ use super::clients::pattern::is_placeholder_name;
 use super::clients::template::{self, Piece};
 use super::path::DecodedPath;
 use super::path::relaxation::Relaxations;
+use crate::identity::address::AddressRules;
 use crate::identity::host::HostName;
 
 /// Which paths a route covers.
@@ -759,6 +760,9 @@ pub struct UpstreamId(pub usize);
 /// usual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RewriteId(pub usize);
+/// Which rate limit a route has: its place in the list of those of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RateId(pub usize);
 
 /// One rule of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -773,6 +777,10 @@ pub struct Route {
     pub methods: Methods,
     /// Who may use it.
     pub access: Access,
+    /// And from where.
+    pub addresses: AddressRules,
+    /// How often it may be asked for, where it says so itself.
+    pub rate: Option<RateId>,
     /// Where it forwards to.
     pub upstream: UpstreamId,
     /// What is changed on the way.
@@ -790,6 +798,14 @@ pub struct Route {
     pub pass_authorization: bool,
     /// What it lets pass of paths that backends read differently.
     pub allow: Relaxations,
+}
+
+impl Route {
+    /// Whether it is for everybody, wherever they come from.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.access.is_public() && self.addresses.is_empty()
+    }
 }
 
 /// What the look-up of a request gave.
@@ -1165,7 +1181,7 @@ impl RouteTable {
         {
             return Err(first);
         }
-        let protected = |at: usize| counts(at) && !self.routes[at].access.is_public();
+        let protected = |at: usize| counts(at) && !self.routes[at].is_open();
         match self.folded.first(host, path, folded, protected) {
             None => Ok(None),
             Some(at) => takes(at).map(Some).ok_or(at),
@@ -1194,6 +1210,8 @@ pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
             Methods::Only(methods.iter().map(ToString::to_string).collect())
         },
         access,
+        addresses: AddressRules::default(),
+        rate: None,
         upstream: UpstreamId(0),
         rewrite: RewriteId::default(),
         body_limit: None,

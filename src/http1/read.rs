@@ -246,11 +246,13 @@ impl ReadBuffer {
         decoder: &mut BodyDecoder,
         limit: Duration,
     ) -> Result<Option<Bytes>, ReadError> {
+        // One for all reads: a piece may be in coming for as long as its framing is.
+        let mut due = Due::After(limit);
         loop {
             if let Some(piece) = self.buffered_body(decoder)? {
                 return Ok(piece);
             }
-            match self.fill_before(io, &mut Due::After(limit)).await {
+            match self.fill_before(io, &mut due).await {
                 Ok(read) => self.take_in(io, decoder, read).await?,
                 Err(TooLate::Elapsed) => return Err(ReadError::TooSlow),
                 Err(TooLate::Failed(error)) => return Err(error.into()),

@@ -361,6 +361,7 @@ mod tests {
     const LIMITS: HeadLimits = HeadLimits {
         bytes: 1024,
         fields: 10,
+        target: 0,
     };
 
     fn parse(bytes: &[u8], method: &Method) -> Result<Option<ResponseHead>, ResponseError> {

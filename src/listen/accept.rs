@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::entry::{Entry, NotAdmitted};
 use super::socket::ClientSocket;
 use super::spec::{ListenerSpec, PlainLogin, Protocol};
 use super::stream::TlsClient;
@@ -47,6 +48,7 @@ pub struct Listener {
     /// Where it is bound: the port is known even when 0 was configured.
     pub address: SocketAddr,
     slots: Arc<Semaphore>,
+    entry: Arc<Entry>,
 }
 
 impl Listener {
@@ -73,6 +75,7 @@ impl Listener {
         let listener = Self {
             address,
             slots: Arc::new(Semaphore::new(spec.max_connections)),
+            entry: Arc::new(Entry::new(&spec)),
             spec,
             acceptor,
         };
@@ -185,6 +188,7 @@ impl Listener {
             protocol: self.spec.protocol,
             acceptor: self.acceptor.clone(),
             redirect: self.spec.redirect.clone(),
+            entry: Arc::clone(&self.entry),
         };
         tokio::spawn(async move {
             // A client that is gone already needs no more than this.
@@ -220,6 +224,7 @@ struct Connection {
     protocol: Protocol,
     acceptor: Option<Acceptor>,
     redirect: Option<Arc<Redirect>>,
+    entry: Arc<Entry>,
 }
 
 /// What a client of an https listener turned out to speak.
@@ -230,9 +235,21 @@ enum Opened {
 }
 
 impl Connection {
-    async fn serve(self, socket: ClientSocket) {
+    async fn serve(self, mut socket: ClientSocket) {
+        let started = Instant::now();
+        let limit = self.worker.shared.snapshot.load().timeouts.handshake;
+        let mut draining = self.worker.draining.clone();
+        let admitted = tokio::select! {
+            biased;
+            admitted = self.entry.admit(&mut socket, limit) => admitted,
+            () = drained(&mut draining, LAST_HANDSHAKE) => return,
+        };
+        let _place = match admitted {
+            Ok(place) => place,
+            Err(why) => return self.not_admitted(&socket, why),
+        };
         match (self.protocol, &self.acceptor) {
-            (Protocol::Https, Some(acceptor)) => self.serve_tls(acceptor, socket).await,
+            (Protocol::Https, Some(acceptor)) => self.serve_tls(acceptor, socket, started).await,
             // An https listener without an acceptor is not built; were it, it would serve nobody.
             (Protocol::Https, None) => {}
             (Protocol::Http(login), _) => {
@@ -248,14 +265,14 @@ impl Connection {
         }
     }
 
-    async fn serve_tls(&self, acceptor: &Acceptor, socket: ClientSocket) {
-        let started = Instant::now();
+    async fn serve_tls(&self, acceptor: &Acceptor, socket: ClientSocket, started: Instant) {
         let mut client = self.facts(&socket, Scheme::Https, SessionsAccepted::Yes);
         let shared = &self.worker.shared;
         if let Some(hsts) = &*shared.hsts.load() {
             client.strict_transport = StrictTransport::Ours(Arc::clone(hsts));
         }
         let limit = shared.snapshot.load().timeouts.handshake;
+        let limit = limit.saturating_sub(started.elapsed());
         let mut draining = self.worker.draining.clone();
         let opened = tokio::select! {
             biased;
@@ -305,13 +322,39 @@ impl Connection {
         scheme: Scheme,
         sessions: SessionsAccepted,
     ) -> ClientFacts {
-        ClientFacts::new(
+        let client = ClientFacts::new(
             Arc::clone(&self.name),
             (socket.peer, socket.local),
             scheme,
             sessions,
             self.worker.tally.in_flight(&self.name),
-        )
+        );
+        match socket.through {
+            None => client,
+            Some(proxy) => client.through(proxy),
+        }
+    }
+
+    fn not_admitted(&self, socket: &ClientSocket, why: NotAdmitted) {
+        if why == NotAdmitted::Gone {
+            return;
+        }
+        let refused = &self.worker.shared.metrics.connections_refused;
+        refused.with_label_values(&[&self.name, why.as_str()]).inc();
+        let Some(count) = self.entry.complain() else {
+            return;
+        };
+        let log = &self.worker.log;
+        let line = log
+            .line(Level::Warn, "connection.refused")
+            .text(
+                "client.address",
+                &socket.peer.ip().to_canonical().to_string(),
+            )
+            .text("listener", &self.name)
+            .text("error.type", why.as_str())
+            .number("count", count);
+        log.note(line);
     }
 
     fn handshake_done(&self, tls: &TlsFacts, time: Duration) {

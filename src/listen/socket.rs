@@ -6,7 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -34,8 +34,10 @@ pub struct ClientSocket {
     tcp: TcpStream,
     /// The client's end.
     pub peer: SocketAddr,
-    /// Our end.
+    /// Our end, or what the client took for it.
     pub local: SocketAddr,
+    /// The proxy that has connected for the client, where one has said so.
+    pub through: Option<IpAddr>,
     /// Read from the kernel and not yet asked for.
     ahead: BytesMut,
     /// Written, and not yet sent.
@@ -60,6 +62,7 @@ impl ClientSocket {
             tcp,
             peer,
             local,
+            through: None,
             ahead: BytesMut::new(),
             gathered: BytesMut::new(),
             gathers: false,
@@ -108,6 +111,35 @@ impl ClientSocket {
             ready!(self.poll_read_ahead(cx))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// It is from this client, as the proxy says that has connected.
+    pub(super) fn announce(&mut self, source: SocketAddr, destination: SocketAddr) {
+        self.through = Some(self.peer.ip());
+        self.peer = source;
+        self.local = destination;
+    }
+
+    /// What has come so far and nobody has taken.
+    pub(super) fn read_ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Waits for more behind that; how many bytes have come, 0 at the end.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(super) async fn read_more(&mut self) -> io::Result<usize> {
+        if self.ahead.capacity() == 0 {
+            self.ahead = buffers::take();
+        }
+        self.tcp.read_buf(&mut self.ahead).await
+    }
+
+    /// Takes so many bytes of what has come.
+    pub(super) fn skip(&mut self, length: usize) {
+        self.ahead.advance(length);
+        buffers::release(&mut self.ahead);
     }
 
     /// The first byte of what is to be read, waiting for it; `None` at the end. It stays there: the

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::identity::address::{AddressBlocks, AddressRules};
 use crate::proxy::spec::Redirect;
 
 /// One address that clients connect to.
@@ -18,9 +19,34 @@ pub struct ListenerSpec {
     pub protocol: Protocol,
     /// Connections open at one time; further ones wait until one closes.
     pub max_connections: usize,
+    /// How many of them one client may have.
+    pub per_address: PerAddress,
+    /// Who may connect at all.
+    pub addresses: AddressRules,
+    /// Whether something in front says who connects.
+    pub proxy_protocol: ProxyProtocol,
     /// Where requests in the clear are sent instead of being served. Without it, an http listener
     /// serves them, and an https listener closes the connection.
     pub redirect: Option<Arc<Redirect>>,
+}
+
+/// How many connections one client may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerAddress {
+    /// Open at one time; further ones are closed.
+    pub most: usize,
+    /// Of whom they are not counted: proxies, behind whose address there are many.
+    pub exempt: AddressBlocks,
+}
+
+/// Whether connections begin with a PROXY protocol header. Never both ways: where it was optional,
+/// any client could send one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// They do, and come from one of these.
+    RequiredFrom(AddressBlocks),
 }
 
 /// What a listener speaks.

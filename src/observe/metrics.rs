@@ -21,6 +21,8 @@ pub struct Metrics {
     registry: Registry,
     /// Connections accepted, by listener.
     pub connections: IntCounterVec,
+    /// Connections closed before anything was said on them, by listener and reason.
+    pub connections_refused: IntCounterVec,
     /// Connections open, by listener.
     pub connections_active: IntGaugeVec,
     /// The most connections open at one time, by listener.
@@ -39,6 +41,8 @@ pub struct Metrics {
     pub http_requests_in_flight: IntGaugeVec,
     /// Requests refused before routing or for their size, by listener and reason.
     pub http_requests_rejected: IntCounterVec,
+    /// HTTP/2 connections cut off for what their clients did, by listener and reason.
+    pub http2_floods: IntCounterVec,
     /// Bytes of request bodies, by route.
     pub http_request_body_bytes: IntCounterVec,
     /// Bytes of response bodies, by route.
@@ -106,6 +110,11 @@ impl Metrics {
                 "Connections accepted.",
                 &["listener"],
             )?,
+            connections_refused: build.counters(
+                "connections_refused_total",
+                "Connections closed for where they came from.",
+                &["listener", "reason"],
+            )?,
             connections_active: build.gauges(
                 "connections_active",
                 "Connections open.",
@@ -149,6 +158,11 @@ impl Metrics {
             http_requests_rejected: build.counters(
                 "http_requests_rejected_total",
                 "Requests refused for their form or size.",
+                &["listener", "reason"],
+            )?,
+            http2_floods: build.counters(
+                "http2_floods_total",
+                "HTTP/2 connections cut off for what their clients did.",
                 &["listener", "reason"],
             )?,
             http_request_body_bytes: build.counters(
@@ -299,14 +313,27 @@ impl Metrics {
             "body_too_large",
             "head_timeout",
             "no_route",
+            "rate_limited",
         ] {
             self.http_requests_rejected
                 .with_label_values(&[name, reason]);
+        }
+        for reason in [
+            "address_not_allowed",
+            "too_many_of_address",
+            "untrusted_proxy",
+            "proxy_header",
+            "proxy_header_timeout",
+        ] {
+            self.connections_refused.with_label_values(&[name, reason]);
         }
     }
 
     /// The same for what only a listener with TLS has.
     pub fn show_tls_listener(&self, name: &str) {
+        for reason in ["frames", "resets", "bad_heads"] {
+            self.http2_floods.with_label_values(&[name, reason]);
+        }
         for reason in [
             "timeout",
             "eof",

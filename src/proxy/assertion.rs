@@ -102,7 +102,7 @@ impl Assertions {
     ) {
         let audience = self.audience.as_ref().unwrap_or(told.upstream);
         let certificate = told.permit.certificate().ok();
-        told.client.tokens.with(|tokens: &mut Vec<Token>| {
+        told.client.kept.tokens.with(|tokens: &mut Vec<Token>| {
             tokens.retain(|token| self.is_fresh(token, told.now));
             let fits = |token: &&Token| {
                 Arc::ptr_eq(&token.headers, headers)
@@ -278,6 +278,7 @@ mod tests {
             authority: None,
             path: "/",
             destination: Destination::None,
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
             session: session.ok_or(NoIdentity::NotPresented),
             authorization: Err(NoIdentity::NotPresented),
             certificate: certificate.ok_or(NoIdentity::NotPresented),

@@ -116,7 +116,7 @@ impl Request<'_> {
 
     fn identified(&self, identity: Arc<ClientIdentity>) -> Result<Arc<Certified>, Unserved> {
         let gate = &self.snapshot.gate;
-        let certified = self.client.certified.with(|known| match known {
+        let certified = self.client.kept.certified.with(|known| match known {
             Some(known) if known.is_of(&gate.clients, &identity) => Arc::clone(known),
             _ => self.keep(known, Certified::new(&gate.clients, identity)),
         });
@@ -438,10 +438,12 @@ mod tests {
                 pages: Pages::new(Look::default()),
                 limits: settings.limits,
                 timeouts: settings.timeouts,
+                trusted_proxies: settings.trusted_proxies.into(),
             };
             let shared = Shared {
                 verified: Verified::new().unwrap(),
                 attempts: Attempts::new(LockoutPolicy::default()),
+                rates: crate::proxy::rate::RateLimits::default(),
                 snapshot: ArcSwap::from_pointee(snapshot),
                 sessions: MemoryStore::new(SessionBounds::default()).into(),
                 hashing: HashPool::new(NonZeroUsize::MIN, 1).unwrap(),

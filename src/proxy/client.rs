@@ -21,6 +21,8 @@ pub struct ClientFacts {
     pub ip: IpAddr,
     /// The same as it is written down.
     pub address: String,
+    /// The port that it connected to.
+    pub(super) port: u16,
     /// What it reached us by.
     pub scheme: Scheme,
     /// Whether passwords and session cookies are accepted from it.
@@ -41,12 +43,36 @@ pub struct ClientFacts {
     pub(super) forwarding: Box<[u8]>,
     /// The same as the beginning of a `Forwarded` element (RFC 7239).
     pub(super) forwarded: Box<str>,
+    /// What was brought by a proxy that is believed.
+    pub(super) behind: Option<Box<Behind>>,
+    /// What is found out for it once, whichever of its requests asks.
+    pub(super) kept: Arc<Kept>,
+}
+
+/// What is found out for a connection once, and holds for its next requests.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
     /// Its certificate, and whose it is, since its first request.
     pub(super) certified: Memo<Option<Arc<Certified>>>,
     /// What backends are told of its certificate: field lines.
     pub(super) certificate_lines: Memo<Option<CertificateLines>>,
     /// The assertions that backends got.
     pub(super) tokens: Memo<Vec<Token>>,
+}
+
+/// What stands between a client and us.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Behind {
+    /// The address that connected to us, as it is written down.
+    pub(super) peer: String,
+    /// Whether what its requests say of themselves is believed, as their ids.
+    pub(super) is_trusted: bool,
+    /// The host that the client asked the proxy for, where that says so.
+    pub(super) host: Option<Box<str>>,
+    /// The path below which the client finds us, where a proxy has cut it off.
+    pub(super) prefix: Option<Box<str>>,
+    /// Further elements of `Forwarded`, each after a comma.
+    pub(super) forwarded: String,
 }
 
 impl ClientFacts {
@@ -61,43 +87,69 @@ impl ClientFacts {
     ) -> Self {
         let ip = peer.ip().to_canonical();
         let address = ip.to_string();
-        let mut forwarding = Vec::new();
         let port = local.port().to_string();
-        for (name, value) in [
-            ("X-Forwarded-For", address.as_str()),
-            ("X-Forwarded-Proto", scheme.as_str()),
-            ("X-Forwarded-Port", &port),
-            ("X-Real-IP", &address),
-        ] {
-            write::field(&mut forwarding, name, value.as_bytes());
-        }
-        let scheme_name = scheme.as_str();
-        // RFC 7239 section 6: an IPv6 address is bracketed and quoted.
-        let forwarded = match ip {
-            IpAddr::V4(ip) => format!("for={ip};proto={scheme_name}"),
-            IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={scheme_name}"),
-        };
+        let forwarding = forwarding_lines(&address, scheme, &port, &address);
+        let forwarded = format!("{};proto={}", forwarded_for(ip), scheme.as_str());
         Self {
             listener,
             ip,
             address,
+            port: local.port(),
             scheme,
             sessions,
             tls: None,
             peer: None,
             redirect: None,
-            strict_transport: match (scheme, sessions) {
-                (Scheme::Http, SessionsAccepted::OnlyOverTls) => StrictTransport::Never,
-                _ => StrictTransport::Backends,
-            },
+            strict_transport: StrictTransport::of(scheme, sessions),
             in_flight,
             logged: OnceLock::new(),
-            forwarding: forwarding.into(),
+            forwarding,
             forwarded: forwarded.into(),
-            certified: Memo::default(),
-            certificate_lines: Memo::default(),
-            tokens: Memo::default(),
+            behind: None,
+            kept: Arc::default(),
         }
+    }
+
+    /// The same for a client whose connection a proxy has announced (PROXY protocol): it connected
+    /// from `peer`.
+    #[must_use]
+    pub fn through(mut self, peer: IpAddr) -> Self {
+        let peer = peer.to_canonical();
+        if peer != self.ip {
+            self.behind = Some(Box::new(Behind {
+                peer: peer.to_string(),
+                ..Behind::default()
+            }));
+        }
+        self
+    }
+}
+
+/// The field lines by which a backend is told where a request comes from: `chain` is the client and
+/// what it went through.
+pub(super) fn forwarding_lines(
+    chain: &str,
+    scheme: Scheme,
+    port: &str,
+    address: &str,
+) -> Box<[u8]> {
+    let mut lines = Vec::new();
+    for (name, value) in [
+        ("X-Forwarded-For", chain),
+        ("X-Forwarded-Proto", scheme.as_str()),
+        ("X-Forwarded-Port", port),
+        ("X-Real-IP", address),
+    ] {
+        write::field(&mut lines, name, value.as_bytes());
+    }
+    lines.into()
+}
+
+/// An address as `Forwarded` has it (RFC 7239 section 6): one of IPv6 is bracketed and quoted.
+pub(super) fn forwarded_for(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("for={ip}"),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
     }
 }
 
@@ -143,6 +195,14 @@ pub enum StrictTransport {
 }
 
 impl StrictTransport {
+    /// Where there is no policy of our own.
+    pub(super) const fn of(scheme: Scheme, sessions: SessionsAccepted) -> Self {
+        match (scheme, sessions) {
+            (Scheme::Http, SessionsAccepted::OnlyOverTls) => Self::Never,
+            _ => Self::Backends,
+        }
+    }
+
     /// Our policy, where there is one.
     #[must_use]
     pub fn ours(&self) -> Option<&Hsts> {

@@ -41,6 +41,8 @@ const MAX_INTERIM: usize = 16;
 const ANSWER_LIMITS: HeadLimits = HeadLimits {
     bytes: 64 << 10,
     fields: 200,
+    // Answers have none.
+    target: 0,
 };
 
 /// How often somebody who is being served is looked at again. What ends a session or takes back a

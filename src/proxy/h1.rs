@@ -18,6 +18,7 @@ use super::client::ClientFacts;
 use super::exchange::{
     AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
 };
+use super::pace::Pace;
 use super::pages::text::{Said, Text};
 use super::record::{bad_head, slow_head};
 use super::request_id::RequestId;
@@ -27,7 +28,6 @@ use crate::http1::body::{BodyDecoder, BodyError};
 use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
 use crate::http1::read::{ReadBuffer, ReadError};
-use crate::http1::timer::within;
 use crate::http1::write::{self, BodyEncoder, LARGE};
 
 /// How long a client may take to see our answer and close, after we have closed our side while it
@@ -46,6 +46,7 @@ where
     let mut buffer = ReadBuffer::default();
     // Whoever has just connected is about to ask for something.
     let mut drain = DrainWatch::new(worker, FIRST_REQUEST);
+    let mut served = 0_usize;
     loop {
         let idle = worker.shared.snapshot.load().timeouts.idle;
         let begun = {
@@ -77,9 +78,13 @@ where
         };
         // A head may take its time. Who was disabled meanwhile must not be let in by having begun.
         let snapshot = newest(worker, snapshot);
+        let brought = client.brought_by(&snapshot.trusted_proxies, head.fields());
+        let client = brought.as_deref().unwrap_or(client);
         let request = Request::new(worker, client, snapshot, &head);
         // Apart from the connection, which would hold the room for it while it is idle.
-        match Box::pin(exchange(request, &mut buffer, &mut io)).await {
+        served = served.saturating_add(1);
+        let is_last = served >= request.snapshot.limits.requests_per_connection;
+        match Box::pin(exchange(request, is_last, &mut buffer, &mut io)).await {
             After::Next => {}
             After::Close => break,
             After::Linger => {
@@ -128,18 +133,24 @@ enum After {
 }
 
 /// Serves one request.
-async fn exchange<S>(request: Request<'_>, buffer: &mut ReadBuffer, io: &mut S) -> After
+async fn exchange<S>(
+    request: Request<'_>,
+    is_last: bool,
+    buffer: &mut ReadBuffer,
+    io: &mut S,
+) -> After
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (worker, client, head) = (request.worker, request.client, request.head);
-    let limit = request.snapshot.timeouts.body;
+    let timeouts = request.snapshot.timeouts;
     let decoder = match head.framing() {
         RequestFraming::Length(length) if length > 0 => BodyDecoder::length(length),
         RequestFraming::Chunked => BodyDecoder::chunked(),
         // HTTP/2 framing does not come from this codec.
         RequestFraming::None | RequestFraming::Length(_) | RequestFraming::Stream { .. } => {
-            let mut sink = Sink::new((worker, client), io, head, limit);
+            let mut sink = Sink::new((worker, client), io, head, Pace::new(&timeouts));
+            sink.keep &= !is_last;
             request
                 .serve(&mut Upload::new(&mut NoBody), &mut sink)
                 .await;
@@ -151,9 +162,10 @@ where
         io: read,
         buffer,
         decoder,
-        limit,
+        pace: Pace::new(&timeouts),
     };
-    let mut sink = Sink::new((worker, client), write, head, limit);
+    let mut sink = Sink::new((worker, client), write, head, Pace::new(&timeouts));
+    sink.keep &= !is_last;
     let mut body = Upload::new(&mut source);
     request.serve(&mut body, &mut sink).await;
     let read_whole = body.has_ended();
@@ -223,7 +235,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
         keep: false,
         trailers: false,
         state: State::Nothing,
-        limit: LINGER,
+        pace: Pace::at_most(LINGER),
     };
     let answer = Answer::problem(status, said, Audience::Other, &snapshot.pages, id);
     // A client that is gone already is told nothing.
@@ -249,7 +261,7 @@ struct Source<'b, R> {
     io: R,
     buffer: &'b mut ReadBuffer,
     decoder: BodyDecoder,
-    limit: Duration,
+    pace: Pace,
 }
 
 impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
@@ -260,12 +272,15 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
         let piece = self
             .buffer
-            .body(&mut self.io, &mut self.decoder, self.limit);
-        piece.await.map_err(|error| match error {
+            .body(&mut self.io, &mut self.decoder, self.pace.patience());
+        let piece = self.pace.time(piece).await;
+        let piece = piece.map_err(|error| match error {
             ReadError::TooSlow | ReadError::Idle => BodyFailure::TooSlow,
             ReadError::Body(error) if error != BodyError::Truncated => BodyFailure::Malformed,
             _ => BodyFailure::ClientGone,
-        })
+        })?;
+        self.pace.moved(piece.as_ref().map_or(0, Bytes::len));
+        Ok(piece)
     }
 }
 
@@ -283,7 +298,7 @@ struct Sink<'w, W> {
     /// Whether the client asked for trailers.
     trailers: bool,
     state: State,
-    limit: Duration,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +314,7 @@ impl<'w, W> Sink<'w, W> {
         (worker, client): (&'w Worker, &'w ClientFacts),
         io: W,
         head: &RequestHead,
-        limit: Duration,
+        pace: Pace,
     ) -> Self {
         let trailers = head
             .fields()
@@ -316,7 +331,7 @@ impl<'w, W> Sink<'w, W> {
             keep: head.keep_alive(),
             trailers,
             state: State::Nothing,
-            limit,
+            pace,
         }
     }
 }
@@ -329,7 +344,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
             State::Whole if self.keep => After::Next,
             State::Whole => After::Close,
             State::Nothing | State::Begun | State::Broken => {
-                self.limit = Duration::ZERO;
+                self.pace = Pace::at_most(Duration::ZERO);
                 drop(self.send_all().await);
                 After::Abort
             }
@@ -351,7 +366,8 @@ impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
     /// many of them have left, and none may be sent twice.
     async fn send(&mut self, piece: &[u8]) -> Result<(), ClientGone> {
         let before = std::mem::replace(&mut self.state, State::Broken);
-        let written = within(self.limit, self.io.write_all(piece)).await;
+        let written = self.pace.within(self.io.write_all(piece)).await;
+        self.pace.moved(piece.len());
         self.state = before;
         self.check(written)
     }
@@ -359,7 +375,7 @@ impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
     /// The end of everything that was written so far is on its way when this is done.
     async fn send_all(&mut self) -> Result<(), ClientGone> {
         self.send_out().await?;
-        let flushed = within(self.limit, self.io.flush()).await;
+        let flushed = self.pace.within(self.io.flush()).await;
         self.check(flushed)
     }
 

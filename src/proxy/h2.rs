@@ -22,14 +22,16 @@ use tokio::time::{Instant, timeout};
 
 use super::client::ClientFacts;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::frames::{Counted, Flood};
+use super::pace::Pace;
 use super::pages::text::Text;
-use super::record::bad_head;
+use super::record::{bad_head, flooded};
 use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
 use super::{DrainWatch, FIRST_REQUEST, Request, Snapshot, Worker, drained};
 use crate::http1::fields::{Fields, Received};
 use crate::http1::head::{HeadError, RequestHead};
-use crate::http1::timer::{Timer, within};
+use crate::http1::timer::Timer;
 
 /// Bytes a client may send on one stream before we have passed them on, and on all streams of a
 /// connection: what a fast link needs, and a bound on what we hold.
@@ -58,9 +60,11 @@ where
     let mut options = default_h2_options();
     options
         .max_header_list_size(header_limit(worker))
+        .max_concurrent_streams(stream_limit(worker))
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
+    let (io, flood) = Counted::new(io);
     // The client's preface is a head like any other: it has to come in time.
     let mut draining = worker.draining.clone();
     let connection = tokio::select! {
@@ -76,6 +80,7 @@ where
         client,
         active: Arc::default(),
         conduct: Arc::default(),
+        flood,
     }
     .accept(connection, times.idle)
     .await;
@@ -86,11 +91,17 @@ fn header_limit(worker: &Worker) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
+fn stream_limit(worker: &Worker) -> u32 {
+    let streams = worker.shared.snapshot.load().limits.http2_streams;
+    u32::try_from(streams).unwrap_or(u32::MAX)
+}
+
 struct Streams<'w> {
     worker: &'w Arc<Worker>,
     client: &'w Arc<ClientFacts>,
     active: Arc<Active>,
     conduct: Arc<Conduct>,
+    flood: Flood,
 }
 
 /// How a client behaves on one connection.
@@ -104,11 +115,14 @@ struct Conduct {
 }
 
 impl Conduct {
-    fn is_abuse(&self) -> bool {
+    /// What of it is more than anybody does by mistake, as a label.
+    fn abuse(&self) -> Option<&'static str> {
         let given_up = self.given_up.load(Ordering::Relaxed);
         let requests = self.requests.load(Ordering::Relaxed);
-        self.bad_heads.load(Ordering::Relaxed) >= MAX_BAD_HEADS
-            || (given_up > MAX_GIVEN_UP && given_up > requests / 2)
+        if self.bad_heads.load(Ordering::Relaxed) >= MAX_BAD_HEADS {
+            return Some("bad_heads");
+        }
+        (given_up > MAX_GIVEN_UP && given_up > requests / 2).then_some("resets")
     }
 }
 
@@ -172,6 +186,10 @@ enum Event {
     Drain,
     /// No stream for as long as that may be.
     Idle,
+    /// More than anybody sends, as a label.
+    Flood(&'static str),
+    /// It was told to go, and has had its time for it.
+    CutOff,
     /// The client closed it, or broke the protocol.
     End,
 }
@@ -188,6 +206,7 @@ impl Streams<'_> {
             timer: Timer::default(),
         };
         let mut ending = false;
+        let mut cut_off = CutOff::default();
         loop {
             let patience = if ending { LAST_WORDS } else { idle_limit };
             let mut accepted = None;
@@ -195,7 +214,14 @@ impl Streams<'_> {
                 if !ending && drain.poll(cx).is_ready() {
                     return Poll::Ready(Event::Drain);
                 }
-                match connection.poll_accept(cx) {
+                if cut_off.poll(cx).is_ready() {
+                    return Poll::Ready(Event::CutOff);
+                }
+                let polled = connection.poll_accept(cx);
+                if let Some(flood) = self.flood().filter(|_| !cut_off.has_begun()) {
+                    return Poll::Ready(Event::Flood(flood));
+                }
+                match polled {
                     Poll::Ready(Some(Ok(request))) => {
                         accepted = Some(request);
                         Poll::Ready(Event::Request)
@@ -205,8 +231,10 @@ impl Streams<'_> {
                 }
             });
             match event.await {
-                Event::Request if self.conduct.is_abuse() => {
+                Event::Flood(why) => {
+                    flooded(self.worker, self.client, why);
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    cut_off.begin();
                     ending = true;
                 }
                 Event::Request => {
@@ -214,9 +242,14 @@ impl Streams<'_> {
                     if let Some((request, respond)) = accepted {
                         self.serve_stream(request, respond);
                     }
+                    if !ending && self.has_served_enough() {
+                        connection.graceful_shutdown();
+                        ending = true;
+                    }
                 }
                 // A client that does not react to GOAWAY is not waited for.
                 Event::Idle if ending => return,
+                Event::CutOff => return,
                 Event::Drain | Event::Idle => {
                     connection.graceful_shutdown();
                     ending = true;
@@ -225,6 +258,17 @@ impl Streams<'_> {
                 Event::End => return,
             }
         }
+    }
+
+    /// Whether the client is at what nobody does by mistake, as a label.
+    fn flood(&self) -> Option<&'static str> {
+        let frames = self.flood.is_there().then_some("frames");
+        frames.or_else(|| self.conduct.abuse())
+    }
+
+    fn has_served_enough(&self) -> bool {
+        let limits = &self.worker.shared.snapshot.load().limits;
+        self.conduct.requests.load(Ordering::Relaxed) >= limits.requests_per_connection
     }
 
     fn serve_stream(&self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
@@ -241,8 +285,33 @@ impl Streams<'_> {
     }
 }
 
-/// How long a connection stays after GOAWAY when nothing happens on it.
+/// How long a connection stays after GOAWAY when nothing happens on it, or whatever happens where it
+/// was cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The end of a connection that was cut off, whether or not the client reads that it was.
+#[derive(Default)]
+struct CutOff {
+    at: Option<Instant>,
+    timer: Timer,
+}
+
+impl CutOff {
+    fn begin(&mut self) {
+        self.at = Some(Instant::now() + LAST_WORDS);
+    }
+
+    const fn has_begun(&self) -> bool {
+        self.at.is_some()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.at {
+            None => Poll::Pending,
+            Some(at) => self.timer.poll(cx, at),
+        }
+    }
+}
 
 async fn serve_request(
     worker: &Worker,
@@ -252,10 +321,10 @@ async fn serve_request(
     conduct: &Conduct,
 ) {
     let snapshot = worker.shared.snapshot.load_full();
-    let limit = snapshot.timeouts.body;
+    let timeouts = snapshot.timeouts;
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
-    let mut sink = Sink::new(client, respond, limit);
+    let mut sink = Sink::new(client, respond, Pace::new(&timeouts));
     let head = match RequestHead::from_http2(parts, ended, &snapshot.limits.head) {
         Ok(head) => head,
         Err(error) => {
@@ -264,8 +333,14 @@ async fn serve_request(
             return;
         }
     };
-    let mut source = Source { body, ended, limit };
+    let mut source = Source {
+        body,
+        ended,
+        pace: Pace::new(&timeouts),
+    };
     let mut upload = Upload::new(&mut source);
+    let brought = client.brought_by(&snapshot.trusted_proxies, head.fields());
+    let client = brought.as_deref().unwrap_or(client);
     Request::new(worker, client, snapshot, &head)
         .serve(&mut upload, &mut sink)
         .await;
@@ -306,7 +381,7 @@ async fn refuse_head(
 struct Source {
     body: RecvStream,
     ended: bool,
-    limit: Duration,
+    pace: Pace,
 }
 
 impl BodySource for Source {
@@ -315,7 +390,7 @@ impl BodySource for Source {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
-        match within(self.limit, self.body.data()).await {
+        match self.pace.within(self.body.data()).await {
             Err(_) => Err(BodyFailure::TooSlow),
             Ok(None) => Ok(None),
             Ok(Some(Err(_))) => Err(BodyFailure::ClientGone),
@@ -323,6 +398,7 @@ impl BodySource for Source {
                 // The client may send as much again. What is passed on slowly is bounded by the
                 // one piece that the forwarding loop holds.
                 drop(self.body.flow_control().release_capacity(piece.len()));
+                self.pace.moved(piece.len());
                 Ok(Some(piece))
             }
         }
@@ -343,11 +419,11 @@ struct Sink<'c> {
     begun: bool,
     /// Whether the client reset the stream before the answer.
     given_up: bool,
-    limit: Duration,
+    pace: Pace,
 }
 
 impl<'c> Sink<'c> {
-    const fn new(client: &'c ClientFacts, respond: SendResponse<Bytes>, limit: Duration) -> Self {
+    const fn new(client: &'c ClientFacts, respond: SendResponse<Bytes>, pace: Pace) -> Self {
         Self {
             client,
             respond,
@@ -357,7 +433,7 @@ impl<'c> Sink<'c> {
             left: None,
             begun: false,
             given_up: false,
-            limit,
+            pace,
         }
     }
 
@@ -382,8 +458,7 @@ impl<'c> Sink<'c> {
     }
 
     /// Waits for the client to take more, and says how much.
-    async fn capacity(&mut self, wanted: usize) -> Result<usize, ClientGone> {
-        let stream = self.stream.as_mut().ok_or(ClientGone)?;
+    async fn capacity(stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, ClientGone> {
         stream.reserve_capacity(wanted);
         if stream.capacity() > 0 {
             return Ok(stream.capacity());
@@ -394,14 +469,17 @@ impl<'c> Sink<'c> {
         }
     }
 
-    async fn write_parts(&mut self, mut piece: Bytes) -> Result<(), ClientGone> {
+    async fn write_parts(
+        stream: &mut SendStream<Bytes>,
+        left: &mut Option<u64>,
+        mut piece: Bytes,
+    ) -> Result<(), ClientGone> {
         while !piece.is_empty() {
-            let capacity = self.capacity(piece.len()).await?;
+            let capacity = Self::capacity(stream, piece.len()).await?;
             let part = piece.split_to(capacity.min(piece.len()));
             // A client told of the end with the last byte needs no frame that says no more.
-            self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
-            let end = self.left == Some(0);
-            let stream = self.stream.as_mut().ok_or(ClientGone)?;
+            *left = left.map(|left| left.saturating_sub(part.len() as u64));
+            let end = *left == Some(0);
             stream.send_data(part, end).map_err(|_| ClientGone)?;
         }
         Ok(())
@@ -452,7 +530,10 @@ impl AnswerSink for Sink<'_> {
     async fn write(&mut self, piece: Bytes) -> Result<(), ClientGone> {
         self.send_head(false)?;
         // For all of it: a client that takes a byte now and then would never be too slow.
-        let written = within(self.limit, self.write_parts(piece)).await;
+        let (stream, length) = (self.stream.as_mut().ok_or(ClientGone)?, piece.len());
+        let parts = Self::write_parts(stream, &mut self.left, piece);
+        let written = self.pace.within(parts).await;
+        self.pace.moved(length);
         written.unwrap_or(Err(ClientGone))
     }
 

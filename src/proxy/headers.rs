@@ -443,21 +443,33 @@ impl<'r> UpstreamRequest<'r> {
 
     fn write_forwarding(&self, out: &mut Vec<u8>, traced: bool) {
         out.extend_from_slice(&self.client.forwarding);
-        let forwarded = &self.client.forwarded;
-        if let Some(authority) = self.head.authority() {
-            write::checked(out, "X-Forwarded-Host", [authority]);
-            write::checked(out, "Forwarded", [forwarded, ";host=\"", authority, "\""]);
+        let forwarded = &*self.client.forwarded;
+        let (host, outer_prefix, hops) = match self.client.behind.as_deref() {
+            None => (self.head.authority(), "", ""),
+            Some(behind) => {
+                let host = behind.host.as_deref();
+                let host = host.or_else(|| self.head.authority());
+                let prefix = behind.prefix.as_deref().unwrap_or_default();
+                (host, prefix, behind.forwarded.as_str())
+            }
+        };
+        if let Some(host) = host {
+            write::checked(out, "X-Forwarded-Host", [host]);
+            write::checked(out, "Forwarded", [forwarded, ";host=\"", host, "\"", hops]);
         } else {
-            write::checked(out, "Forwarded", [&**forwarded]);
+            write::checked(out, "Forwarded", [forwarded, hops]);
         }
-        if !self.target.prefix.is_empty() {
-            write::field(out, "X-Forwarded-Prefix", self.target.prefix.as_bytes());
+        // What was cut off before us stands before what we cut off.
+        let prefix = [outer_prefix, self.target.prefix];
+        if prefix.iter().any(|part| !part.is_empty()) {
+            write::checked(out, "X-Forwarded-Prefix", prefix);
         }
         let id = self.request_id.as_str();
         write::checked(out, "X-Request-Id", [id]);
         if !traced {
-            // The request id is 128 random bits, as a trace id is; the flag says not sampled.
-            write::checked(out, "traceparent", ["00-", id, "-", &id[..16], "-00"]);
+            // 128 random bits, as the id of a trace is; the flag says not sampled.
+            let trace = self.request_id.random();
+            write::checked(out, "traceparent", ["00-", trace, "-", &trace[..16], "-00"]);
         }
     }
 }

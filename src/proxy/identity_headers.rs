@@ -189,7 +189,7 @@ impl IdentityHeaders {
         certificate: &Arc<ClientIdentity>,
         client: &ClientFacts,
     ) {
-        client.certificate_lines.with(|kept| {
+        client.kept.certificate_lines.with(|kept| {
             let fits = |kept: &CertificateLines| {
                 Arc::ptr_eq(&kept.headers, self) && Arc::ptr_eq(&kept.certificate, certificate)
             };

@@ -219,6 +219,7 @@ impl<'r> Record<'r> {
             RefusalReason::CertificateNeeded(why) => self.reason = Some(why.as_str()),
             RefusalReason::NotOwner => self.reason = Some("not_owner"),
             RefusalReason::Destination => self.reason = Some("destination"),
+            RefusalReason::AddressNotAllowed => self.reason = Some("address_not_allowed"),
             RefusalReason::Forbidden(missing) => {
                 self.reason = Some("missing_ability");
                 self.missing = Some(missing.clone());
@@ -247,6 +248,13 @@ impl<'r> Record<'r> {
     pub(super) fn underscore(&mut self) {
         self.reason = Some("underscore_field");
         self.reject("bad_request");
+    }
+
+    /// Its client asks too often.
+    pub(super) fn too_often(&mut self) {
+        self.decision = "deny";
+        self.reason = Some("rate_limited");
+        self.reject("rate_limited");
     }
 
     /// Its connection needs a good certificate and has none.
@@ -376,7 +384,10 @@ impl<'r> Record<'r> {
         };
         line.milliseconds("duration_ms", duration)
             .text("request.id", self.id.as_str())
-            .text("trace_id", trace_id(fields).unwrap_or(self.id.as_str()))
+            .text(
+                "trace_id",
+                trace_id(fields).unwrap_or_else(|| self.id.random()),
+            )
             .maybe_text("error.type", self.error)
     }
 }
@@ -397,6 +408,15 @@ pub fn slow_head(worker: &Worker, client: &ClientFacts, id: &RequestId) {
     let status = StatusCode::REQUEST_TIMEOUT;
     let message = "the head did not arrive in time";
     no_head(worker, client, id, (status, "head_timeout", message));
+}
+
+/// Writes down that an HTTP/2 connection is cut off for what its client does, and counts it.
+pub fn flooded(worker: &Worker, client: &ClientFacts, why: &'static str) {
+    let floods = &worker.shared.metrics.http2_floods;
+    floods.with_label_values(&[&client.listener, why]).inc();
+    let line = worker.log.line(Level::Warn, "http2.flood");
+    let line = connection(line, client).text("error.type", why);
+    worker.log.access(line);
 }
 
 /// There is nothing to say of a request without a head but why.
@@ -427,7 +447,10 @@ fn no_head(
 /// What every line about a connection says.
 fn connection(line: Line, client: &ClientFacts) -> Line {
     line.fields(&client.logged, |line| {
-        let line = line.text("client.address", &client.address);
+        let peer = client.behind.as_ref().map(|behind| behind.peer.as_str());
+        let line = line
+            .text("client.address", &client.address)
+            .maybe_text("network.peer.address", peer);
         match &client.tls {
             Some(tls) => line
                 .text("tls.protocol.version", tls.version)

@@ -1,12 +1,17 @@
 //! The id that follows one request through our log, the backend's and the client's.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
+use crate::http1::fields::Fields;
 use crate::store::secret::random;
 
-/// 128 random bits as 32 hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId([u8; Self::LENGTH]);
+/// 128 random bits as 32 hex digits, or what a trusted proxy has called the request already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    random: [u8; Self::LENGTH],
+    given: Option<Arc<str>>,
+}
 
 /// Random bytes of this thread that no id was made of yet.
 struct Reserve {
@@ -52,14 +57,40 @@ impl RequestId {
         let mut text = [0; Self::LENGTH];
         let encoded = base16ct::lower::encode(&random, &mut text);
         debug_assert!(encoded.is_ok(), "two digits a byte");
-        Self(text)
+        Self {
+            random: text,
+            given: None,
+        }
     }
 
-    /// The digits.
+    /// The one that a trusted proxy has given, where it can be written anywhere; this one if not.
+    #[must_use]
+    pub(super) fn or_given(self, fields: &Fields) -> Self {
+        let mut given = fields.get_all("x-request-id");
+        let only = given.next().filter(|_| given.next().is_none());
+        let given = only.and_then(|id| str::from_utf8(id).ok());
+        Self {
+            given: given.filter(|id| is_id(id)).map(Into::into),
+            ..self
+        }
+    }
+
+    /// As it is told.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
+        self.given.as_deref().unwrap_or_else(|| self.random())
     }
+
+    /// Our own digits.
+    #[must_use]
+    pub fn random(&self) -> &str {
+        str::from_utf8(&self.random).unwrap_or_default()
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(legal)
 }
 
 #[cfg(test)]

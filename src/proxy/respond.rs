@@ -400,6 +400,9 @@ impl Refused<'_> {
                 Text::Unacceptable
                     .with("its Destination is none that it may be copied or moved to"),
             ),
+            RefusalReason::AddressNotAllowed => {
+                self.problem(StatusCode::FORBIDDEN, Text::AddressNotAllowed)
+            }
             RefusalReason::LoginNeeded(why) => self
                 .undecided(*why)
                 .unwrap_or_else(|| self.login_needed(refusal, *why)),

@@ -263,6 +263,10 @@ pub struct Limits {
     pub body: u64,
     /// Fields with an underscore in their name.
     pub underscores: Underscores,
+    /// Requests served on one connection.
+    pub requests_per_connection: usize,
+    /// Requests of one HTTP/2 connection served at one time.
+    pub http2_streams: usize,
 }
 
 /// What becomes of fields of a client that have an underscore in their name. Those that fold to one
@@ -279,12 +283,17 @@ pub enum Underscores {
 }
 
 impl Default for Limits {
-    /// 100 MiB of body: what device firmware and file uploads need, and no more.
+    /// 100 MiB of body: what device firmware and file uploads need, and no more. A new connection
+    /// after 10,000 requests costs nobody anything and spreads clients over threads and gates again.
+    /// 100 streams are the least that RFC 9113 section 6.5.2 recommends, and what Envoy recommends
+    /// at the edge.
     fn default() -> Self {
         Self {
             head: HeadLimits::default(),
             body: 100 << 20,
             underscores: Underscores::default(),
+            requests_per_connection: 10_000,
+            http2_streams: 100,
         }
     }
 }
@@ -312,6 +321,33 @@ impl Default for BufferingSpec {
     }
 }
 
+/// How often clients may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// For anything at all, where that is limited.
+    pub all: Option<RatePolicy>,
+    /// For routes; a route's `RateId` is a place in this list.
+    pub routes: Vec<RatePolicy>,
+}
+
+/// How often one client may ask. Each limit counts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RatePolicy {
+    /// From one address.
+    pub address: Option<RateLimit>,
+    /// As one user.
+    pub user: Option<RateLimit>,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// The time for one token.
+    pub interval: Duration,
+    /// The most tokens in it.
+    pub burst: usize,
+}
+
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientTimeouts {
@@ -321,17 +357,22 @@ pub struct ClientTimeouts {
     pub head: Duration,
     /// Between two pieces of a request body, and for the client to take more of an answer.
     pub body: Duration,
+    /// Bytes a second on an average over the time for which the client was waited for, once that is
+    /// longer than `body`; 0 for any.
+    pub body_rate: u64,
     /// Between two requests on a connection.
     pub idle: Duration,
 }
 
 impl Default for ClientTimeouts {
-    /// 10 s for handshake and head (a phone on a bad network needs 3), 60 s for the rest.
+    /// 10 s for handshake and head (a phone on a bad network needs 3), 60 s for the rest. 512 bytes
+    /// a second are less than any network gives that people can work on; Apache's `MinRate` is 500.
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(60),
+            body_rate: 512,
             idle: Duration::from_secs(60),
         }
     }

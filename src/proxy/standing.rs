@@ -51,7 +51,7 @@ impl<'r> Request<'r> {
             snapshot: self.worker.shared.snapshot.load_full(),
             head: self.head,
             authorization: self.authorization.clone(),
-            id: self.id,
+            id: self.id.clone(),
             now: now(),
         }
     }

@@ -217,5 +217,6 @@ fn with_gate(snapshot: &Snapshot, gate: Gate, credentials: Arc<Credentials>) -> 
         pages: snapshot.pages.clone(),
         limits: snapshot.limits,
         timeouts: snapshot.timeouts,
+        trusted_proxies: Arc::clone(&snapshot.trusted_proxies),
     }
 }

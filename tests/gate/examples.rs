@@ -16,12 +16,13 @@ use crate::harness::process::{finished, portcullis};
 use crate::harness::{eventually, free_port};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 13] = [
+const DRIVEN: [&str; 14] = [
     "balance.yaml",
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
     "languages",
+    "limits.yaml",
     "logo.svg",
     "machines.yaml",
     "minimal.yaml",
@@ -329,6 +330,47 @@ fn the_check_of_the_ioto_sample_warns_of_its_old_hash() {
         "{warning}"
     );
     assert!(!warning.contains("BF1:00128"), "{warning}");
+}
+
+// --- limits.yaml ---
+
+#[test]
+fn who_may_ask_from_where_and_how_often_is_as_the_example_has_it() {
+    let backend = Backend::start();
+    let example = Example::with(
+        "limits.yaml",
+        backend.address,
+        [
+            ("PORTCULLIS_BALANCER", "127.0.0.1".to_owned()),
+            ("PORTCULLIS_LISTEN_PROXIED", "127.0.0.1:0".to_owned()),
+            ("PORTCULLIS_INSIDE", "10.1.0.0/16".to_owned()),
+        ],
+    );
+    let gate = example.start();
+    let from = |client: &str, path: &str| {
+        let client = format!("X-Forwarded-For: {client}");
+        gate.curl().header(&client).get(path).status
+    };
+    assert_eq!(from("10.1.0.1", "/metrics"), 200);
+    assert_eq!(from("192.0.2.1", "/metrics"), 403);
+    let search = || from("192.0.2.1", "/search");
+    assert_eq!([search(), search(), search()], [200, 200, 429]);
+    assert_eq!(from("192.0.2.2", "/search"), 200);
+    let url = |length: usize| format!("/{}", "a".repeat(length - 1));
+    let asked = [from("192.0.2.1", &url(4096)), from("192.0.2.1", &url(4097))];
+    assert_eq!(asked, [200, 414]);
+    // Whoever is no balancer says nothing of where it comes from, and is not asked for a header.
+    let stranger = [
+        "--interface",
+        "127.0.0.2",
+        "-H",
+        "X-Forwarded-For: 10.1.0.1",
+    ];
+    assert_eq!(gate.curl().args(stranger).get("/metrics").status, 403);
+    let proxied = gate.addresses()[1].port();
+    let announced = Curl::new(proxied).args(["--haproxy-protocol"]).get("/x");
+    assert_eq!(announced.status, 200);
+    assert_eq!(Curl::new(proxied).get("/x").status, 0);
 }
 
 // --- machines.yaml ---

@@ -4,6 +4,7 @@ pub mod backend;
 pub mod browser;
 pub mod client;
 pub mod gate;
+pub mod haproxy;
 pub mod metrics;
 pub mod nginx;
 pub mod pki;

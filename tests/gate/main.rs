@@ -12,6 +12,7 @@
 mod harness;
 
 mod abuse;
+mod addresses;
 mod assertions;
 mod balance;
 mod browser;
@@ -21,9 +22,11 @@ mod clients;
 mod command_line;
 mod crashes;
 mod examples;
+mod floods;
 mod forwarding;
 mod headers;
 mod legacy;
+mod limits;
 mod login;
 mod machines;
 mod operation;

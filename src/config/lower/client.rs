@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::config::Source;
 use crate::config::document::At;
-use crate::config::file::{BufferingFile, HeadersFile, LimitsFile, TimeoutsFile};
-use crate::config::scalar::Size;
+use crate::config::file::{BufferingFile, HeadersFile, LimitsFile, RateFile, TimeoutsFile};
+use crate::config::scalar::{Rate, Size};
 use crate::http1::head::HeadLimits;
-use crate::proxy::spec::{BufferingSpec, ClientTimeouts, Limits, Underscores};
+use crate::proxy::spec::{
+    BufferingSpec, ClientTimeouts, Limits, RateLimit, RatePolicy, Rates, Underscores,
+};
 
 use super::{HOUR, choose_word, in_range, path, span_within};
 
@@ -28,13 +30,18 @@ pub(super) fn lower_underscores(written: HeadersFile, at: &At<'_>) -> Underscore
 }
 
 /// How much a client may send.
-pub(super) fn lower_limits(written: LimitsFile, at: &At<'_>) -> Limits {
+pub(super) fn lower_limits(written: LimitsFile, rates: &mut Rates, at: &At<'_>) -> Limits {
     let LimitsFile {
         header_bytes,
         header_fields,
+        url_bytes,
         body,
+        requests_per_connection,
+        http2_streams,
+        rate,
     } = written;
     let default = Limits::default();
+    rates.all = rate.and_then(|rate| lower_rate(rate, &at.key("rate")));
     Limits {
         head: HeadLimits {
             bytes: lower_header_bytes(header_bytes, default.head.bytes, &at.key("header_bytes")),
@@ -44,8 +51,21 @@ pub(super) fn lower_limits(written: LimitsFile, at: &At<'_>) -> Limits {
                 1..=1000,
                 &at.key("header_fields"),
             ),
+            target: lower_url_bytes(url_bytes, default.head.target, &at.key("url_bytes")),
         },
         body: body.map_or(default.body, |body| body.0),
+        requests_per_connection: in_range(
+            requests_per_connection,
+            default.requests_per_connection,
+            1..=1_000_000_000,
+            &at.key("requests_per_connection"),
+        ),
+        http2_streams: in_range(
+            http2_streams,
+            default.http2_streams,
+            1..=1000,
+            &at.key("http2_streams"),
+        ),
         ..default
     }
 }
@@ -98,12 +118,69 @@ fn lower_total(written: Option<Size>, default: u64, at: &At<'_>) -> u64 {
     }
 }
 
+/// Below 256 bytes the paths of many applications would not fit; above 1 MiB no head does.
+fn lower_url_bytes(written: Option<Size>, default: usize, at: &At<'_>) -> usize {
+    let Some(Size(bytes)) = written else {
+        return default;
+    };
+    match usize::try_from(bytes) {
+        Ok(bytes @ 0x100..=0x10_0000) => bytes,
+        _ => {
+            at.problem("must be from 256 to 1MiB");
+            default
+        }
+    }
+}
+
+/// How often somebody may ask; `None` where nothing is limited.
+pub(super) fn lower_rate(written: RateFile, at: &At<'_>) -> Option<RatePolicy> {
+    const MOST: usize = 1_000_000;
+    let RateFile {
+        address,
+        user,
+        burst,
+    } = written;
+    if address.is_none() && user.is_none() {
+        if !["address", "user"]
+            .iter()
+            .any(|key| at.key(key).is_refused())
+        {
+            at.problem("limits nobody; write address or user, like {address: 100/s}");
+        }
+        return None;
+    }
+    let fastest = Rate {
+        count: 1_000_000,
+        per: Duration::from_secs(1),
+    };
+    let burst = burst.map(|burst| in_range(Some(burst), 1, 1..=MOST, &at.key("burst")));
+    let limit = |rate: Option<Rate>, key| {
+        let Rate { count, per } = rate?;
+        if u64::from(count) > u64::from(fastest.count) * per.as_secs() {
+            at.key(key).problem("must be at most 1000000/s");
+        }
+        let in_ten_seconds = u64::from(count) * 10 / per.as_secs();
+        let default = usize::try_from(in_ten_seconds)
+            .unwrap_or(MOST)
+            .clamp(1, MOST);
+        Some(RateLimit {
+            interval: per / count,
+            burst: burst.unwrap_or(default),
+        })
+    };
+    Some(RatePolicy {
+        address: limit(address, "address"),
+        user: limit(user, "user"),
+    })
+}
+
 /// How long a client may take.
 pub(super) fn lower_timeouts(written: TimeoutsFile, at: &At<'_>) -> ClientTimeouts {
     let TimeoutsFile {
         handshake,
         head,
         body,
+        body_rate,
         idle,
     } = written;
     let default = ClientTimeouts::default();
@@ -114,6 +191,20 @@ pub(super) fn lower_timeouts(written: TimeoutsFile, at: &At<'_>) -> ClientTimeou
         handshake: within(handshake, default.handshake, "handshake"),
         head: within(head, default.head, "head"),
         body: within(body, default.body, "body"),
+        body_rate: lower_body_rate(body_rate, default.body_rate, &at.key("body_rate")),
         idle: within(idle, default.idle, "idle"),
+    }
+}
+
+/// More than 1 MiB/s few clients have, and what is meant is the slowest.
+fn lower_body_rate(written: Option<Size>, default: u64, at: &At<'_>) -> u64 {
+    const MOST: u64 = 1 << 20;
+    match written {
+        None => default,
+        Some(Size(rate)) if rate <= MOST => rate,
+        Some(Size(_)) => {
+            at.problem("must be at most 1MiB, which is meant for a second");
+            default
+        }
     }
 }

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use crate::config::document::At;
 use crate::config::file::{ClientMatchFile, ClientRuleFile};
 use crate::config::scalar::{Flag, Items, OneOrMany};
-use crate::gate::clients::condition::{AddressBlock, Condition, Field, KEYS, TextField};
+use crate::gate::clients::condition::{Condition, Field, KEYS, TextField};
 use crate::gate::clients::name::NamePattern;
 use crate::gate::clients::template::{self, Piece};
 use crate::gate::clients::{ClientRule, Clients, NamePart, SeveralCns};
 use crate::identity::UserName;
+use crate::identity::address::AddressBlock;
 
 use super::problem_with;
 use super::roles::KnownRoles;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::{ListenerFile, RedirectFile};
-use crate::config::scalar::{Flag, Items};
-use crate::listen::spec::{ListenerSpec, PlainLogin, Protocol};
+use crate::config::scalar::{Flag, Items, Number};
+use crate::identity::address::AddressBlocks;
+use crate::listen::spec::{ListenerSpec, PerAddress, PlainLogin, Protocol, ProxyProtocol};
 use crate::proxy::spec::Redirect;
 use crate::tls::spec::ClientAuthSpec;
 
 use super::redirect::{self, HttpsPort};
-use super::{address, choose, client_auth, in_range};
+use super::{address, addresses, choose, client_auth, in_range};
 
 /// Open connections where nothing is written: each costs some 50 KiB with TLS, so these fit in the
 /// memory of a small device, and no browser population of one comes near.
@@ -40,6 +41,7 @@ enum Word {
 /// it speaks.
 pub(super) fn lower(
     written: Option<Items<ListenerFile>>,
+    trusted_proxies: &AddressBlocks,
     source: &Source<'_>,
     at: &At<'_>,
 ) -> (Vec<ListenerSpec>, BTreeMap<usize, ClientAuthSpec>) {
@@ -55,7 +57,7 @@ pub(super) fn lower(
     let mut asking = BTreeMap::new();
     for (at, mut listener) in at.items(written) {
         let client_auth = listener.client_auth.take();
-        let mut placed = lower_one(listener, at);
+        let mut placed = lower_one(listener, trusted_proxies, at);
         placed.spec.number = listeners.len();
         if let Some(client_auth) = client_auth {
             let at = placed.at.key("client_auth");
@@ -105,11 +107,15 @@ impl Placed<'_> {
     }
 }
 
-fn lower_one(written: ListenerFile, at: At<'_>) -> Placed<'_> {
+fn lower_one<'d>(written: ListenerFile, trusted_proxies: &AddressBlocks, at: At<'d>) -> Placed<'d> {
     let ListenerFile {
         address,
         protocol,
         max_connections,
+        max_connections_per_address,
+        allow,
+        deny,
+        proxy_protocol,
         unsafe_login_without_tls,
         plaintext,
         redirect,
@@ -133,6 +139,18 @@ fn lower_one(written: ListenerFile, at: At<'_>) -> Placed<'_> {
         address: address.unwrap_or(STAND_IN),
         protocol,
         max_connections,
+        per_address: lower_per_address(
+            max_connections_per_address,
+            max_connections,
+            trusted_proxies,
+            &at.key("max_connections_per_address"),
+        ),
+        addresses: addresses::lower_rules(allow, deny, &at),
+        proxy_protocol: lower_proxy_protocol(
+            proxy_protocol.as_deref(),
+            trusted_proxies,
+            &at.key("proxy_protocol"),
+        ),
         redirect: plaintext.map(Arc::new),
     };
     Placed {
@@ -141,6 +159,40 @@ fn lower_one(written: ListenerFile, at: At<'_>) -> Placed<'_> {
         has_address: address.is_some(),
         redirect,
     }
+}
+
+/// Where nothing is written: enough for an office behind one address, and too few for one client to
+/// keep all others out. Whoever comes from this machine is a proxy, mostly, with many behind it.
+fn lower_per_address(
+    written: Option<Number>,
+    max_connections: usize,
+    trusted_proxies: &AddressBlocks,
+    at: &At<'_>,
+) -> PerAddress {
+    let default = (max_connections / 4).max(100);
+    let exempt = match written {
+        Some(_) => trusted_proxies.clone(),
+        None => trusted_proxies.with(AddressBlocks::this_machine()),
+    };
+    PerAddress {
+        most: in_range(written, default, 1..=1_000_000, at),
+        exempt,
+    }
+}
+
+fn lower_proxy_protocol(
+    written: Option<&str>,
+    trusted_proxies: &AddressBlocks,
+    at: &At<'_>,
+) -> ProxyProtocol {
+    let choices = [("off", Some(false)), ("required", Some(true))];
+    if !choose(written, false, &choices, at) {
+        return ProxyProtocol::Off;
+    }
+    if trusted_proxies.is_empty() {
+        at.problem("from whom? write the addresses of the proxies in trusted_proxies");
+    }
+    ProxyProtocol::RequiredFrom(trusted_proxies.clone())
 }
 
 fn lower_plaintext(written: Option<&str>, protocol: Protocol, at: &At<'_>) -> Option<Redirect> {

@@ -11,15 +11,17 @@ use crate::gate::ability::Ability;
 use crate::gate::path::relaxation::{Relaxation, Relaxations};
 use crate::gate::route::{
     Access, CredentialKind, CredentialSet, Credentials, Grant, HostPattern, InvalidOwner, Methods,
-    Owner, PathPattern, Route, UpstreamId,
+    Owner, PathPattern, RateId, Route, UpstreamId,
 };
+use crate::proxy::spec::RatePolicy;
 
+use super::client::lower_rate;
 use super::clients::KnownClients;
 use super::login::{Login, lower_site_path};
 use super::rewrite::{Rewrites, WrittenRewrite};
 use super::roles::KnownRoles;
 use super::upstreams::Upstreams;
-use super::{DAY, choose_word, problem_with, span_within};
+use super::{DAY, addresses, choose_word, problem_with, span_within};
 
 /// The most routes accepted: each is compared with those before it.
 const MAX_ROUTES: usize = 10_000;
@@ -31,13 +33,17 @@ pub(super) struct PlacedRoute<'d> {
     pub(super) route: Route,
 }
 
+/// What routes refer to.
+type Known<'k> = (&'k Upstreams, &'k KnownRoles, &'k KnownClients);
+
+/// What routes add to, and refer to by its place.
+type Made<'m> = (&'m mut Rewrites, &'m mut Vec<RatePolicy>);
+
 /// The routes in order. Those with a problem are left out.
 pub(super) fn lower<'d>(
     written: Option<Items<RouteFile>>,
-    upstreams: &Upstreams,
-    roles: &KnownRoles,
-    clients: &KnownClients,
-    rewrites: &mut Rewrites,
+    known: Known<'_>,
+    (rewrites, rates): Made<'_>,
     at: &At<'d>,
 ) -> Vec<PlacedRoute<'d>> {
     let hint = "without a route nothing is forwarded; begin with \"- {can: view}\"";
@@ -55,7 +61,7 @@ pub(super) fn lower<'d>(
     }
     let mut routes: Vec<PlacedRoute<'d>> = Vec::new();
     for (at, route) in at.items(written) {
-        let Some(route) = lower_one(route, upstreams, roles, clients, rewrites, &at) else {
+        let Some(route) = lower_one(route, known, (rewrites, rates), &at) else {
             continue;
         };
         refuse_unreachable(&route, &at, &routes);
@@ -66,10 +72,8 @@ pub(super) fn lower<'d>(
 
 fn lower_one(
     written: RouteFile,
-    upstreams: &Upstreams,
-    roles: &KnownRoles,
-    clients: &KnownClients,
-    rewrites: &mut Rewrites,
+    (upstreams, roles, clients): Known<'_>,
+    (rewrites, rates): Made<'_>,
     at: &At<'_>,
 ) -> Option<Route> {
     let RouteFile {
@@ -83,6 +87,8 @@ fn lower_one(
         owner,
         owner_or,
         upstream,
+        addresses,
+        rate,
         body_limit,
         read_timeout,
         timeout,
@@ -136,12 +142,20 @@ fn lower_one(
         cookies,
     };
     let rewrite = rewrites.place(rewrite.lower(written_pattern.as_deref(), at));
+    let addresses = addresses::lower_of_route(addresses, &at.key("addresses"));
+    let rate = rate.and_then(|rate| lower_rate(rate, &at.key("rate")));
+    let rate = rate.map(|rate| {
+        rates.push(rate);
+        RateId(rates.len() - 1)
+    });
     Some(Route {
         label: label(written_pattern.as_deref(), written_host),
         hosts: hosts?,
         pattern: pattern?,
         methods: methods?,
         access: access?,
+        addresses,
+        rate,
         upstream: upstream.unwrap_or(UpstreamId(0)),
         rewrite,
         body_limit: body_limit.map(|limit| limit.0),

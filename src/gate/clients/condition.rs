@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::name::NamePattern;
 use super::pattern::{Budget, Captured, TextPattern};
+use crate::identity::address::AddressBlock;
 use crate::identity::certificate::ClientIdentity;
 
 /// The keys of a `match`.
@@ -169,62 +170,6 @@ fn lower_domain(address: &str) -> String {
     address
 }
 
-/// A block of addresses, or one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressBlock {
-    first: IpAddr,
-    prefix: u32,
-}
-
-impl AddressBlock {
-    /// Reads an address, or a block as `10.0.0.0/8`.
-    ///
-    /// # Errors
-    /// A sentence that says what is right.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let expected =
-            || "expected an address like 10.0.0.7, or a block like 10.0.0.0/8".to_owned();
-        let (address, prefix) = match text.split_once('/') {
-            None => (text, None),
-            Some((address, prefix)) => (address, Some(prefix)),
-        };
-        let first: IpAddr = address.parse().map_err(|_| expected())?;
-        let longest = if first.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => longest,
-            Some(prefix) => prefix.parse().map_err(|_| expected())?,
-        };
-        if prefix > longest {
-            return Err(expected());
-        }
-        let block = Self { first, prefix };
-        let beginning = block.beginning(first);
-        if beginning != block.bits(first) {
-            return Err("the address is not the first of its block".into());
-        }
-        Ok(block)
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.first.is_ipv4()
-            && self.beginning(address) == self.bits(self.first)
-    }
-
-    /// The address as a number whose first bit is the highest.
-    fn bits(&self, address: IpAddr) -> u128 {
-        match address {
-            IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
-            IpAddr::V6(address) => address.to_bits(),
-        }
-    }
-
-    /// The first address of a block of this size around `address`.
-    fn beginning(&self, address: IpAddr) -> u128 {
-        let rest = u128::MAX.checked_shr(self.prefix).unwrap_or(0);
-        self.bits(address) & !rest
-    }
-}
-
 /// One key of a `match`; any of its values will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -372,43 +317,4 @@ fn plain<'c>(fits: bool, value: impl FnOnce() -> Cow<'c, str>) -> Vec<Fit<'c>> {
         captured: Vec::new(),
     });
     fit.into_iter().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_holds_its_addresses_and_no_other() {
-        for (block, address, expected) in [
-            ("10.0.0.7", "10.0.0.7", true),
-            ("10.0.0.7", "10.0.0.8", false),
-            ("10.0.0.0/8", "10.255.0.1", true),
-            ("10.0.0.0/8", "11.0.0.0", false),
-            ("0.0.0.0/0", "1.2.3.4", true),
-            ("0.0.0.0/0", "::1", false),
-            ("::/0", "1.2.3.4", false),
-            ("::/0", "fd00::1", true),
-            ("fd00::/8", "fdff::1", true),
-            ("fd00::/8", "fe00::1", false),
-            ("::1", "::1", true),
-            ("::ffff:10.0.0.7", "10.0.0.7", false),
-        ] {
-            let parsed = AddressBlock::parse(block).unwrap();
-            let address = address.parse().unwrap();
-            assert_eq!(parsed.contains(address), expected, "{block} {address}");
-        }
-        for bad in [
-            "",
-            "10",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.1/8",
-            "10.0.0.0/",
-            "10.0.0.0/-1",
-            "*",
-        ] {
-            assert!(AddressBlock::parse(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -82,6 +82,7 @@ texts! {
     DeviceNotOwner "device_not_owner" "Your certificate is known, but this address belongs to somebody else."
     LogInAsOther "log_in_as_other" "Log in as somebody else"
     RightsChanged "rights_changed" "What let you in has changed. Load the page again."
+    AddressNotAllowed "address_not_allowed" "This page cannot be used from the network that you are in."
     // Certificates of clients.
     CertificateNotSent "certificate_not_sent" "This address needs a client certificate, and your browser or program sent none."
     CertificateNotAsked "certificate_not_asked" "This address needs a client certificate, and none is asked for where you came in."
@@ -103,6 +104,7 @@ texts! {
     CertificatesNotAccepted "certificates_not_accepted" "Certificates cannot be accepted at the moment. Try again soon."
     // What cannot be served.
     NothingHere "nothing_here" "There is nothing at this address."
+    AskedTooOften "asked_too_often" "You have asked too often. Try again in a moment."
     OtherMethod "other_method" "This address does not take that method."
     AmbiguousPath "ambiguous_path" "The path of this request can be read in two ways: {why}."
     AuthorizationUnreadable "authorization_unreadable" "The Authorization field of this request cannot be read, or there are two of them."

@@ -17,6 +17,8 @@ use crate::proxy::spec::balance::{HealthSpec, Probe};
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 16 << 10,
     fields: 100,
+    // Answers have none.
+    target: 0,
 };
 
 /// Interim answers before the final one.

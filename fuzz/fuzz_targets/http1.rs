@@ -35,6 +35,7 @@ mod http1 {
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 1024,
     fields: 16,
+    target: 512,
 };
 
 fuzz_target!(|input: &[u8]| {

@@ -2,7 +2,8 @@
 //! and holds it to four rules: it never panics; how the bytes are cut into reads makes no
 //! difference; what it accepts, `httparse` reads the same way; what it writes, it reads back.
 //!
-//! Run it from the root of the repository; a stable toolchain will do:
+//! Run it from the root of the repository: `scripts/fuzz 600 http1`. With cargo-fuzz, a stable toolchain
+//! will do too:
 //!
 //! ```text
 //! mkdir -p fuzz/corpus/http1

@@ -20,6 +20,7 @@ mod certs;
 mod client_auth;
 mod clients;
 mod command_line;
+mod corpus;
 mod crashes;
 mod examples;
 mod floods;

@@ -43,7 +43,9 @@ impl Readings {
             needed: found.needed,
         };
         for way in ways {
-            readings.add(&way.read(raw.as_bytes()))?;
+            for text in readings.texts(way.decoded(raw.as_bytes()))? {
+                readings.add(way.separated(text))?;
+            }
         }
         Ok(readings)
     }
@@ -60,32 +62,31 @@ impl Readings {
         &self.paths
     }
 
-    fn add(&mut self, bytes: &[u8]) -> Result<(), AmbiguousPath> {
-        for text in self.texts(bytes)? {
-            let mut inner = text[1..].split('/').peekable();
-            while let Some(segment) = inner.next() {
-                if super::is_dot_segment(segment) {
-                    return Err(AmbiguousPath::DotSegment);
-                }
-                if segment.is_empty() && inner.peek().is_some() {
-                    self.needed = self.needed.with(Relaxation::DoubleSlash);
-                }
+    fn add(&mut self, text: String) -> Result<(), AmbiguousPath> {
+        let mut segments = text[1..].split('/').peekable();
+        while let Some(segment) = segments.next() {
+            if super::is_dot_segment(segment) {
+                return Err(AmbiguousPath::DotSegment);
             }
-            let path = DecodedPath(text.into());
-            if !self.paths.contains(&path) {
-                self.paths.push(path);
+            if segment.is_empty() && segments.peek().is_some() {
+                self.needed = self.needed.with(Relaxation::DoubleSlash);
             }
+        }
+        let path = DecodedPath(text.into());
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
         }
         Ok(())
     }
 
     /// As UTF-8. Where it is none, some read it as Latin-1, some replace what is wrong, and some
     /// leave it out.
-    fn texts(&mut self, bytes: &[u8]) -> Result<Vec<String>, AmbiguousPath> {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return Ok(vec![text.to_owned()]);
-        }
-        if has_overlong(bytes) {
+    fn texts(&mut self, bytes: Vec<u8>) -> Result<Vec<String>, AmbiguousPath> {
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => return Ok(vec![text]),
+            Err(error) => error.into_bytes(),
+        };
+        if has_overlong(&bytes) {
             return Err(AmbiguousPath::OverlongUtf8);
         }
         self.needed = self.needed.with(Relaxation::NonUtf8);
@@ -93,7 +94,7 @@ impl Readings {
         let ascii = bytes.iter().filter(|byte| byte.is_ascii());
         Ok(vec![
             bytes.iter().map(|byte| char::from(*byte)).collect(),
-            String::from_utf8_lossy(bytes).into_owned(),
+            String::from_utf8_lossy(&bytes).into_owned(),
             left_out,
             ascii.map(|byte| char::from(*byte)).collect(),
         ])
@@ -271,18 +272,26 @@ struct Way {
 }
 
 impl Way {
-    fn read(self, raw: &[u8]) -> Vec<u8> {
+    fn decoded(self, raw: &[u8]) -> Vec<u8> {
         let mut path = raw.to_vec();
         self.separate(&mut path, When::BeforeDecoding);
         for _ in 0..self.decodings {
             path = decode(&path, self.slash);
         }
+        path
+    }
+
+    /// The rest, which is done to text.
+    fn separated(self, text: String) -> String {
+        let mut path = text.into_bytes();
         self.separate(&mut path, When::AfterDecoding);
-        match self.leading {
+        let path = match self.leading {
             Leading::Kept => path,
             Leading::Merged => merge(&path),
             Leading::Host => merge(behind_host(&path)),
-        }
+        };
+        // Still text: it was cut at ASCII only.
+        String::from_utf8_lossy(&path).into_owned()
     }
 
     fn separate(self, path: &mut Vec<u8>, now: When) {

@@ -24,8 +24,10 @@ use src::{gate, identity};
 use gate::ability::Ability;
 use gate::path::DecodedPath;
 use gate::path::relaxation::{Relaxation, Relaxations};
-use gate::request::RequestView;
-use gate::route::{Access, HostPattern, Methods, PathPattern, Route, RouteTable, UpstreamId};
+use gate::request::{Destination, RequestView};
+use gate::route::{
+    Access, HostPattern, Methods, PathPattern, RewriteId, Route, RouteTable, UpstreamId,
+};
 use gate::session::{SessionPolicy, Timestamp};
 use gate::users::Users;
 use gate::{Decision, Gate, OwnPaths};
@@ -114,6 +116,7 @@ fn route(pattern: &str, public: bool, allow: Relaxations) -> Route {
         body_limit: None,
         redirect: None,
         pass_authorization: false,
+        rewrite: RewriteId::default(),
         allow,
     }
 }
@@ -124,6 +127,7 @@ fn forwarded(path: &str) -> Option<Arc<str>> {
         method: "GET",
         authority: None,
         path,
+        destination: Destination::None,
         session: Err(NoIdentity::NotPresented),
         authorization: Err(NoIdentity::NotPresented),
         certificate: Err(NoIdentity::NotRequested),

@@ -40,7 +40,7 @@ impl Gate {
         proved: Proved,
     ) -> Decision {
         let asked = (request.method, request.authority, request.path);
-        let readings = Readings::of(request.path);
+        let readings = self.readings(request.path);
         let (reason, route) = match self.place(asked, &readings, why) {
             Ok(Place::Route(route, also)) => {
                 let rules = all_rules(route, &also, &readings);
@@ -66,7 +66,7 @@ impl Gate {
     /// As [`Gate::taken`].
     #[cold]
     pub(super) fn taken_by_ambiguous(&self, asked: Asked<'_>, why: AmbiguousPath) -> CredentialSet {
-        let readings = Readings::of(asked.2);
+        let readings = self.readings(asked.2);
         match self.place(asked, &readings, why) {
             Ok(Place::Route(route, also)) => taken_by(all_rules(route, &also, &readings)),
             Ok(Place::MethodNotAllowed(..)) | Err(_) => CredentialSet::NONE,
@@ -84,8 +84,12 @@ impl Gate {
         why: AmbiguousPath,
     ) -> Option<Ambiguity> {
         let asked = (method, authority, path);
-        let refused = self.place(asked, &Readings::of(path), why).err();
+        let refused = self.place(asked, &self.readings(path), why).err();
         refused.map(|(ambiguity, _)| ambiguity)
+    }
+
+    fn readings(&self, path: &str) -> Result<Readings, AmbiguousPath> {
+        Readings::of(path, self.routes.allowed())
     }
 
     fn place(
@@ -335,7 +339,12 @@ mod tests {
     fn what_belongs_to_somebody_has_one_owner_in_every_reading() {
         let pattern = PathPattern::parse("/of/{name}/").unwrap();
         let owner = Owner::parse("{name}", &pattern, Vec::new()).unwrap();
-        let path = |text: &str| Readings::of(text).unwrap().paths().to_vec();
+        let path = |text: &str| {
+            Readings::of(text, Relaxation::ALL.into_iter().collect())
+                .unwrap()
+                .paths()
+                .to_vec()
+        };
         let is = |name: &str, text: &str| {
             let readings = path(text);
             let mut each = readings.iter();

@@ -847,6 +847,8 @@ pub struct RouteTable {
     takes_authorization: bool,
     /// Whether that is HTTP Basic for some.
     takes_basic: bool,
+    /// What some route lets pass of paths that backends read differently.
+    allowed: Relaxations,
 }
 
 /// Routes by path: indices into the table, ascending.
@@ -1052,6 +1054,9 @@ impl RouteTable {
             takes_basic: routes
                 .iter()
                 .any(|route| route.access.taken().contains(CredentialKind::Basic)),
+            allowed: routes
+                .iter()
+                .fold(Relaxations::NONE, |all, route| all.and(route.allow)),
             routes,
         }
     }
@@ -1060,6 +1065,12 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// What some route lets pass of paths that backends read differently.
+    #[must_use]
+    pub fn allowed(&self) -> Relaxations {
+        self.allowed
     }
 
     /// The place of one of its routes, from 0.

@@ -7,11 +7,15 @@
 use super::relaxation::{AmbiguousPath, Relaxation, Relaxations};
 use super::{DecodedPath, hex_pair};
 
-/// The most ways in which a path is read, and the most bytes of all of them together: a client must
-/// not be able to ask for more work than its request is worth. Enough for every two kinds of
-/// ambiguity in a path of some length, and for most three.
+/// The most ways in which a path is read. Enough for every two kinds of ambiguity, and for most three.
 const MOST_READINGS: usize = 96;
-const MOST_BYTES: usize = 64 << 10;
+
+/// The most bytes of all of them together: a client must not be able to ask for more work than its
+/// request is worth.
+const MOST_BYTES: usize = 32 << 10;
+
+/// The same where it is refused all the same, and only what is said of it in the log depends on it.
+const MOST_BYTES_FOR_THE_LOG: usize = 4 << 10;
 
 /// How often a path is decoded at most. What still is encoded then was made to deceive.
 const MOST_DECODINGS: usize = 3;
@@ -25,18 +29,25 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// Reads `raw`, the path of a request without its query, in every way.
+    /// Reads `raw`, the path of a request without its query, in every way. `allowed` is what routes
+    /// let pass at all.
     ///
     /// # Errors
-    /// [`AmbiguousPath`] where nothing could let it pass.
-    pub fn of(raw: &str) -> Result<Self, AmbiguousPath> {
+    /// [`AmbiguousPath`] where nothing could let it pass, or nothing does and to find out more would
+    /// be too much.
+    pub fn of(raw: &str, allowed: Relaxations) -> Result<Self, AmbiguousPath> {
         if !raw.starts_with('/') {
             return Err(AmbiguousPath::NotAbsolute);
         }
         let found = Found::in_path(raw.as_bytes())?;
         let ways = found.ways();
-        if ways.len() > MOST_READINGS || ways.len() * raw.len() > MOST_BYTES {
-            return Err(AmbiguousPath::TooManyReadings);
+        let refusal = found.needed.without(allowed).refusal();
+        let most_bytes = match refusal {
+            None => MOST_BYTES,
+            Some(_) => MOST_BYTES_FOR_THE_LOG,
+        };
+        if ways.len() > MOST_READINGS || ways.len() * raw.len() > most_bytes {
+            return Err(refusal.unwrap_or(AmbiguousPath::TooManyReadings));
         }
         let mut readings = Self {
             paths: Vec::new(),
@@ -355,9 +366,14 @@ fn behind_host(path: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
+    /// Everything.
+    fn all() -> Relaxations {
+        Relaxation::ALL.into_iter().collect()
+    }
+
     #[track_caller]
     fn check(raw: &str, needed: &[Relaxation], paths: &[&str]) {
-        let readings = Readings::of(raw).unwrap();
+        let readings = Readings::of(raw, all()).unwrap();
         let needed = needed.iter().copied().collect::<Relaxations>();
         assert_eq!(readings.needed(), needed, "{raw}");
         let mut found: Vec<_> = readings.paths().iter().map(DecodedPath::as_str).collect();
@@ -367,7 +383,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(raw: &str, expected: AmbiguousPath) {
-        assert_eq!(Readings::of(raw), Err(expected), "{raw}");
+        assert_eq!(Readings::of(raw, all()), Err(expected), "{raw}");
     }
 
     #[test]
@@ -481,7 +497,22 @@ mod tests {
             &[EncodedSlash],
             &["/100%zz%2fb", "/100%zz/b"],
         );
-        let long = format!("/{}%2f", "a".repeat(8 << 10));
-        assert!(Readings::of(&long).is_ok());
+        let long = format!("/{}%2f", "a".repeat(4 << 10));
+        assert!(Readings::of(&long, all()).is_ok());
+    }
+
+    #[test]
+    fn what_no_route_lets_pass_is_read_only_as_far_as_that_is_cheap() {
+        let long = format!("/{}%2f;", "a".repeat(1 << 10));
+        let read = |allowed: &[Relaxation]| {
+            let allowed = allowed.iter().copied().collect();
+            Readings::of(&long, allowed).map(|_| ())
+        };
+        assert_eq!(read(&[]), Err(AmbiguousPath::EncodedSlash));
+        let slash = [Relaxation::EncodedSlash];
+        assert_eq!(read(&slash), Err(AmbiguousPath::Semicolon));
+        let both = [Relaxation::EncodedSlash, Relaxation::Semicolon];
+        assert_eq!(read(&both), Ok(()));
+        assert!(Readings::of("/a%2f;", Relaxations::NONE).is_ok());
     }
 }

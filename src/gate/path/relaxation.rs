@@ -147,6 +147,12 @@ impl Relaxations {
         Self(self.0 | relaxation as u8)
     }
 
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// Whether it is one of them.
     #[must_use]
     pub const fn contains(self, relaxation: Relaxation) -> bool {

@@ -239,6 +239,25 @@ fn what_a_route_allows_passes_as_it_came_and_elsewhere_the_log_says_what_would_l
 }
 
 #[test]
+fn what_a_route_allows_is_sent_to_https_as_it_came_and_nothing_else_is() {
+    let backend = Backend::start();
+    let gate = relaxed(&backend);
+    for (path, status) in [
+        ("/encoded_slash/a%2Fb", 307),
+        ("/encoded_slash/a;b", 400),
+        ("/strict/a%2Fb", 400),
+    ] {
+        let url = format!("http://localhost:{}{path}", gate.port());
+        let got = gate.curl().fetch(&url);
+        assert_eq!(got.status, status, "{path}: {got:?}");
+        let location = format!("https://localhost:{}{path}", gate.port());
+        let sent_there = got.field("location") == Some(&location);
+        assert_eq!(sent_there, status == 307, "{path}: {got:?}");
+    }
+    assert!(backend.seen().is_empty(), "{:?}", backend.seen());
+}
+
+#[test]
 fn what_a_route_allows_is_no_way_into_another_one() {
     let backend = Backend::start();
     let gate = relaxed(&backend);

@@ -43,7 +43,7 @@ pub enum AmbiguousPath {
     #[error("overlong UTF-8")]
     OverlongUtf8,
     /// So much of all this that it cannot be said what it may mean.
-    #[error("too many ways to read it")]
+    #[error("it has more readings than are looked at")]
     TooManyReadings,
 }
 

@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
         case("a request as the body of another", "RFC 9112 6.3", post(&inner_length, INNER)).granted_with(POST, INNER.as_bytes()),
         case("a request as the body of a GET", "Kettle 2022 CL.0", format!("GET /public/@@@@ HTTP/1.1\r\nHost: localhost\r\n{inner_length}\r\n{INNER}")).granted_with("GET /public/@@@@", INNER.as_bytes()),
         case("a request as the body of a DELETE", "Kettle 2022 CL.0", format!("DELETE /public/@@@@ HTTP/1.1\r\nHost: localhost\r\n{inner_length}\r\n{INNER}")).granted_with("DELETE /public/@@@@", INNER.as_bytes()),
+        case("a request in a chunk of OPTIONS", "TE.0, 2024", format!("OPTIONS /public/@@@@ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{INNER}\r\n0\r\n\r\n", INNER.len())).granted_with("OPTIONS /public/@@@@", INNER.as_bytes()),
         case("length and coding", "RFC 9112 6.1; CL.TE", post("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\nG")).refused(400),
         case("coding and length", "RFC 9112 6.1; TE.CL", post("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", "1\r\nx\r\n0\r\n\r\n")).refused(400),
         case("length of 0 and coding", "RFC 9112 6.1; CL.0", post("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")).refused(400),

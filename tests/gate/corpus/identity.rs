@@ -7,6 +7,7 @@ pub fn cases() -> Vec<Case> {
     let admin = |lines: &str| format!("GET /admin/@@@@ HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
     vec![
         case("a claim on a public route", "oauth2-proxy CVE-2025-64484", get("X_Forwarded_User: root\r\n")).granted(GET),
+case("a claim by the name that CGI has for it", "Caddy CVE-2026-52845", get("Remote_User: root\r\nREMOTE_USER: root\r\n")).granted(GET),
         case("a claim in another case", "Traefik CVE-2026-33433", get("x-fORWARDED-uSER: root\r\n")).granted(GET),
         case("a claim with a dot", "Traefik CVE-2026-39858", get("X.Forwarded.User: root\r\n")).granted(GET),
         case("a claim in the trailers", "RFC 9110 6.5.1", post("Transfer-Encoding: chunked\r\nTrailer: X-Forwarded-User\r\n", "2\r\nok\r\n0\r\nX-Forwarded-User: root\r\n\r\n")).granted_with(POST, b"ok"),

@@ -5,7 +5,7 @@ use super::{Case, GET, case, line};
 pub fn cases() -> Vec<Case> {
     let of = |method: &str| format!("{method} /public/@@@@ HTTP/1.1\r\nHost: localhost\r\n\r\n");
     vec![
-        case("HEAD is as GET without a body", "RFC 9110 9.3.2", "OPTIONS /public/@@@@ HTTP/1.1\r\nHost: localhost\r\n\r\n").granted("OPTIONS /public/@@@@"),
+        case("what a resource can do is asked of it", "RFC 9110 9.3.7", "OPTIONS /public/@@@@ HTTP/1.1\r\nHost: localhost\r\n\r\n").granted("OPTIONS /public/@@@@"),
         case("a method that nobody has registered", "RFC 9110 9.1", of("X-CUSTOM")).granted("X-CUSTOM /public/@@@@"),
         case("WebDAV", "RFC 4918 9.1", of("PROPFIND")).granted("PROPFIND /public/@@@@"),
         case("lower case, which some backends fold", "RFC 9110 9.1", of("get")).refused(501),

@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("an offer that the backend does not take", "RFC 9110 7.8", offer("foo/1")).granted(GET),
         case("an offer of h2c is never passed on", "RFC 9113 3.1; h2c smuggling", get("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n")).granted(GET),
-        case("what follows an offer is a request, not a tunnel", "RFC 9931; Pingora CVE-2026-2833", [offer("foo/1"), INNER.into()].concat()).answered(&[200, 200], both()),
+        case("what follows an offer is a request, not a tunnel", "RFC 9931; Pingora CVE-2026-2833, Envoy CVE-2024-23326", [offer("foo/1"), INNER.into()].concat()).answered(&[200, 200], both()),
         case("what follows an offer of h2c is a request", "RFC 9931; h2c smuggling", [offer("h2c"), INNER.into()].concat()).answered(&[200, 200], both()),
         case("a preface behind an offer of h2c", "RFC 9931; h2c smuggling", [offer("h2c"), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into()].concat()).answered(&[200, 505], Arrives::Requests(vec![(GET.into(), Vec::new())])),
         case("an offer with a body", "nghttpx CVE-2026-58055", post(&format!("Connection: Upgrade\r\nUpgrade: foo/1\r\n{inner_length}"), INNER)).granted_with(POST, INNER.as_bytes()),

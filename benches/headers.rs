@@ -75,6 +75,7 @@ fn requests(criterion: &mut Criterion) {
             request_id: &request_id,
             underscores: Underscores::Keep,
             now: gate::NOW,
+            login: None,
             sending: Sending::as_it_came(&head, &upstream.spec),
         };
         let mut out = Vec::new();

@@ -35,6 +35,7 @@ pub mod spec;
 pub mod spool;
 mod standing;
 pub mod upstream;
+pub mod upstream_login;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -526,6 +527,7 @@ impl<'r> Request<'r> {
                 read_timeout: route.read_timeout.unwrap_or(upstream.spec.read_timeout),
                 ..Sending::as_it_came(self.head, &upstream.spec)
             },
+            login: None,
         };
         let destination = destination::for_backend(&request)?;
         request.destination = destination.as_deref();

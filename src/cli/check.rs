@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::complain_of_config;
 use super::run::ask;
 use crate::config;
-use crate::server::upstreams::LiveConnectors;
+use crate::server::upstreams::LiveUpstreams;
 use crate::server::{buffering, sessions, signing};
 use crate::tls::acceptor;
 use crate::tls::secret::Answers;
@@ -26,7 +26,7 @@ pub fn check(file: &Path) -> ExitCode {
     let tls = settings.tls.as_ref();
     let answers = Answers::from(ask);
     let tls = tls.map(|spec| acceptor::check(spec, &answers)).transpose();
-    let upstreams = LiveConnectors::load(&settings, &answers);
+    let upstreams = LiveUpstreams::load(&settings, &answers);
     let signing = signing::load(&settings.identity);
     let buffering = buffering::check(&settings);
     let sessions = sessions::check(&settings);

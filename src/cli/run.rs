@@ -12,7 +12,7 @@ use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
 use crate::server::Server;
 use crate::server::reload::{Reloadable, Seen};
-use crate::server::upstreams::LiveConnectors;
+use crate::server::upstreams::LiveUpstreams;
 use crate::server::{buffering, sessions, signing};
 use crate::store::Sessions;
 use crate::tls::acceptor::Acceptor;
@@ -35,19 +35,19 @@ pub fn run(file: &Path) -> ExitCode {
     let answers = Answers::from(ask);
     let load = |spec: &TlsSpec| Acceptor::load(spec, &answers);
     let acceptor = settings.tls.as_ref().map(load).transpose();
-    let connectors = LiveConnectors::load(&settings, &answers);
+    let upstreams = LiveUpstreams::load(&settings, &answers);
     let (signing, buffering) = (
         signing::load(&settings.identity),
         buffering::check(&settings),
     );
-    let loaded = (acceptor, connectors, signing, buffering);
-    let (acceptor, connectors, signing) = match loaded {
-        (Ok(acceptor), Ok(connectors), Ok(signing), Ok(())) => (acceptor, connectors, signing),
+    let loaded = (acceptor, upstreams, signing, buffering);
+    let (acceptor, upstreams, signing) = match loaded {
+        (Ok(acceptor), Ok(upstreams), Ok(signing), Ok(())) => (acceptor, upstreams, signing),
         // As the problems of the configuration itself, one on each line.
-        (acceptor, connectors, signing, buffering) => {
+        (acceptor, upstreams, signing, buffering) => {
             buffering.err().inspect(|error| eprintln!("{error}"));
             acceptor.err().inspect(|error| eprintln!("{error}"));
-            let of_upstreams = connectors.err().unwrap_or_default();
+            let of_upstreams = upstreams.err().unwrap_or_default();
             of_upstreams.iter().for_each(|error| eprintln!("{error}"));
             signing.err().inspect(|error| eprintln!("{error}"));
             return EX_CONFIG.into();
@@ -70,7 +70,7 @@ pub fn run(file: &Path) -> ExitCode {
         text: settings.text.clone(),
         answers: answers.without_asking(),
         acceptor,
-        connectors,
+        upstreams,
         seen,
     };
     match serve(settings, reloadable, signing, sessions) {

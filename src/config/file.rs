@@ -410,6 +410,36 @@ pub struct UpstreamFile {
     /// Whether all bodies are collected first, so that slow clients do not keep it waiting. Default:
     /// `false`.
     pub buffer_requests: Option<Flag>,
+    /// How we log in to it, whoever is asking: `basic` or `digest`. What clients send as
+    /// `Authorization` does not go there then. Default: not at all.
+    pub login: Option<UpstreamLoginFile>,
+}
+
+/// The key `login` of an upstream: one of these.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a way to log in, like {digest: {username: gate, password: {file: /run/secrets/pass}}}"
+)]
+pub struct UpstreamLoginFile {
+    /// The password with each request.
+    pub basic: Option<UserAndPasswordFile>,
+    /// Proof of the password with each request. Bodies are collected first, because a request may
+    /// have to be sent again.
+    pub digest: Option<UserAndPasswordFile>,
+}
+
+/// As whom to log in.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with username and password"
+)]
+pub struct UserAndPasswordFile {
+    /// Required.
+    pub username: Option<String>,
+    /// Required. From a file, it is read again when that changes.
+    pub password: Option<SecretFile>,
 }
 
 /// An item of `urls` of an upstream, in one of its two forms.

@@ -164,6 +164,7 @@ fn backends_get_requests_as_it_is_written() {
     use std::time::Duration;
 
     use crate::proxy::spec::{Collected, HttpVersion};
+    use crate::proxy::upstream_login::LoginScheme;
 
     let folder = folder("tests/config");
     let settings = load(&folder.join("ok-legacy.yaml")).unwrap();
@@ -175,6 +176,7 @@ fn backends_get_requests_as_it_is_written() {
             (HttpVersion::Http10, Collected::OfUnknownLength),
             (HttpVersion::Http11, Collected::OfUnknownLength),
             (HttpVersion::Http10, Collected::All),
+            (HttpVersion::Http11, Collected::All),
             (HttpVersion::Http11, Collected::None),
         ]
     );
@@ -188,7 +190,14 @@ fn backends_get_requests_as_it_is_written() {
             (None, minutes(20)),
             (minutes(60), None),
             (None, None),
+            (None, None),
         ]
+    );
+    let login = settings.upstreams[3].login.as_deref().unwrap().spec();
+    let password = login.password.file().unwrap();
+    assert_eq!(
+        (login.scheme, &*login.user, password),
+        (LoginScheme::Digest, "gate", &*folder.join("pass"))
     );
     assert_eq!(settings.buffering.total, 2 << 30);
     assert_eq!(settings.buffering.folder, folder.join("spool"));

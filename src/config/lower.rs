@@ -15,6 +15,7 @@ mod secret;
 mod tls;
 
 mod upstream_balance;
+mod upstream_login;
 mod upstream_tls;
 mod upstream_urls;
 mod upstreams;

@@ -1,8 +1,8 @@
-//! Requests that a backend cannot take as they come: bodies are kept until they are whole, and the
-//! backend hears of the request after that.
+//! Requests that a backend does not take as they come: bodies are kept until they are whole, and the
+//! backend hears of the request after that; and it is told who we are, if it takes two tries.
 //!
-//! Where they are kept is `spool`'s business. Not here: what is sent in the end (`headers`,
-//! `forward`).
+//! Where bodies are kept is `spool`'s business, what a login is `upstream_login`'s. Not here: what is
+//! sent in the end (`headers`, `forward`).
 
 use std::pin::pin;
 
@@ -15,6 +15,7 @@ use super::record::Record;
 use super::spec::{Collected, HttpVersion, UpstreamSpec};
 use super::spool::{SpoolError, Spooled};
 use super::standing::Permitted;
+use super::upstream_login::{LoginRefusal, UpstreamLogin};
 use super::{Request, declared_length};
 use crate::http1::head::RequestFraming;
 use crate::http1::timer::within;
@@ -24,7 +25,9 @@ use crate::observe::log::Level;
 impl UpstreamSpec {
     /// Whether it takes requests as they come.
     pub(super) fn is_ordinary(&self) -> bool {
-        self.collected == Collected::None && self.version == HttpVersion::Http11
+        self.collected == Collected::None
+            && self.version == HttpVersion::Http11
+            && self.login.is_none()
     }
 
     /// Whether it gets a body that is framed like this only when all of it is there.
@@ -63,7 +66,7 @@ impl Request<'_> {
             let mut kept = Upload::new(&mut source);
             kept.allow(whole.len());
             return self
-                .forward_as(request, standing, &mut kept, answer, record)
+                .forward_known(request, standing, &mut kept, answer, record)
                 .await;
         }
         let mut request = request;
@@ -72,8 +75,55 @@ impl Request<'_> {
             request.sending.expects_continue = false;
             answer.send_continue().await?;
         }
-        self.forward_as(request, standing, body, answer, record)
+        self.forward_known(request, standing, body, answer, record)
             .await
+    }
+
+    /// Forwards a request to a backend that may have to know who we are.
+    async fn forward_known<B: BodySource, A: AnswerSink>(
+        &self,
+        request: UpstreamRequest<'_>,
+        standing: &Permitted<'_, '_>,
+        body: &mut Upload<'_, B>,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) -> Result<(), ForwardFailure> {
+        let Some(login) = &request.upstream.spec.login else {
+            return self
+                .forward_as(request, standing, body, answer, record)
+                .await;
+        };
+        let mut turn = login.begin()?;
+        loop {
+            let request = UpstreamRequest {
+                login: Some(&turn),
+                ..request
+            };
+            let forwarded = self
+                .forward_as(request, standing, body, answer, record)
+                .await;
+            if let Err(ForwardFailure::LoginRefused(why)) = &forwarded {
+                turn.forget();
+                self.say_refused(login, &request.upstream.spec, *why);
+            }
+            forwarded?;
+            match turn.next()? {
+                None => return Ok(()),
+                Some(_) if !body.begin_again() => return Err(LoginRefusal::NotReady.into()),
+                Some(next) => turn = next,
+            }
+        }
+    }
+
+    /// Says that a backend does not let us in.
+    fn say_refused(&self, login: &UpstreamLogin, upstream: &UpstreamSpec, why: LoginRefusal) {
+        if login.said.is_due(self.now) {
+            let line = self.worker.log.line(Level::Warn, "upstream.login");
+            let line = line.text("upstream.name", &upstream.name);
+            let line = line.text("result", "refused");
+            let message = format!("the backend does not let us in: {why}");
+            self.worker.log.note(line.text("message", &message));
+        }
     }
 
     /// Says what the operator has to do something about.

@@ -50,7 +50,7 @@ pub trait BodySource: Send {
 pub const MAX_DISCARD: u64 = 64 << 10;
 
 /// How long that may take.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
+pub(super) const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Reads a body that nobody wants to its end; whether it ended within bounds.
 pub async fn discard(source: &mut impl BodySource) -> bool {

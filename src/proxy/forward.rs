@@ -15,7 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::client::StrictTransport;
-use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
+use super::exchange::{
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, DISCARD_TIME, MAX_DISCARD,
+    Upload,
+};
 use super::headers::{UpstreamRequest, answer_fields};
 use super::renewal::Renewal;
 use super::rewrite::{Backwards, PrefixMismatch};
@@ -24,8 +27,9 @@ use super::spool::SpoolError;
 use super::upstream::affinity::Affinity;
 use super::upstream::connection::{ConnectFailure, UpstreamConnection};
 use super::upstream::{Destination, UnderWay, UpstreamPool};
+use super::upstream_login::{self, LoginRefusal, Turn};
 use crate::http1::body::BodyDecoder;
-use crate::http1::fields::{Fields, list_elements};
+use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::head::{HeadLimits, RequestFraming};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::response::{ResponseFraming, ResponseHead};
@@ -86,6 +90,9 @@ pub enum ForwardFailure {
     /// Its path does not begin as its route says.
     #[error(transparent)]
     Prefix(#[from] PrefixMismatch),
+    /// The backend does not let us in.
+    #[error("the backend does not let us in: {0}")]
+    LoginRefused(#[from] LoginRefusal),
     /// Its body cannot be kept until it is whole.
     #[error(transparent)]
     NotKept(#[from] SpoolError),
@@ -129,6 +136,7 @@ impl ForwardFailure {
             Self::NotKept(SpoolError::Full) => "buffer_full",
             Self::NotKept(SpoolError::DiskFull(_)) => "buffer_disk_full",
             Self::NotKept(SpoolError::TooSlow) => "buffer_timeout",
+            Self::LoginRefused(_) => "upstream_login_refused",
             Self::NoLongerPermitted => "no_longer_permitted",
             Self::Prefix(PrefixMismatch) => "path_prefix",
         }
@@ -167,9 +175,11 @@ impl ForwardFailure {
             Self::Connect(ConnectFailure::Full) | Self::Body(BodyFailure::Lost) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Connect(_) | Self::NoAnswer | Self::BadAnswer(_) | Self::CutShort(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Connect(_)
+            | Self::NoAnswer
+            | Self::BadAnswer(_)
+            | Self::CutShort(_)
+            | Self::LoginRefused(_) => StatusCode::BAD_GATEWAY,
             Self::Body(BodyFailure::TooLarge) | Self::NotKept(SpoolError::TooLarge) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
@@ -345,6 +355,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 request_id: request.request_id.as_str(),
                 strict_transport: &request.client.strict_transport,
                 backwards: request.backwards(),
+                login: request.login,
                 renewal: request.renewal,
                 expects_continue: request.sending.expects_continue,
                 keeps: spec.version != HttpVersion::Http10,
@@ -472,6 +483,7 @@ struct Receive<'e, S> {
     request_id: &'e str,
     strict_transport: &'e StrictTransport,
     backwards: Backwards<'e>,
+    login: Option<&'e Turn>,
     renewal: Option<&'e Renewal<'e>>,
     expects_continue: bool,
     /// Whether the connection may be kept, as far as the request says.
@@ -497,6 +509,16 @@ impl<S: Standing> Receive<'_, S> {
     ) -> Result<Reusable, ForwardFailure> {
         let head = self.final_head(io, buffer, answer).await?;
         let answered = Instant::now();
+        if let Some(login) = self.login {
+            if head.status() == StatusCode::UNAUTHORIZED {
+                login.challenged(&head)?;
+                return Ok(match self.pass_over(io, buffer, &head, answer).await? {
+                    true => self.reusable(&head, buffer, answered),
+                    false => Reusable::No,
+                });
+            }
+            login.answered(&head);
+        }
         self.report.first_byte = Some(answered.saturating_duration_since(self.started));
         self.report.status = Some(head.status());
         self.under_way.answered(head.status().as_u16());
@@ -509,16 +531,48 @@ impl<S: Standing> Receive<'_, S> {
         let trailers = decoder.trailers();
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(finished).await?;
+        Ok(self.reusable(&head, buffer, answered))
+    }
+
+    /// Whether the connection can serve another request, after an answer that ended in order.
+    fn reusable(&self, head: &ResponseHead, buffer: &ReadBuffer, answered: Instant) -> Reusable {
         let clean = self.keeps
             && head.keep_alive()
             && buffer.is_empty()
             && self.is_sent()
-            && !is_one_clients(self.asked, &head);
-        Ok(if clean {
-            Reusable::Yes(answered)
-        } else {
-            Reusable::No
-        })
+            && !is_one_clients(self.asked, head);
+        match clean {
+            true => Reusable::Yes(answered),
+            false => Reusable::No,
+        }
+    }
+
+    /// Reads an answer that nobody gets, so that its connection can be used again; whether it ended
+    /// in order and within bounds.
+    async fn pass_over<A: AnswerSink>(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        buffer: &mut ReadBuffer,
+        head: &ResponseHead,
+        answer: &mut A,
+    ) -> Result<bool, ForwardFailure> {
+        let mut decoder = decoder_for(head);
+        let mut left = MAX_DISCARD;
+        let rest = async {
+            loop {
+                let Some(piece) = self.next_piece(io, buffer, &mut decoder, answer).await? else {
+                    return Ok(true);
+                };
+                match left.checked_sub(piece.len() as u64) {
+                    Some(rest) => left = rest,
+                    None => return Ok(false),
+                }
+            }
+        };
+        match within(DISCARD_TIME, rest).await {
+            Ok(Err(ForwardFailure::CutShort(_) | ForwardFailure::TooSlow)) | Err(_) => Ok(false),
+            Ok(ended) => ended,
+        }
     }
 
     fn is_sent(&self) -> bool {
@@ -618,13 +672,21 @@ impl<S: Standing> Receive<'_, S> {
         }
     }
 
+    /// The fields that the client gets. What a backend says of our login there is for us.
+    fn passed<'h>(
+        &self,
+        head: &'h ResponseHead,
+    ) -> impl Iterator<Item = Received<'h>> + use<'h, S> {
+        let is_logged_in = self.login.is_some();
+        let fields = answer_fields(head, self.strict_transport);
+        fields.filter(move |field| !(is_logged_in && upstream_login::is_ours(field.name())))
+    }
+
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {
         answer.begin(head.status());
-        let passed = answer_fields(head, self.strict_transport);
-        self.backwards.pass(passed, answer);
+        self.backwards.pass(self.passed(head), answer);
         if let Some(renewal) = self.renewal {
-            let passed = answer_fields(head, self.strict_transport);
-            renewal.add_to(head.status(), passed, answer);
+            renewal.add_to(head.status(), self.passed(head), answer);
         }
         if !head.fields().contains("date") {
             // RFC 9110 section 6.6.1 asks this of whoever forwards and has a clock.

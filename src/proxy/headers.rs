@@ -19,6 +19,7 @@ use super::request_id::RequestId;
 use super::rewrite::{Backwards, Rewrite, Site, Target};
 use super::spec::{HttpVersion, Underscores, UpstreamSpec};
 use super::upstream::endpoint::Upstream;
+use super::upstream_login::Turn;
 use crate::gate::authorize::Permit;
 use crate::gate::session::Timestamp;
 use crate::http1::fields::{Fields, Received, list_elements};
@@ -304,6 +305,8 @@ pub struct UpstreamRequest<'r> {
     pub renewal: Option<&'r Renewal<'r>>,
     /// How it is sent.
     pub sending: Sending,
+    /// What it carries so that the backend lets us in.
+    pub login: Option<&'r Turn>,
 }
 
 /// How a request is sent to a backend, which need not be as it came.
@@ -354,6 +357,9 @@ impl<'r> UpstreamRequest<'r> {
         }
         if let Some(destination) = self.destination {
             write::field(out, "Destination", destination.as_bytes());
+        }
+        if let Some(login) = self.login {
+            login.write(out, method.as_str(), target);
         }
         self.write_framing(out);
         self.write_forwarding(out, traced);
@@ -411,7 +417,8 @@ impl<'r> UpstreamRequest<'r> {
                 Fate::Passed => true,
                 Fate::Dropped => false,
                 Fate::Authorization => {
-                    !authorization::is_ours(field.value(), self.permit.withheld())
+                    self.upstream.spec.login.is_none()
+                        && !authorization::is_ours(field.value(), self.permit.withheld())
                 }
                 Fate::Trace => traced,
             };

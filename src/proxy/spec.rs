@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::cookie::SameSite;
 use super::pages::Look;
+use super::upstream_login::UpstreamLogin;
 use crate::gate::route::PathPattern;
 use crate::http1::head::HeadLimits;
 use crate::http1::write;
@@ -52,8 +53,11 @@ pub struct UpstreamSpec {
     pub max_requests: usize,
     /// The version of HTTP that requests to it are written in.
     pub version: HttpVersion,
-    /// Whose bodies it gets only when all of them are there.
+    /// Which bodies it gets only when all of them are there.
     pub collected: Collected,
+    /// How we log in to it, if we do. With Digest, all bodies are collected: requests may have to be
+    /// sent again.
+    pub login: Option<Arc<UpstreamLogin>>,
 }
 
 /// A version of HTTP as backends speak it.
@@ -104,6 +108,7 @@ impl UpstreamSpec {
             max_requests: 1024,
             version: HttpVersion::Http11,
             collected: Collected::None,
+            login: None,
         }
     }
 

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{Caller, Watch, Why};
 use super::sessions::SessionEnds;
-use super::upstreams::LiveConnectors;
+use super::upstreams::LiveUpstreams;
 use super::users::LiveUsers;
 use crate::config::settings::{ConfigText, Sections, Settings};
 use crate::config::{self, ReadableUsers};
@@ -57,7 +57,7 @@ pub struct Reloadable {
     /// What is swapped.
     pub acceptor: Option<Acceptor>,
     /// The same for backends.
-    pub connectors: LiveConnectors,
+    pub upstreams: LiveUpstreams,
     /// What was in the files before all this was made of them.
     pub seen: Seen,
 }
@@ -238,7 +238,7 @@ impl Reloader {
             if acceptor.is_some_and(Acceptor::has_made_one_that_ends) {
                 self.reload(Scope::All, true);
             }
-            self.renew_connectors();
+            self.renew_upstreams();
             self.look_at_certificates();
             // Time makes some of them true.
             self.say_warnings();
@@ -394,20 +394,20 @@ impl Reloader {
         acceptor.reload(spec, &self.reloadable.answers).is_ok()
     }
 
-    /// Loads anew what backends are trusted with, where that has changed.
-    fn renew_connectors(&mut self) {
+    /// Loads anew what connections and logins to backends are made of, where that has changed.
+    fn renew_upstreams(&mut self) {
         let reloadable = &mut self.reloadable;
-        let renewed = reloadable.connectors.renew(&reloadable.answers);
+        let renewed = reloadable.upstreams.renew(&reloadable.answers);
         for upstream in &renewed {
             let name = &upstream.upstream;
             match &upstream.result {
                 Ok(()) => {
-                    let line = self.log.line(Level::Info, "upstream.tls");
+                    let line = self.log.line(Level::Info, upstream.event);
                     let line = line.text("upstream.name", name);
                     self.log.note(line.text("result", "success"));
                 }
                 Err(error) => {
-                    let message = "connections to this backend are made as before";
+                    let message = "this backend is dealt with as before";
                     self.say_failure(&error.to_string(), message);
                 }
             }
@@ -423,12 +423,12 @@ impl Reloader {
         let of_tls = specs.flat_map(TlsSpec::files);
         let users = self.reloadable.seen.users_file.as_deref();
         let config = [&*self.reloadable.file].into_iter().chain(users);
-        let of_upstreams = self.reloadable.connectors.files();
+        let of_upstreams = self.reloadable.upstreams.files();
         config.chain(of_tls).chain(of_upstreams)
     }
 
     fn note_success(&self) {
-        if !self.reloadable.connectors.are_right() {
+        if !self.reloadable.upstreams.are_right() {
             return;
         }
         self.metrics.config_last_reload_successful.set(1);

@@ -1,5 +1,6 @@
 //! Starting gates, backends and clients.
 
+pub mod apache;
 pub mod backend;
 pub mod browser;
 pub mod client;

@@ -14,6 +14,7 @@ mod harness;
 mod abuse;
 mod addresses;
 mod assertions;
+mod backend_logins;
 mod balance;
 mod browser;
 mod certs;

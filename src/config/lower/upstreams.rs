@@ -1,5 +1,6 @@
 //! The section `upstreams`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Source;
@@ -8,10 +9,11 @@ use crate::config::file::UpstreamFile;
 use crate::config::scalar::{Entries, Flag, Version};
 use crate::gate::route::UpstreamId;
 use crate::proxy::spec::{Collected, HttpVersion, UpstreamSpec};
+use crate::proxy::upstream_login::{LoginScheme, UpstreamLogin};
 
 use super::upstream_balance::{self as balance, small};
 use super::upstream_urls::Scheme;
-use super::{DAY, choose, in_range, span_within, upstream_tls, upstream_urls};
+use super::{DAY, choose, in_range, span_within, upstream_login, upstream_tls, upstream_urls};
 
 /// The upstreams as routes refer to them.
 pub(super) struct Upstreams {
@@ -126,6 +128,7 @@ fn lower_one(
         version,
         chunked,
         buffer_requests,
+        login,
     } = written;
     let servers = upstream_urls::lower(url, urls, at);
     let tls_at = at.key("tls");
@@ -144,7 +147,11 @@ fn lower_one(
     let servers = servers.map(|(_, servers)| servers).unwrap_or_default();
     let default = UpstreamSpec::new(name, servers);
     let version = lower_version(version, default.version, &at.key("version"));
+    let login = login.and_then(|login| upstream_login::lower(login, source, &at.key("login")));
     let bodies = WrittenBodies {
+        repeats: login
+            .as_ref()
+            .is_some_and(|login| login.scheme == LoginScheme::Digest),
         chunked,
         buffer_requests,
     };
@@ -182,6 +189,7 @@ fn lower_one(
         ),
         version,
         collected: bodies.lower(version, at),
+        login: login.map(|login| Arc::new(UpstreamLogin::new(login))),
         ..default
     };
     is_right.then_some(spec)
@@ -204,6 +212,8 @@ fn lower_version(written: Option<Version>, default: HttpVersion, at: &At<'_>) ->
 
 /// The keys of an upstream that say which bodies are collected.
 struct WrittenBodies {
+    /// Whether requests may have to be sent again.
+    repeats: bool,
     chunked: Option<Flag>,
     buffer_requests: Option<Flag>,
 }
@@ -215,7 +225,13 @@ impl WrittenBodies {
             let message = "HTTP/1.0 has no chunks; take it out, or the version";
             at.key("chunked").key_problem(message);
         }
+        if self.repeats && self.buffer_requests == Some(Flag(false)) {
+            let message = "with digest, requests may have to be sent again, for which their bodies \
+                           are kept; take it out";
+            at.key("buffer_requests").key_problem(message);
+        }
         match (self.buffer_requests, self.chunked) {
+            _ if self.repeats => Collected::All,
             (Some(Flag(true)), _) => Collected::All,
             (_, Some(Flag(false))) => Collected::OfUnknownLength,
             _ if is_old => Collected::OfUnknownLength,

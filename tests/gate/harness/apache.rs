@@ -1,0 +1,111 @@
+//! A real Apache httpd as the backend that asks for Digest.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use md5::{Digest as _, Md5};
+use tempfile::TempDir;
+
+use super::{eventually, free_port};
+
+const MODULES: [&str; 8] = [
+    "mpm_event",
+    "authn_core",
+    "authn_file",
+    "authz_core",
+    "authz_user",
+    "auth_digest",
+    "dav",
+    "dav_fs",
+];
+
+/// A running Apache; ends with the test.
+pub struct Apache {
+    child: Child,
+    pub address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Apache {
+    /// Lets `user` in who has `password`, and nobody else, to read and write files. A nonce is good
+    /// for `lifetime` seconds.
+    #[track_caller]
+    pub fn start(user: &str, password: &str, lifetime: u32) -> Self {
+        const REALM: &str = "the old device, of 1999";
+        let folder = tempfile::tempdir().unwrap();
+        let www = folder.path().join("www");
+        std::fs::create_dir(&www).unwrap();
+        // As root, it serves as somebody else.
+        for open in [folder.path(), &www] {
+            std::fs::set_permissions(open, PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        let secret = format!("{user}:{REALM}:{password}");
+        let hash = base16ct::lower::encode_string(&Md5::digest(secret.as_bytes()));
+        let users = format!("{user}:{REALM}:{hash}\n");
+        std::fs::write(folder.path().join("users"), users).unwrap();
+        let port = free_port();
+        let root = folder.path().display();
+        let modules: String = MODULES
+            .iter()
+            .map(|name| {
+                format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+            })
+            .collect();
+        let config = format!(
+            "{modules}ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\n\
+             PidFile {root}/pid\nErrorLog {root}/error.log\nDefaultRuntimeDir {root}\n\
+             CustomLog {root}/access.log \"%>s\"\nUser www-data\nGroup www-data\n\
+             DocumentRoot {root}/www\nDavLockDB {root}/dav-locks\n\
+             <Directory {root}/www>\nDav On\nAuthType Digest\nAuthName \"{REALM}\"\n\
+             AuthDigestProvider file\nAuthUserFile {root}/users\n\
+             AuthDigestNonceLifetime {lifetime}\nRequire valid-user\n</Directory>\n"
+        );
+        let file = folder.path().join("apache.conf");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new("/usr/sbin/apache2")
+            .args(["-X", "-f"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let apache = Self {
+            child,
+            address,
+            folder,
+        };
+        eventually("apache listens", || TcpStream::connect(address).ok());
+        apache
+    }
+
+    /// Where its files are.
+    pub fn files(&self) -> PathBuf {
+        self.folder.path().join("www")
+    }
+
+    /// How many requests it has answered with this status.
+    pub fn answered(&self, status: &str) -> usize {
+        let log = read(&self.folder.path().join("access.log"));
+        log.lines().filter(|line| *line == status).count()
+    }
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_default()
+}
+
+impl Drop for Apache {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!(
+                "--- apache\n{}",
+                read(&self.folder.path().join("error.log"))
+            );
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::harness::apache::Apache;
 use crate::harness::backend::Backend;
 use crate::harness::client::{Curl, Got, log_in_by_form};
 use crate::harness::gate::{self, Gate, PASSWORD};
@@ -16,11 +17,12 @@ use crate::harness::process::{finished, portcullis};
 use crate::harness::{eventually, free_port};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 14] = [
+const DRIVEN: [&str; 15] = [
     "balance.yaml",
     "clients.yaml",
     "device.yaml",
     "ioto.yaml",
+    "legacy.yaml",
     "languages",
     "limits.yaml",
     "logo.svg",
@@ -83,7 +85,7 @@ impl Example {
         };
         let hash = || bcrypt::hash(PASSWORD, 4).unwrap();
         match name {
-            "pages.yaml" | "prefix.yaml" => {
+            "legacy.yaml" | "pages.yaml" | "prefix.yaml" => {
                 example.variables.push(("PORTCULLIS_RALPH_HASH", hash()))
             }
             "minimal.yaml" => example.variables.push(("PORTCULLIS_ADMIN_HASH", hash())),
@@ -697,6 +699,44 @@ fn the_example_of_clients_lets_each_reach_what_it_says() {
     }
     let fleet = gate.addresses()[1];
     assert_eq!(Curl::new(fleet.port()).get("/page").status, 0);
+}
+
+// --- legacy.yaml ---
+
+#[test]
+fn people_log_in_as_themselves_and_the_old_device_knows_only_the_gate() {
+    let apache = Apache::start("service", "shared by all", 300);
+    std::fs::write(apache.files().join("report"), "all is well\n").unwrap();
+    std::fs::create_dir(apache.files().join("firmware")).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(apache.files().join("firmware"), open).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "shared by all\n").unwrap();
+    let example = Example::with(
+        "legacy.yaml",
+        apache.address,
+        [
+            ("PORTCULLIS_PLC_USER", "service".to_owned()),
+            ("PORTCULLIS_PLC_PASSWORD", password.display().to_string()),
+            ("PORTCULLIS_BUFFERS", folder.path().display().to_string()),
+        ],
+    );
+    let gate = example.start();
+    check_login_needed(&gate, "/report");
+    let session = session_of(&gate, "ralph", PASSWORD);
+    let curl = || gate.curl().session(&session);
+    assert_eq!(answer(&curl().get("/report")), (200, "all is well"));
+    let firmware = folder.path().join("firmware.bin");
+    std::fs::write(&firmware, vec![7; 1 << 20]).unwrap();
+    let upload = ["-T", firmware.to_str().unwrap()];
+    let chunked = ["-H", "Transfer-Encoding: chunked"];
+    let put = curl().args(upload).args(chunked).get("/firmware/new.bin");
+    assert_eq!(put.status, 201, "{put:?}");
+    let arrived = std::fs::read(apache.files().join("firmware/new.bin")).unwrap();
+    assert!(arrived == vec![7; 1 << 20]);
+    // The device has asked the gate who it is once, and nobody else.
+    assert_eq!(apache.answered("401"), 1);
 }
 
 // --- prefix.yaml ---

@@ -562,9 +562,13 @@ impl<'r> Request<'r> {
         record: &mut Record<'_>,
     ) -> Result<(), ForwardFailure> {
         if request.upstream.spec.is_ordinary() {
-            return self
+            let forwarded = self
                 .forward_as(request, standing, body, answer, record)
                 .await;
+            if record.forwarded.status == Some(StatusCode::LENGTH_REQUIRED) {
+                self.say_length_required(&request.upstream.spec);
+            }
+            return forwarded;
         }
         // Boxed, with all that few backends need.
         Box::pin(self.forward_adapted(request, standing, body, answer, record)).await

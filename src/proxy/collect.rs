@@ -115,6 +115,21 @@ impl Request<'_> {
         }
     }
 
+    /// Says what to do about a backend that wanted to know how long a body is (411).
+    pub(super) fn say_length_required(&self, upstream: &UpstreamSpec) {
+        let framing = BodyEncoder::for_request(self.head.framing());
+        if framing == BodyEncoder::Chunked && self.worker.shared.spools.hinted.is_due(self.now) {
+            let line = self
+                .worker
+                .log
+                .line(Level::Warn, "upstream.length_required");
+            let line = line.text("upstream.name", &upstream.name);
+            let message =
+                "the backend takes no chunked requests; write `chunked: false` beside its url";
+            self.worker.log.note(line.text("message", message));
+        }
+    }
+
     /// Says that a backend does not let us in.
     fn say_refused(&self, login: &UpstreamLogin, upstream: &UpstreamSpec, why: LoginRefusal) {
         if login.said.is_due(self.now) {

@@ -141,6 +141,8 @@ pub struct Spools {
     turns: Arc<Semaphore>,
     /// When the last failure of the disk was said.
     pub(super) said: Seldom,
+    /// When it was said last that a backend should get its bodies from here.
+    pub(super) hinted: Seldom,
 }
 
 impl Spools {
@@ -153,6 +155,7 @@ impl Spools {
             memory: Arc::new(Bound::of(ALL_IN_MEMORY)),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             said: Seldom::default(),
+            hinted: Seldom::default(),
         }
     }
 

@@ -40,6 +40,14 @@ fn await_error(gate: &Gate, error: &str) -> Value {
     })
 }
 
+/// Waits until so many requests are in the log.
+#[track_caller]
+fn await_lines(gate: &Gate, count: usize) {
+    eventually("all are in the log", || {
+        (gate.count_lines(|line| line["event"] == "access") == count).then_some(())
+    });
+}
+
 /// A backend that counts who connects, and answers nobody.
 fn counting() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -166,6 +174,30 @@ fn a_backend_that_takes_no_chunks_gets_a_length() {
         connection.send(b"GET /again HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert!(connection.read_answer().ends_with("GET /again HTTP/1.1"));
     }
+}
+
+#[test]
+fn a_backend_that_wants_a_length_is_told_of_in_the_log_with_what_helps() {
+    let refuses = "HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\n\r\n";
+    let backend = Backend::saying(refuses);
+    let gate = in_front_of(backend.address, "");
+    let upload = || gate.curl().args(["-d", "x"]);
+    assert_eq!(upload().get("/").status, 411);
+    let is_it = |line: &Value| line["event"] == "upstream.length_required";
+    for _ in 0..2 {
+        let chunked = upload().header("Transfer-Encoding: chunked");
+        assert_eq!(chunked.get("/chunked").status, 411);
+    }
+    let said = eventually("it is said", || gate.line_where(is_it));
+    assert_eq!(said["upstream.name"], "backend");
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .contains("`chunked: false`")
+    );
+    await_lines(&gate, 3);
+    assert_eq!(gate.count_lines(is_it), 1);
 }
 
 #[test]

@@ -114,6 +114,8 @@ fn route(pattern: &str, public: bool, allow: Relaxations) -> Route {
         },
         upstream: UpstreamId(0),
         body_limit: None,
+        read_timeout: None,
+        timeout: None,
         redirect: None,
         pass_authorization: false,
         rewrite: RewriteId::default(),

@@ -738,8 +738,8 @@ pub struct RouteFile {
     pub body_limit: Option<SizeOrUnlimited>,
     /// The longest wait for an answer, and between two pieces of one. Default: that of the upstream.
     pub read_timeout: Option<Span>,
-    /// The longest time from the request to the end of its answer, all waits included. Default: none,
-    /// for uploads, downloads and events may last.
+    /// The longest time from the request to the end of its answer, all waits included. Default: that
+    /// of the upstream.
     pub timeout: Option<Span>,
     /// Where a browser without a session is sent, a path on this site. Default: the login page.
     pub redirect: Option<String>,

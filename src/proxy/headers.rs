@@ -318,7 +318,7 @@ pub struct Sending {
     pub expects_continue: bool,
     /// The longest wait for the head of its answer.
     pub header_timeout: Duration,
-    /// The longest wait between two pieces of the body.
+    /// The longest wait between two pieces of the answer's body.
     pub read_timeout: Duration,
 }
 

@@ -55,7 +55,7 @@ pub struct Metrics {
     pub upstream_request_duration: HistogramVec,
     /// Connections used, by upstream and `reused`.
     pub upstream_connections: IntCounterVec,
-    /// Addresses that get requests, by upstream.
+    /// Addresses that can be used, by upstream.
     pub upstream_healthy: IntGaugeVec,
     /// Login attempts, by method and result.
     pub auth_logins: IntCounterVec,
@@ -197,7 +197,7 @@ impl Metrics {
             )?,
             upstream_healthy: build.gauges(
                 "upstream_healthy",
-                "Addresses of a backend that get requests.",
+                "Addresses of a backend that can be used.",
                 &["upstream"],
             )?,
             auth_logins: build.counters(

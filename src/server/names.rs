@@ -21,8 +21,8 @@ use crate::proxy::upstream::endpoint::Upstream;
 /// the first requests find an address. The gate comes up without them.
 const AT_START: Duration = Duration::from_secs(1);
 
-/// When a name is looked up again that could not be. Also how often it is, at the most, while
-/// nobody can be reached.
+/// When a name is looked up again that could not be: twice as long with each time, up to its usual
+/// time. Also how often it is, at the most, while nobody can be reached.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// After how long it is said that there is no answer. The system's resolver has a limit of its own,
@@ -71,10 +71,16 @@ impl Name {
         let mut wanted = self.upstream.look_ups_wanted();
         self.look_up().await;
         drop(answered);
+        let usual = self.upstream.spec.resolve;
+        let mut again = AGAIN;
         loop {
             let wait = match self.said {
-                None => self.upstream.spec.resolve,
-                Some(_) => self.upstream.spec.resolve.min(AGAIN),
+                None => usual,
+                Some(_) => again.min(usual),
+            };
+            again = match self.said {
+                None => AGAIN,
+                Some(_) => (again * 2).min(usual),
             };
             let earliest = Instant::now() + AGAIN;
             tokio::select! {

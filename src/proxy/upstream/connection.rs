@@ -5,6 +5,8 @@
 //! the system's certificates to be made at all, does not say why a certificate is refused, and its
 //! pool may mix what was made with other trust.
 
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,14 +62,13 @@ impl UpstreamConnection {
         endpoint: &Endpoint,
     ) -> Result<Self, ConnectFailure> {
         let connected = async {
-            match &endpoint.address {
-                EndpointAddress::Unix(path) => connect_to_socket(path).await,
-                EndpointAddress::Tcp(address) => {
-                    let io = TcpStream::connect(address).await;
-                    let io = io.map_err(|_| ConnectFailure::Refused)?;
-                    over_tcp(io, &endpoint.host, upstream.tls.as_deref()).await
-                }
-            }
+            let io = match &endpoint.address {
+                EndpointAddress::Unix(path) => return connect_to_socket(path).await,
+                EndpointAddress::Tcp(address) => TcpStream::connect(address).await,
+                EndpointAddress::Localhost(port) => connect_here(*port).await,
+            };
+            let io = io.map_err(|_| ConnectFailure::Refused)?;
+            over_tcp(io, &endpoint.host, upstream.tls.as_deref()).await
         };
         let connected = timeout(upstream.connect_timeout, connected).await;
         connected.unwrap_or(Err(ConnectFailure::TimedOut))
@@ -118,6 +119,13 @@ async fn over_tcp(
     let io = connector.connect(&trust, host, io).await?;
     let io = Transport::Tls(Box::new(io));
     Ok(UpstreamConnection::new(io, Some(trust)))
+}
+
+async fn connect_here(port: u16) -> io::Result<TcpStream> {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        Ok(io) => Ok(io),
+        Err(_) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await,
+    }
 }
 
 async fn connect_to_socket(path: &Path) -> Result<UpstreamConnection, ConnectFailure> {

@@ -5,7 +5,7 @@
 //! the pool's business, each thread's own.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,6 +71,9 @@ pub struct Endpoint {
 pub enum EndpointAddress {
     /// At a TCP port.
     Tcp(SocketAddr),
+    /// At a port of this machine, 127.0.0.1 or else ::1: servers that listen on `localhost` may have
+    /// either, and one server is one address. RFC 6761 section 6.3 says that it need not be looked up.
+    Localhost(u16),
     /// At a Unix socket.
     Unix(PathBuf),
 }
@@ -79,6 +82,7 @@ impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -99,7 +103,7 @@ impl Upstream {
     pub fn new(id: UpstreamId, spec: UpstreamSpec) -> Self {
         let numbered = spec.servers.iter().enumerate();
         let endpoints = numbered
-            .flat_map(|(number, server)| Endpoint::known(number, server))
+            .filter_map(|(number, server)| Endpoint::known(number, server))
             .collect();
         Self {
             id,
@@ -176,7 +180,7 @@ impl Upstream {
         self.changed.subscribe()
     }
 
-    /// How many of its addresses get requests.
+    /// How many of its addresses can be used.
     #[must_use]
     pub fn usable(&self) -> usize {
         let endpoints = self.endpoints.load();
@@ -235,32 +239,23 @@ impl Endpoint {
         }
     }
 
-    /// Those of a place that is no name to be looked up.
-    fn known(number: usize, server: &UpstreamServer) -> Vec<Arc<Self>> {
-        let at = |address| Self::new(number, server, address);
-        let (host, port) = match &server.place {
-            UpstreamPlace::Unix(path) => {
-                return vec![Arc::new(at(EndpointAddress::Unix(path.clone())))];
+    /// That of a place that is no name to be looked up.
+    fn known(number: usize, server: &UpstreamServer) -> Option<Arc<Self>> {
+        let address = match &server.place {
+            UpstreamPlace::Unix(path) => EndpointAddress::Unix(path.clone()),
+            UpstreamPlace::Tcp { host, port } if is_localhost(host) => {
+                EndpointAddress::Localhost(*port)
             }
-            UpstreamPlace::Tcp { host, port } => (host, *port),
+            UpstreamPlace::Tcp { host, port } => {
+                let ip: IpAddr = host.parse().ok()?;
+                EndpointAddress::Tcp(SocketAddr::new(ip, *port))
+            }
         };
-        let tcp = |ip: IpAddr| at(EndpointAddress::Tcp(SocketAddr::new(ip, port)));
-        if is_localhost(host) {
-            // Most servers listen on the first only; the other costs them a refused connection where
-            // it is the other way round.
-            let second = Self {
-                role: ServerRole::Backup,
-                ..tcp(Ipv6Addr::LOCALHOST.into())
-            };
-            return vec![Arc::new(tcp(Ipv4Addr::LOCALHOST.into())), Arc::new(second)];
-        }
-        let literal = host.parse().ok();
-        literal.map(|ip| Arc::new(tcp(ip))).into_iter().collect()
+        Some(Arc::new(Self::new(number, server, address)))
     }
 }
 
-/// The name of a place that has to be looked up. What RFC 6761 section 6.3 says of `localhost` need
-/// not be.
+/// The name of a place that has to be looked up.
 fn name_of(place: &UpstreamPlace) -> Option<&str> {
     match place {
         UpstreamPlace::Tcp { host, .. } => {
@@ -277,6 +272,8 @@ fn is_localhost(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn server(host: &str) -> UpstreamServer {
@@ -303,9 +300,10 @@ mod tests {
         let upstream = upstream(&["10.0.0.1", "app.internal", "::1", "localhost", "other"]);
         let names: Vec<_> = upstream.names().collect();
         assert_eq!(names, [(1, "app.internal"), (4, "other")]);
-        let known = ["10.0.0.1:80", "[::1]:80", "127.0.0.1:80", "[::1]:80"];
-        assert_eq!(shown(&upstream), known);
-        assert_eq!(upstream.endpoints()[3].role, ServerRole::Backup);
+        assert_eq!(
+            shown(&upstream),
+            ["10.0.0.1:80", "[::1]:80", "localhost:80"]
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{ask, config, counts, gate_of_requests, say, spread};
+use socket2::{Domain, Socket, Type};
+
+use super::{ask, config, counts, gate, gate_of_requests, say, spread};
 use crate::harness::backend::Backend;
 use crate::harness::eventually;
 use crate::harness::gate::{BINARY, Gate};
@@ -189,4 +191,21 @@ fn a_name_is_looked_up_at_once_where_nobody_is_left_at_its_addresses() {
     eventually("it is found", || {
         (gate.curl().get("/").body == "first").then_some(())
     });
+}
+
+#[test]
+fn localhost_is_one_address_whichever_of_the_two_has_the_server() {
+    let first = Backend::at("127.0.0.1:0", |_, stream| say(stream, "here"));
+    // Keeps a port of the first from everybody, and listens there no more than anybody else.
+    let kept = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    kept.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let port = kept.local_addr().unwrap().as_socket().unwrap().port();
+    let second = Backend::at(("::1", port), |_, stream| say(stream, "here"));
+    for backend in [first, second] {
+        let port = backend.address.port();
+        let gate = gate(&format!("{{url: 'http://localhost:{port}', health: tcp}}"));
+        assert_eq!(spread(&gate, 3), counts(&[("here", 3)]));
+        gate.await_metric("portcullis_upstream_healthy", &[("upstream", "app")], 1.0);
+    }
 }

@@ -387,6 +387,9 @@ pub struct UpstreamFile {
     pub retries: Option<Number>,
     /// How often names are looked up again. Default: `30s`.
     pub resolve: Option<Span>,
+    /// `v1` or `v2`: each connection begins with a PROXY protocol header of that version, so that the
+    /// backend knows the client's address. Such connections serve one request. Default: `off`.
+    pub proxy_protocol: Option<String>,
     /// The longest wait for a connection to one address. Default: `5s`.
     pub connect_timeout: Option<Span>,
     /// The longest wait for an answer to begin. Default: that of `read_timeout`.

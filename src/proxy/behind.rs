@@ -54,6 +54,10 @@ impl ClientFacts {
         if let Some(scheme) = scheme {
             self.came_by(scheme);
         }
+        if self.ip != ip {
+            // Only the proxy knows it.
+            self.source_port = 0;
+        }
         self.ip = ip;
         self.address = ip.to_string();
         // Only what trusted proxies have written: what stands further to the left anybody may have.
@@ -78,7 +82,7 @@ impl ClientFacts {
     }
 
     fn told(&self, chain: &str, port: Option<String>) -> Box<[u8]> {
-        let port = port.unwrap_or_else(|| self.port.to_string());
+        let port = port.unwrap_or_else(|| self.local.port().to_string());
         forwarding_lines(chain, self.scheme, &port, &self.address)
     }
 

@@ -11,6 +11,7 @@ use super::memo::Memo;
 use super::spec::{Hsts, Redirect};
 use crate::http1::write;
 use crate::identity::certificate::Peer;
+use crate::proxy_protocol::Header;
 
 /// One client connection.
 #[derive(Clone, Debug)]
@@ -21,8 +22,10 @@ pub struct ClientFacts {
     pub ip: IpAddr,
     /// The same as it is written down.
     pub address: String,
-    /// The port that it connected to.
-    pub(super) port: u16,
+    /// The port that it came from, 0 where that is not known.
+    pub(super) source_port: u16,
+    /// What it connected to.
+    pub(super) local: SocketAddr,
     /// What it reached us by.
     pub scheme: Scheme,
     /// Whether passwords and session cookies are accepted from it.
@@ -94,7 +97,8 @@ impl ClientFacts {
             listener,
             ip,
             address,
-            port: local.port(),
+            source_port: peer.port(),
+            local,
             scheme,
             sessions,
             tls: None,
@@ -107,6 +111,14 @@ impl ClientFacts {
             forwarded: forwarded.into(),
             behind: None,
             kept: Arc::default(),
+        }
+    }
+
+    /// What a backend is told of it by the PROXY protocol.
+    pub(super) const fn announced(&self) -> Header {
+        Header::Proxied {
+            source: SocketAddr::new(self.ip, self.source_port),
+            destination: self.local,
         }
     }
 

@@ -246,7 +246,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
         let connected = match idle.take() {
             Some(connection) => Ok(connection),
             None => tokio::select! {
-                connected = under_way.connect() => connected,
+                connected = under_way.connect(request.client.announced()) => connected,
                 () = answer.gone() => return Err(ForwardFailure::ClientGone),
             },
         };

@@ -35,6 +35,9 @@ pub struct UpstreamSpec {
     pub eject: Option<EjectSpec>,
     /// At how many further addresses a request may be tried that has left us and was not answered.
     pub retries: u32,
+    /// Whether each connection begins with a PROXY protocol header. It is of one client then, so it
+    /// serves one request and is not kept.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// How often names are looked up again.
     pub resolve: Duration,
     /// The longest wait for a connection to one address.
@@ -98,6 +101,7 @@ impl UpstreamSpec {
             health: None,
             eject: Some(EjectSpec::default()),
             retries: 1,
+            proxy_protocol: None,
             resolve: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(60),
@@ -122,6 +126,15 @@ impl UpstreamSpec {
     pub fn authorities(&self) -> impl Iterator<Item = String> {
         self.servers.iter().map(|server| server.place.authority())
     }
+}
+
+/// How a PROXY protocol header is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocolVersion {
+    /// As a line of text.
+    V1,
+    /// In binary.
+    V2,
 }
 
 /// One place of a backend. Behind a name, there may be several addresses.

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::spec::balance::Balance;
 use super::spec::{ServerRole, UpstreamSpec};
+use crate::proxy_protocol::Header;
 use affinity::Affinity;
 use budget::Budget;
 use choice::Candidate;
@@ -163,12 +164,13 @@ impl UnderWay<'_> {
         &self.destination
     }
 
-    /// Makes a new connection to that address.
+    /// Makes a new connection to that address, for the client that is `announced` where the backend
+    /// wants to know that.
     ///
     /// # Errors
     /// [`ConnectFailure`], within the upstream's connect time.
-    pub async fn connect(&self) -> Result<UpstreamConnection, ConnectFailure> {
-        UpstreamConnection::make(&self.upstream.spec, &self.destination.endpoint).await
+    pub async fn connect(&self, announced: Header) -> Result<UpstreamConnection, ConnectFailure> {
+        UpstreamConnection::make(&self.upstream.spec, &self.destination.endpoint, announced).await
     }
 
     /// It was answered there, with this status.
@@ -235,8 +237,12 @@ impl UnderWay<'_> {
         self.tried.len()
     }
 
-    /// Ends it, and keeps the connection, on which its exchange ended cleanly.
+    /// Ends it, and keeps the connection, on which its exchange ended cleanly; but not one that the
+    /// backend takes for one client's.
     pub fn done(mut self, mut connection: UpstreamConnection, last_used: Instant) {
+        if self.upstream.spec.proxy_protocol.is_some() {
+            return;
+        }
         connection.buffer.release();
         self.connection = Some(Idle {
             connection,

@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use crate::harness::backend::{Backend, Recorded};
 use crate::harness::client::{Connection, Curl, status_of, tcp};
-use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, ROLES_AND_USERS};
 use crate::harness::haproxy::Haproxy;
+use crate::harness::nginx::Nginx;
+use crate::harness::{eventually, free_port};
 
 /// A gate whose first listener speaks https and whose second speaks plain HTTP, both with these keys.
 fn with_listeners(backend: &Backend, listener: &str, more: &str) -> Gate {
@@ -399,6 +400,47 @@ fn a_header_that_does_not_come_is_not_waited_for_for_ever() {
     drop(tcp(plain(&gate)));
     assert_eq!(behind(&gate, b"PROXY TCP4 1.2.3.4 5.6.7.8 1 80\r\n"), 200);
     refused(&gate, "proxy_header", 0.0);
+}
+
+/// A gate in front of a real nginx that wants to be told of clients by the PROXY protocol, with these
+/// keys for it; what it says of one client and then of another.
+#[track_caller]
+fn told_by_proxy_protocol(url: &str, keys: &str) -> [String; 2] {
+    let gate = Gate::start(&format!(
+        "trusted_proxies: [127.0.0.1]\n\
+         listeners: [{{address: '127.0.0.1:0', protocol: http}}]\n\
+         upstreams: {{nginx: {{url: '{url}', {keys}}}}}\nroutes: [{{public: true}}]\n"
+    ));
+    let mut connection = Connection::plain(gate.address);
+    ["1.1.1.1", "2001:db8::2"].map(|client| {
+        let request = format!("GET /who HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\n\r\n");
+        connection.send(request.as_bytes());
+        let answer = connection.read_answer();
+        assert_eq!(status_of(&answer), 200, "{answer}");
+        answer.rsplit("\r\n").next().unwrap().to_owned()
+    })
+}
+
+#[test]
+fn a_backend_is_told_of_each_client_by_its_connection_and_none_is_shared() {
+    let (plain, secure) = (free_port(), free_port());
+    let (cert, key) = gate::certificate();
+    // nginx takes the header on each of its connections, and closes those without.
+    let _nginx = Nginx::listening(&format!(
+        "listen 127.0.0.1:{plain} proxy_protocol; listen 127.0.0.1:{secure} ssl proxy_protocol;\n\
+         ssl_certificate {}; ssl_certificate_key {};\n\
+         location = /who {{ return 200 '$proxy_protocol_addr'; }}",
+        cert.display(),
+        key.display()
+    ));
+    for version in ["v1", "v2"] {
+        let keys = format!("proxy_protocol: {version}");
+        let told = told_by_proxy_protocol(&format!("http://127.0.0.1:{plain}"), &keys);
+        assert_eq!(told, ["1.1.1.1", "2001:db8::2"], "{version}");
+        let keys = format!("{keys}, tls: {{ca: {}}}", cert.display());
+        let told = told_by_proxy_protocol(&format!("https://localhost:{secure}"), &keys);
+        assert_eq!(told, ["1.1.1.1", "2001:db8::2"], "{version} before TLS");
+    }
 }
 
 // === Who is let in ===

@@ -8,7 +8,7 @@ use crate::config::document::At;
 use crate::config::file::UpstreamFile;
 use crate::config::scalar::{Entries, Flag, Version};
 use crate::gate::route::UpstreamId;
-use crate::proxy::spec::{Collected, HttpVersion, UpstreamSpec};
+use crate::proxy::spec::{Collected, HttpVersion, ProxyProtocolVersion, UpstreamSpec};
 use crate::proxy::upstream_login::{LoginScheme, UpstreamLogin};
 
 use super::upstream_balance::{self as balance, small};
@@ -103,6 +103,12 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(legal)
 }
 
+const PROXY_PROTOCOL: [(&str, Option<Option<ProxyProtocolVersion>>); 3] = [
+    ("off", Some(None)),
+    ("v1", Some(Some(ProxyProtocolVersion::V1))),
+    ("v2", Some(Some(ProxyProtocolVersion::V2))),
+];
+
 fn lower_one(
     written: UpstreamFile,
     name: &str,
@@ -118,6 +124,7 @@ fn lower_one(
         eject,
         retries,
         resolve,
+        proxy_protocol,
         connect_timeout,
         header_timeout,
         read_timeout,
@@ -169,6 +176,12 @@ fn lower_one(
         health,
         eject: balance::lower_eject(eject, &at.key("eject")),
         retries: small(retries, default.retries, 0..=10, &at.key("retries")),
+        proxy_protocol: choose(
+            proxy_protocol.as_deref(),
+            None,
+            &PROXY_PROTOCOL,
+            &at.key("proxy_protocol"),
+        ),
         resolve: span_within(
             resolve,
             default.resolve,

@@ -12,14 +12,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::endpoint::{Endpoint, EndpointAddress};
 use super::transport::Transport;
 use crate::http1::read::ReadBuffer;
-use crate::proxy::spec::UpstreamSpec;
+use crate::proxy::spec::{ProxyProtocolVersion, UpstreamSpec};
+use crate::proxy_protocol::Header;
 use crate::tls::connector::{Connector, TlsFault, Trust};
 
 /// A connection to a backend.
@@ -53,21 +54,28 @@ pub enum ConnectFailure {
 }
 
 impl UpstreamConnection {
-    /// Makes a new one to `endpoint`.
+    /// Makes a new one to `endpoint`, for the client that is `announced` where the backend wants to
+    /// know that.
     ///
     /// # Errors
     /// [`ConnectFailure`], within the upstream's connect time.
     pub async fn make(
         upstream: &UpstreamSpec,
         endpoint: &Endpoint,
+        announced: Header,
     ) -> Result<Self, ConnectFailure> {
         let connected = async {
             let io = match &endpoint.address {
-                EndpointAddress::Unix(path) => return connect_to_socket(path).await,
+                EndpointAddress::Unix(path) => {
+                    let mut io = connect_to_socket(path).await?;
+                    announce(upstream, announced, &mut io.io).await?;
+                    return Ok(io);
+                }
                 EndpointAddress::Tcp(address) => TcpStream::connect(address).await,
                 EndpointAddress::Localhost(port) => connect_here(*port).await,
             };
-            let io = io.map_err(|_| ConnectFailure::Refused)?;
+            let mut io = io.map_err(|_| ConnectFailure::Refused)?;
+            announce(upstream, announced, &mut io).await?;
             over_tcp(io, &endpoint.host, upstream.tls.as_deref()).await
         };
         let connected = timeout(upstream.connect_timeout, connected).await;
@@ -102,6 +110,24 @@ impl UpstreamConnection {
         let read = Pin::new(&mut self.io).poll_read(&mut context, &mut buffer);
         self.buffer.is_empty() && matches!(read, Poll::Pending)
     }
+}
+
+/// Says who is there, before TLS and everything else.
+async fn announce(
+    upstream: &UpstreamSpec,
+    announced: Header,
+    io: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), ConnectFailure> {
+    let Some(version) = upstream.proxy_protocol else {
+        return Ok(());
+    };
+    let mut header = Vec::new();
+    match version {
+        ProxyProtocolVersion::V1 => announced.write_v1(&mut header),
+        ProxyProtocolVersion::V2 => announced.write_v2(&mut header),
+    }
+    let written = io.write_all(&header).await;
+    written.map_err(|_| ConnectFailure::Refused)
 }
 
 async fn over_tcp(

@@ -12,6 +12,7 @@ use crate::http1::head::HeadLimits;
 use crate::http1::read::ReadError;
 use crate::http1::write;
 use crate::proxy::spec::balance::{HealthSpec, Probe};
+use crate::proxy_protocol::Header;
 
 /// The head of an answer may be this large; nobody looks at more of it than the status.
 const LIMITS: HeadLimits = HeadLimits {
@@ -55,7 +56,7 @@ pub async fn probe(
 }
 
 async fn ask(upstream: &Upstream, endpoint: &Endpoint, health: &HealthSpec) -> Result<(), Unwell> {
-    let mut connection = UpstreamConnection::make(&upstream.spec, endpoint).await?;
+    let mut connection = UpstreamConnection::make(&upstream.spec, endpoint, Header::Local).await?;
     let Probe::Get {
         path,
         host,

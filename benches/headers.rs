@@ -61,6 +61,7 @@ fn requests(criterion: &mut Criterion) {
         let head = request_head(&head);
         let request = UpstreamRequest {
             renewal: None,
+            upgrade: None,
             head: &head,
             permit: &permit,
             client: &client,

@@ -19,8 +19,10 @@ pub mod h1;
 pub mod h2;
 pub mod headers;
 pub mod identity_headers;
+pub mod keep_alive;
 pub mod login;
 mod memo;
+mod origin;
 mod pace;
 pub mod pages;
 pub mod rate;
@@ -34,6 +36,7 @@ mod seldom;
 pub mod spec;
 pub mod spool;
 mod standing;
+pub mod upgrade;
 pub mod upstream;
 pub mod upstream_login;
 
@@ -71,7 +74,7 @@ use authorization::Authorization;
 use certificate::{Certified, Unserved};
 use client::{ClientFacts, SessionsAccepted};
 use exchange::{AnswerSink, BodyFailure, BodySource, MAX_DISCARD, Upload};
-use forward::{ForwardFailure, forward};
+use forward::{ForwardFailure, Outcome, forward};
 use headers::{Sending, UpstreamRequest};
 use identity_headers::IdentityHeaders;
 use login::OwnExchange;
@@ -83,9 +86,10 @@ use renewal::Renewal;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use rewrite::Rewrite;
-use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores};
+use spec::{ClientTimeouts, Hsts, HttpVersion, Limits, LoginSpec, Underscores};
 use spool::{SpoolError, Spools};
 use standing::Permitted;
+use upgrade::handshake::Handshake;
 use upstream::UpstreamPool;
 use upstream::connection::ConnectFailure;
 use upstream::endpoint::Upstream;
@@ -346,9 +350,14 @@ impl<'r> Request<'r> {
                     Box::pin(self.send_too_often(too_often, body, answer, &mut record)).await;
                     return record.end(self.worker, body.received());
                 }
-                let renewal = self.note_use(&permit, &view);
-                self.forward(&permit, renewal.as_ref(), body, answer, &mut record)
-                    .await
+                match self.handshake(&permit) {
+                    Ok(upgrade) => {
+                        let renewal = self.note_use(&permit, &view);
+                        let with = (renewal.as_ref(), upgrade.as_ref());
+                        self.forward(&permit, with, body, answer, &mut record).await
+                    }
+                    Err(why) => Box::pin(self.refuse_upgrade(why, body, answer, &mut record)).await,
+                }
             }
             Decision::Own(page, identity) => {
                 record.own(page, &identity);
@@ -492,7 +501,7 @@ impl<'r> Request<'r> {
     async fn forward<B: BodySource, A: AnswerSink>(
         &self,
         permit: &Permit,
-        renewal: Option<&Renewal<'_>>,
+        (renewal, upgrade): (Option<&Renewal<'_>>, Option<&Handshake>),
         body: &mut Upload<'_, B>,
         answer: &mut A,
         record: &mut Record<'_>,
@@ -528,6 +537,7 @@ impl<'r> Request<'r> {
                 ..Sending::as_it_came(self.head, &upstream.spec)
             },
             login: None,
+            upgrade: upgrade.filter(|_| upstream.spec.version == HttpVersion::Http11),
         };
         let destination = destination::for_backend(&request)?;
         request.destination = destination.as_deref();
@@ -535,32 +545,44 @@ impl<'r> Request<'r> {
             request: self,
             permit,
         };
-        let Some(limit) = route.timeout.or(upstream.spec.total_timeout) else {
-            return self
-                .forward_to(request, &standing, body, answer, record)
-                .await;
-        };
-        // Counted from the head, whatever was waited for since.
-        let left = limit.saturating_sub(record.elapsed());
-        let forwarded = Box::pin(self.forward_to(request, &standing, body, answer, record));
-        match within(left, forwarded).await {
-            Ok(forwarded) => forwarded,
-            Err(_) if !body.has_ended() && upstream.spec.collects(self.head.framing()) => {
-                Err(ForwardFailure::Body(BodyFailure::TooSlow))
+        let limit = route.timeout.or(upstream.spec.total_timeout);
+        let outcome = match limit {
+            None => {
+                self.forward_to(request, &standing, body, answer, record)
+                    .await?
             }
-            Err(_) => Err(ForwardFailure::TooSlow),
+            Some(limit) => {
+                // Counted from the head, whatever was waited for since.
+                let left = limit.saturating_sub(record.elapsed());
+                let forwarded = Box::pin(self.forward_to(request, &standing, body, answer, record));
+                match within(left, forwarded).await {
+                    Ok(forwarded) => forwarded?,
+                    Err(_) if !body.has_ended() && upstream.spec.collects(self.head.framing()) => {
+                        return Err(ForwardFailure::Body(BodyFailure::TooSlow));
+                    }
+                    Err(_) => return Err(ForwardFailure::TooSlow),
+                }
+            }
+        };
+        match outcome {
+            Outcome::Answered => Ok(()),
+            Outcome::Switched(switched) => {
+                let idle = upstream.spec.tunnel_timeout;
+                // Apart: few requests leave HTTP, and all would carry the room for it.
+                Box::pin(self.tunnel(switched, idle, &standing, answer, record)).await
+            }
         }
     }
 
     /// Forwards to an upstream of whichever kind.
-    async fn forward_to<B: BodySource, A: AnswerSink>(
-        &self,
+    async fn forward_to<'f, B: BodySource, A: AnswerSink>(
+        &'f self,
         request: UpstreamRequest<'_>,
         standing: &Permitted<'_, '_>,
         body: &mut Upload<'_, B>,
         answer: &mut A,
         record: &mut Record<'_>,
-    ) -> Result<(), ForwardFailure> {
+    ) -> Result<Outcome<'f>, ForwardFailure> {
         if request.upstream.spec.is_ordinary() {
             let forwarded = self
                 .forward_as(request, standing, body, answer, record)
@@ -574,16 +596,18 @@ impl<'r> Request<'r> {
         Box::pin(self.forward_adapted(request, standing, body, answer, record)).await
     }
 
-    async fn forward_as<B: BodySource, A: AnswerSink>(
-        &self,
+    async fn forward_as<'f, B: BodySource, A: AnswerSink>(
+        &'f self,
         request: UpstreamRequest<'_>,
         standing: &Permitted<'_, '_>,
         body: &mut Upload<'_, B>,
         answer: &mut A,
         record: &mut Record<'_>,
-    ) -> Result<(), ForwardFailure> {
-        let (pool, report) = (&self.worker.pool, &mut record.forwarded);
-        forward(pool, request, standing, body, answer, report).await
+    ) -> Result<Outcome<'f>, ForwardFailure> {
+        // The request may be one of several for this one, and lives as long as it needs to be told.
+        let upstream = &*self.snapshot.upstreams[request.upstream.id.0];
+        let (to, report) = ((&self.worker.pool, upstream), &mut record.forwarded);
+        forward(to, request, standing, body, answer, report).await
     }
 
     async fn own<B: BodySource, A: AnswerSink>(

@@ -57,6 +57,7 @@ pub(crate) fn route(hosts: HostPattern, pattern: &str) -> Route {
         timeout: None,
         pass_authorization: false,
         allow: Relaxations::NONE,
+        origins: Vec::new(),
         redirect: None,
     }
 }

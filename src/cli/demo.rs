@@ -230,6 +230,7 @@ fn routes() -> Result<Vec<Route>, Box<dyn Error>> {
             timeout: None,
             pass_authorization: false,
             allow: Relaxations::NONE,
+            origins: Vec::new(),
             redirect: None,
         })
     };

@@ -403,6 +403,8 @@ pub struct UpstreamFile {
     pub write_timeout: Option<Span>,
     /// How long an unused connection is kept. Default: `55s`.
     pub idle_timeout: Option<Span>,
+    /// How long a WebSocket may be silent in both directions. Default: `1h`.
+    pub tunnel_timeout: Option<Span>,
     /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
     pub max_requests: Option<Number>,
     /// The version of HTTP that it is spoken to in, `1.0` or `1.1`. Default: `1.1`.
@@ -749,6 +751,9 @@ pub struct RouteFile {
     /// Whether the backend gets HTTP Basic that was not meant for this gate, where other routes take
     /// it: clients that have a password for one send it to all. Default: `false`.
     pub pass_authorization: Option<Flag>,
+    /// Other sites whose pages may open a WebSocket here as whoever is logged in, like
+    /// `https://app.example.com`. Default: none but the host itself.
+    pub origins: Option<OneOrMany>,
     /// What is taken off the path before the backend gets it: segments that `match` begins with.
     pub strip_prefix: Option<String>,
     /// What is put on the path then.

@@ -798,6 +798,9 @@ pub struct Route {
     pub pass_authorization: bool,
     /// What it lets pass of paths that backends read differently.
     pub allow: Relaxations,
+    /// Origins (RFC 6454) whose pages may open a WebSocket as whoever is known here, beside the host
+    /// itself.
+    pub origins: Vec<String>,
 }
 
 impl Route {
@@ -1230,6 +1233,7 @@ pub(super) fn route(pattern: &str, methods: &[&str], access: Access) -> Route {
         timeout: None,
         pass_authorization: false,
         allow: Relaxations::NONE,
+        origins: Vec::new(),
         redirect: None,
     }
 }

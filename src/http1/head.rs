@@ -68,6 +68,8 @@ pub struct RequestHead {
     framing: RequestFraming,
     keep_alive: bool,
     expects_continue: bool,
+    asks_upgrade: bool,
+    takes_trailers: bool,
 }
 
 /// A part of a head.
@@ -136,6 +138,8 @@ impl RequestHead {
             framing,
             keep_alive: meaning.connection.keep_alive(line.version),
             expects_continue: meaning.expects_continue()? && has_body(framing),
+            asks_upgrade: meaning.asks_upgrade,
+            takes_trailers: meaning.takes_trailers,
             fields,
         })
     }
@@ -178,6 +182,8 @@ impl RequestHead {
             framing,
             keep_alive: true,
             expects_continue: meaning.expects_continue()? && has_body(framing),
+            asks_upgrade: false,
+            takes_trailers: meaning.takes_trailers,
             fields,
         })
     }
@@ -244,6 +250,19 @@ impl RequestHead {
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    /// Whether there is an `Upgrade` field that counts: in HTTP/1.0 it says nothing (RFC 9110,
+    /// 7.8), in HTTP/2 there is none. To which protocol, and whether that can be, is not looked at.
+    #[must_use]
+    pub fn asks_upgrade(&self) -> bool {
+        self.asks_upgrade
+    }
+
+    /// Whether the client says that it takes trailers (`TE: trailers`).
+    #[must_use]
+    pub fn takes_trailers(&self) -> bool {
+        self.takes_trailers
     }
 }
 
@@ -443,6 +462,8 @@ struct Meaning<'a> {
     transfer_encoding: Option<&'a [u8]>,
     expect: Option<&'a [u8]>,
     connection: Connection,
+    asks_upgrade: bool,
+    takes_trailers: bool,
 }
 
 impl<'a> Meaning<'a> {
@@ -458,9 +479,18 @@ impl<'a> Meaning<'a> {
     fn add(&mut self, name: &[u8], value: &'a [u8], version: Version) -> Result<(), HeadError> {
         let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
+            2 if named(b"te") => {
+                let is_trailers = |coding: &[u8]| coding.eq_ignore_ascii_case(b"trailers");
+                self.takes_trailers |= list_elements(value).any(is_trailers);
+                Ok(())
+            }
             4 if named(b"host") => once(&mut self.host, value, HeadError::DoubledHost),
             6 if named(b"expect") && version != Version::Http10 => {
                 once(&mut self.expect, value, HeadError::DoubledExpect)
+            }
+            7 if named(b"upgrade") => {
+                self.asks_upgrade |= version == Version::Http11;
+                Ok(())
             }
             10 if named(b"connection") => {
                 self.connection.add(value);

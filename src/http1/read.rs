@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
@@ -72,13 +72,24 @@ impl ReadBuffer {
         self.bytes.is_empty()
     }
 
+    /// The bytes that are waiting.
+    #[must_use]
+    pub fn waiting(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes so many of them off the front.
+    pub fn consume(&mut self, length: usize) {
+        self.bytes.advance(length);
+    }
+
     /// Gives the memory back while the connection is idle. Bytes that wait are kept.
     pub fn release(&mut self) {
         buffers::release(&mut self.bytes);
     }
 
     /// Reads what is there; the number of bytes, 0 at the end.
-    fn poll_fill(
+    pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut (impl AsyncRead + Unpin),

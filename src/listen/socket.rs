@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http1::buffers;
+use crate::proxy::exchange::ClientStream;
+use crate::proxy::keep_alive::keep_alive;
 
 /// A connection from a client.
 ///
@@ -214,6 +216,17 @@ impl AsyncWrite for ClientSocket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl ClientStream for ClientSocket {
+    fn keep_alive(&self) {
+        keep_alive(&self.tcp);
+    }
+
+    fn break_off(&self) {
+        // Where it cannot be set, the connection just ends.
+        drop(self.tcp.set_zero_linger());
     }
 }
 

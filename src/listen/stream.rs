@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::ClientSocket;
 use crate::http1::buffers;
+use crate::proxy::exchange::ClientStream;
 
 /// The most plaintext of a TLS record (RFC 8446 section 5.1).
 const RECORD: usize = 16 << 10;
@@ -96,5 +97,15 @@ impl AsyncWrite for TlsClient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl ClientStream for TlsClient {
+    fn keep_alive(&self) {
+        self.0.get_ref().keep_alive();
+    }
+
+    fn break_off(&self) {
+        self.0.get_ref().break_off();
     }
 }

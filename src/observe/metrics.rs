@@ -47,6 +47,8 @@ pub struct Metrics {
     pub http_request_body_bytes: IntCounterVec,
     /// Bytes of response bodies, by route.
     pub http_response_body_bytes: IntCounterVec,
+    /// Connections that speak WebSocket, by route.
+    pub upgraded_connections_active: IntGaugeVec,
     /// Requests sent to backends, by upstream and result.
     pub upstream_requests: IntCounterVec,
     /// Failures of backends, by upstream and reason.
@@ -173,6 +175,11 @@ impl Metrics {
             http_response_body_bytes: build.counters(
                 "http_response_body_bytes_total",
                 "Bytes of response bodies.",
+                &["route"],
+            )?,
+            upgraded_connections_active: build.gauges(
+                "upgraded_connections_active",
+                "WebSocket connections open.",
                 &["route"],
             )?,
             upstream_requests: build.counters(

@@ -7,11 +7,16 @@ use std::time::Instant;
 
 use super::attempt::{PasswordAttempts, Tried};
 use super::authorization::BasicCredentials;
+use super::client::Scheme;
+use super::origin;
 use crate::gate::request::PresentedAuthorization;
 use crate::gate::users::User;
 use crate::http1::head::RequestHead;
 use crate::identity::{InvalidIdentity, NoIdentity};
 use crate::password::verified::Turn;
+
+/// Passwords are only taken over TLS, ours or that of something before us.
+const SCHEMES: [Scheme; 2] = [Scheme::Https, Scheme::Http];
 
 /// The label of these logins.
 const METHOD: &str = "basic";
@@ -113,15 +118,6 @@ fn is_of_another_site(head: &RequestHead) -> bool {
         // Browsers that do not say that yet.
         None => fields
             .get("origin")
-            .is_some_and(|origin| !is_origin_of(origin, head.authority())),
+            .is_some_and(|origin| !origin::is_of(origin, head.authority(), &SCHEMES)),
     }
-}
-
-/// Whether an `Origin` (RFC 6454 section 7) is the host that is asked.
-fn is_origin_of(origin: &[u8], authority: Option<&str>) -> bool {
-    let host = ["https://", "http://"]
-        .iter()
-        .find_map(|scheme| origin.strip_prefix(scheme.as_bytes()));
-    let same = |host: &[u8]| authority.is_some_and(|it| host.eq_ignore_ascii_case(it.as_bytes()));
-    host.is_some_and(same)
 }

@@ -295,7 +295,11 @@ mod tests {
     }
 
     impl AnswerSink for Answered {
-        async fn send_continue(&mut self) -> Result<(), ClientGone> {
+        async fn send_interim(
+            &mut self,
+            _: StatusCode,
+            _: &[Received<'_>],
+        ) -> Result<(), ClientGone> {
             Ok(())
         }
 
@@ -338,7 +342,7 @@ mod tests {
             self.status != 0
         }
 
-        async fn gone(&mut self) {
+        async fn gone(&mut self, _: Duration) {
             std::future::pending().await
         }
     }

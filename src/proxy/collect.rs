@@ -5,11 +5,12 @@
 //! sent in the end (`headers`, `forward`).
 
 use std::pin::pin;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::exchange::{AnswerSink, BodySource, Upload};
-use super::forward::{ForwardFailure, LOOK_AGAIN, Standing};
+use super::forward::{ForwardFailure, LOOK_AGAIN, Outcome, Standing};
 use super::headers::{Sending, UpstreamRequest};
 use super::record::Record;
 use super::spec::{Collected, HttpVersion, UpstreamSpec};
@@ -44,14 +45,14 @@ impl UpstreamSpec {
 
 impl Request<'_> {
     /// Forwards a request to a backend that does not take all of them as they come.
-    pub(super) async fn forward_adapted<B: BodySource, A: AnswerSink>(
-        &self,
+    pub(super) async fn forward_adapted<'f, B: BodySource, A: AnswerSink>(
+        &'f self,
         request: UpstreamRequest<'_>,
         standing: &Permitted<'_, '_>,
         body: &mut Upload<'_, B>,
         answer: &mut A,
         record: &mut Record<'_>,
-    ) -> Result<(), ForwardFailure> {
+    ) -> Result<Outcome<'f>, ForwardFailure> {
         let upstream = request.upstream;
         if !body.has_ended() && upstream.spec.collects(self.head.framing()) {
             let whole = self.collect(standing, body, answer).await;
@@ -80,14 +81,14 @@ impl Request<'_> {
     }
 
     /// Forwards a request to a backend that may have to know who we are.
-    async fn forward_known<B: BodySource, A: AnswerSink>(
-        &self,
+    async fn forward_known<'f, B: BodySource, A: AnswerSink>(
+        &'f self,
         request: UpstreamRequest<'_>,
         standing: &Permitted<'_, '_>,
         body: &mut Upload<'_, B>,
         answer: &mut A,
         record: &mut Record<'_>,
-    ) -> Result<(), ForwardFailure> {
+    ) -> Result<Outcome<'f>, ForwardFailure> {
         let Some(login) = &request.upstream.spec.login else {
             return self
                 .forward_as(request, standing, body, answer, record)
@@ -106,9 +107,9 @@ impl Request<'_> {
                 turn.forget();
                 self.say_refused(login, &request.upstream.spec, *why);
             }
-            forwarded?;
+            let outcome = forwarded?;
             match turn.next()? {
-                None => return Ok(()),
+                None => return Ok(outcome),
                 Some(_) if !body.begin_again() => return Err(LoginRefusal::NotReady.into()),
                 Some(next) => turn = next,
             }
@@ -180,7 +181,7 @@ impl Request<'_> {
                 tokio::select! {
                     biased;
                     piece = body.next() => piece.map_err(ForwardFailure::Body),
-                    () = answer.gone() => Err(ForwardFailure::ClientGone),
+                    () = answer.gone(Duration::ZERO) => Err(ForwardFailure::ClientGone),
                 }
             };
             let Some(piece) = vigil.over(next).await?? else {

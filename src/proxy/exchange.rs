@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use crate::http1::fields::{Fields, Received};
+use crate::http1::read::ReadBuffer;
 
 /// Why the rest of a request body does not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,28 @@ pub trait BodySource: Send {
     fn begin_again(&mut self) -> bool {
         false
     }
+
+    /// The trailers, once, after the end.
+    fn trailers(&mut self) -> impl Future<Output = Result<Option<Fields>, BodyFailure>> + Send {
+        async { Ok(None) }
+    }
+}
+
+/// A client's connection, as whatever takes the place of HTTP on it needs it.
+pub trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Has the kernel find out whether a client is still there that says nothing for long.
+    fn keep_alive(&self);
+
+    /// Has the client see, when this is dropped, that it was broken off (TCP RST).
+    fn break_off(&self);
+}
+
+/// A client's connection that has left HTTP.
+pub struct ClientEnd<'c> {
+    /// The connection.
+    pub io: &'c mut dyn ClientStream,
+    /// What was read from it behind the head of the request.
+    pub buffer: &'c mut ReadBuffer,
 }
 
 /// How much of a body that nobody wants is read, so that the connection can go on: less than a
@@ -77,14 +101,25 @@ pub enum AnswerLength {
     Exact(u64),
     /// Until it ends.
     Unknown,
+    /// None: it is a 101, and the connection speaks WebSocket behind its head.
+    Switched,
 }
 
 /// Where an answer goes. In order: `begin`, `field` for each, `ready`, `write` for each piece,
 /// `finish`. What is written may wait for `flush` or `finish`, so that a head leaves together with
 /// the first bytes of its body, and small pieces together.
 pub trait AnswerSink: Send {
+    /// Sends an interim answer (1xx but 101) with these fields, to a client that knows such.
+    fn send_interim(
+        &mut self,
+        status: StatusCode,
+        fields: &[Received<'_>],
+    ) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
     /// Tells a client that waits for it to send the body (100 Continue).
-    fn send_continue(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send;
+    fn send_continue(&mut self) -> impl Future<Output = Result<(), ClientGone>> + Send {
+        self.send_interim(StatusCode::CONTINUE, &[])
+    }
 
     /// Begins a final answer.
     fn begin(&mut self, status: StatusCode);
@@ -117,11 +152,17 @@ pub trait AnswerSink: Send {
     /// will not be read. To be called before `ready`.
     fn close_after(&mut self);
 
+    /// The connection itself, where it is this exchange's alone (HTTP/1, no body) and can leave HTTP.
+    fn client(&mut self) -> Option<ClientEnd<'_>> {
+        None
+    }
+
     /// Whether `begin` was called.
     fn has_begun(&self) -> bool;
 
-    /// Resolves when the client gives the exchange up. May never resolve.
-    fn gone(&mut self) -> impl Future<Output = ()> + Send;
+    /// Resolves when the client gives the exchange up. May never resolve. `silence` is for how long
+    /// nothing has passed: some clients say nothing but that they end, and may still want an answer.
+    fn gone(&mut self, silence: Duration) -> impl Future<Output = ()> + Send;
 }
 
 /// A request body under a limit, counted.
@@ -190,5 +231,13 @@ impl<'b, B: BodySource> Upload<'b, B> {
             return Err(BodyFailure::TooLarge);
         }
         Ok(Some(piece))
+    }
+
+    /// The trailers, once, after the end.
+    ///
+    /// # Errors
+    /// [`BodyFailure`].
+    pub async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
+        self.source.trailers().await
     }
 }

@@ -19,18 +19,20 @@ use super::exchange::{
     AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, DISCARD_TIME, MAX_DISCARD,
     Upload,
 };
-use super::headers::{UpstreamRequest, answer_fields};
+use super::headers::{UpstreamRequest, answer_fields, answer_trailers};
 use super::renewal::Renewal;
 use super::rewrite::{Backwards, PrefixMismatch};
 use super::spec::HttpVersion;
 use super::spool::SpoolError;
+use super::upgrade::handshake::Handshake;
 use super::upstream::affinity::Affinity;
 use super::upstream::connection::{ConnectFailure, UpstreamConnection};
+use super::upstream::endpoint::Upstream;
 use super::upstream::{Destination, UnderWay, UpstreamPool};
 use super::upstream_login::{self, LoginRefusal, Turn};
 use crate::http1::body::BodyDecoder;
 use crate::http1::fields::{Fields, Received, list_elements};
-use crate::http1::head::{HeadLimits, RequestFraming};
+use crate::http1::head::HeadLimits;
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::response::{ResponseFraming, ResponseHead};
 use crate::http1::timer::within;
@@ -78,6 +80,9 @@ pub enum ForwardFailure {
     /// The answer was cut short.
     #[error("the backend broke off its answer: {0}")]
     CutShort(ReadError),
+    /// It switched to another protocol, and not as it was asked to.
+    #[error("the backend's answer to a WebSocket handshake is not one")]
+    BadUpgrade,
     /// The client's body failed.
     #[error("the request body failed: {0:?}")]
     Body(BodyFailure),
@@ -126,6 +131,7 @@ impl ForwardFailure {
             Self::NoAnswer => "upstream_closed",
             Self::TooSlow => "upstream_timeout",
             Self::BadAnswer(_) => "upstream_bad_answer",
+            Self::BadUpgrade => "upstream_bad_upgrade",
             Self::CutShort(_) => "upstream_cut_short",
             Self::Body(BodyFailure::ClientGone) | Self::ClientGone => "client_gone",
             Self::Body(BodyFailure::TooSlow) => "body_timeout",
@@ -178,6 +184,7 @@ impl ForwardFailure {
             Self::Connect(_)
             | Self::NoAnswer
             | Self::BadAnswer(_)
+            | Self::BadUpgrade
             | Self::CutShort(_)
             | Self::LoginRefused(_) => StatusCode::BAD_GATEWAY,
             Self::Body(BodyFailure::TooLarge) | Self::NotKept(SpoolError::TooLarge) => {
@@ -216,23 +223,38 @@ impl Forwarded {
     }
 }
 
+/// What forwarding a request came to.
+pub enum Outcome<'p> {
+    /// It was answered.
+    Answered,
+    /// Its head was answered with 101: both connections speak WebSocket from here on.
+    Switched(Box<Switched<'p>>),
+}
+
+/// A connection to a backend that has left HTTP. Counts as a request under way while it lasts.
+pub struct Switched<'p> {
+    /// The connection, perhaps with what the backend has sent behind its 101.
+    pub connection: UpstreamConnection,
+    _under_way: UnderWay<'p>,
+}
+
 /// Forwards one request. `report` is filled as things happen, so that it is right even when the
 /// exchange fails in the middle.
 ///
 /// # Errors
 /// [`ForwardFailure`]. Whether the answer had begun is for the sink to say.
-pub async fn forward<B: BodySource, A: AnswerSink>(
-    pool: &UpstreamPool,
+pub async fn forward<'p, B: BodySource, A: AnswerSink>(
+    (pool, upstream): (&'p UpstreamPool, &'p Upstream),
     request: UpstreamRequest<'_>,
     standing: &impl Standing,
     body: &mut Upload<'_, B>,
     answer: &mut A,
     report: &mut Forwarded,
-) -> Result<(), ForwardFailure> {
+) -> Result<Outcome<'p>, ForwardFailure> {
     let started = Instant::now();
-    let spec = &request.upstream.spec;
-    let affinity = Affinity::of(&spec.balance, request.head.fields(), request.client.ip);
-    let (mut under_way, mut idle) = pool.enter(request.upstream, affinity, started)?;
+    let balance = &upstream.spec.balance;
+    let affinity = Affinity::of(balance, request.head.fields(), request.client.ip);
+    let (mut under_way, mut idle) = pool.enter(upstream, affinity, started)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
@@ -247,7 +269,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
             Some(connection) => Ok(connection),
             None => tokio::select! {
                 connected = under_way.connect(request.client.announced()) => connected,
-                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+                () = answer.gone(Duration::ZERO) => return Err(ForwardFailure::ClientGone),
             },
         };
         let is_at_once = is_first && report.reused;
@@ -267,11 +289,7 @@ pub async fn forward<B: BodySource, A: AnswerSink>(
         let began = if is_at_once { started } else { Instant::now() };
         let exchange = Exchange::new(&request, standing, &under_way, &head, began, report);
         match exchange.run(&mut connection, body, answer).await {
-            Ok(Reusable::Yes(last_used)) => {
-                under_way.done(connection, last_used);
-                return Ok(());
-            }
-            Ok(Reusable::No) => return Ok(()),
+            Ok(reusable) => return Ok(outcome(reusable, connection, under_way)),
             Err(failure) => {
                 let broke = matches!(failure, ForwardFailure::NoAnswer);
                 // Only where the connection broke: one that is slow may have too much to do, and does
@@ -309,12 +327,32 @@ fn after_no_connection(
     other.ok_or(ForwardFailure::Connect(failure))
 }
 
+fn outcome<'p>(
+    reusable: Reusable,
+    connection: UpstreamConnection,
+    under_way: UnderWay<'p>,
+) -> Outcome<'p> {
+    match reusable {
+        Reusable::Yes(last_used) => under_way.done(connection, last_used),
+        Reusable::No => {}
+        Reusable::Switched => {
+            return Outcome::Switched(Box::new(Switched {
+                connection,
+                _under_way: under_way,
+            }));
+        }
+    }
+    Outcome::Answered
+}
+
 /// Whether a connection can serve another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reusable {
     /// Its last answer began then.
     Yes(Instant),
     No,
+    /// It never will: it has left HTTP.
+    Switched,
 }
 
 /// How much of a request has left.
@@ -331,14 +369,14 @@ static SENT: Sent = Sent {
 
 struct Exchange<'e, S> {
     head: &'e [u8],
-    framing: RequestFraming,
+    request: &'e UpstreamRequest<'e>,
     receive: Receive<'e, S>,
     write_limit: Duration,
 }
 
 impl<'e, S: Standing> Exchange<'e, S> {
     fn new(
-        request: &UpstreamRequest<'e>,
+        request: &'e UpstreamRequest<'e>,
         standing: &'e S,
         under_way: &'e UnderWay<'e>,
         head: &'e [u8],
@@ -348,7 +386,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
         let spec = &request.upstream.spec;
         Self {
             head,
-            framing: request.sending.framing,
+            request,
             receive: Receive {
                 method: request.head.method(),
                 asked: request.head.fields(),
@@ -357,6 +395,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
                 backwards: request.backwards(),
                 login: request.login,
                 renewal: request.renewal,
+                upgrade: request.upgrade,
                 expects_continue: request.sending.expects_continue,
                 keeps: spec.version != HttpVersion::Http10,
                 header_limit: request.sending.header_timeout,
@@ -406,8 +445,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
         let upload = send_with_body(
             &mut write,
             self.head,
-            self.framing,
-            receive.expects_continue,
+            self.request,
             (body, &sent.pieces),
             self.write_limit,
         );
@@ -451,14 +489,13 @@ async fn send(
 async fn send_with_body<B: BodySource>(
     io: &mut (impl AsyncWrite + Unpin),
     head: &[u8],
-    framing: RequestFraming,
-    expects_continue: bool,
+    request: &UpstreamRequest<'_>,
     (body, pieces): (&mut Upload<'_, B>, &AtomicU64),
     limit: Duration,
 ) -> Result<(), ForwardFailure> {
-    let mut encoder = BodyEncoder::for_request(framing);
+    let mut encoder = BodyEncoder::for_request(request.sending.framing);
     let mut out = head.to_vec();
-    if expects_continue {
+    if request.sending.expects_continue {
         send(io, &out, limit).await?;
         out.clear();
     }
@@ -472,7 +509,11 @@ async fn send_with_body<B: BodySource>(
         send(io, passed, limit).await?;
         pieces.fetch_add(1, Ordering::Relaxed);
     }
-    encoder.finish(None, &mut out).map_err(malformed)?;
+    let trailers = body.trailers().await.map_err(ForwardFailure::Body)?;
+    let trailers = trailers.map(|trailers| request.trailers(&trailers));
+    encoder
+        .finish(trailers.as_ref(), &mut out)
+        .map_err(malformed)?;
     send(io, &out, limit).await
 }
 
@@ -485,6 +526,7 @@ struct Receive<'e, S> {
     backwards: Backwards<'e>,
     login: Option<&'e Turn>,
     renewal: Option<&'e Renewal<'e>>,
+    upgrade: Option<&'e Handshake>,
     expects_continue: bool,
     /// Whether the connection may be kept, as far as the request says.
     keeps: bool,
@@ -522,13 +564,19 @@ impl<S: Standing> Receive<'_, S> {
         self.report.first_byte = Some(answered.saturating_duration_since(self.started));
         self.report.status = Some(head.status());
         self.under_way.answered(head.status().as_u16());
-        if !self.is_sent() {
+        if !self.is_sent() || self.is_refused_upgrade(&head, answer) {
             answer.close_after();
         }
         self.begin(&head, answer);
+        if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.while_it_stands(answer.flush()).await?;
+            return Ok(Reusable::Switched);
+        }
         let mut decoder = decoder_for(&head);
         self.pass_body(io, buffer, &mut decoder, answer).await?;
         let trailers = decoder.trailers();
+        let replaces = |name: &[u8]| self.backwards.replaces(name);
+        let trailers = trailers.map(|trailers| answer_trailers(&trailers, replaces));
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(finished).await?;
         Ok(self.reusable(&head, buffer, answered))
@@ -579,8 +627,16 @@ impl<S: Standing> Receive<'_, S> {
         self.sent.whole.load(Ordering::Relaxed)
     }
 
-    /// The head of the final answer. Interim ones are dropped, but for the one that the client
-    /// waits for.
+    /// Whether the client has sent something behind a handshake that was not accepted. It was meant
+    /// as WebSocket and would be read as a request (RFC 9931).
+    fn is_refused_upgrade<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) -> bool {
+        self.upgrade.is_some()
+            && head.status() != StatusCode::SWITCHING_PROTOCOLS
+            && answer.client().is_none_or(|it| !it.buffer.is_empty())
+    }
+
+    /// The head of the final answer, or of the 101 that was asked for. Interim ones are passed on,
+    /// as RFC 9110 section 15.2 wants it, but for a 100 that nobody waits for.
     async fn final_head<A: AnswerSink>(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
@@ -590,12 +646,21 @@ impl<S: Standing> Receive<'_, S> {
         for _ in 0..MAX_INTERIM {
             let head = self.next_head(io, buffer, answer).await?;
             match head.status() {
-                // We never ask for another protocol, so nobody may switch to one.
-                StatusCode::SWITCHING_PROTOCOLS => break,
-                StatusCode::CONTINUE if self.expects_continue => {
-                    self.while_it_stands(answer.send_continue()).await?;
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    return match self.upgrade {
+                        Some(handshake) if handshake.is_answered_by(&head) => Ok(head),
+                        // Nobody may switch unasked, or to something else.
+                        Some(_) | None => Err(ForwardFailure::BadUpgrade),
+                    };
                 }
-                status if status.is_informational() => {}
+                StatusCode::CONTINUE if !self.expects_continue => {}
+                status if status.is_informational() => {
+                    let fields = answer_fields(&head, self.strict_transport);
+                    let fields = fields.filter(|field| self.backwards.leaves_as_it_is(field));
+                    let fields: Vec<_> = fields.collect();
+                    let sent = answer.send_interim(status, &fields);
+                    self.while_it_stands(sent).await?;
+                }
                 _ => return Ok(head),
             }
         }
@@ -618,7 +683,7 @@ impl<S: Standing> Receive<'_, S> {
             let head = tokio::select! {
                 biased;
                 head = buffer.response_head(io, self.method, &ANSWER_LIMITS, limit) => head,
-                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+                () = answer.gone(self.read_limit - patience) => return Err(ForwardFailure::ClientGone),
             };
             match head {
                 Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,
@@ -695,6 +760,7 @@ impl<S: Standing> Receive<'_, S> {
         }
         answer.field("X-Request-Id", self.request_id.as_bytes());
         answer.ready(match head.framing() {
+            _ if head.status() == StatusCode::SWITCHING_PROTOCOLS => AnswerLength::Switched,
             // RFC 9110 section 8.6: a length never stands in a 204.
             ResponseFraming::None if head.status() == StatusCode::NO_CONTENT => {
                 AnswerLength::NoBody(None)
@@ -741,7 +807,7 @@ impl<S: Standing> Receive<'_, S> {
             let piece = tokio::select! {
                 biased;
                 piece = buffer.body(io, decoder, limit) => piece,
-                () = answer.gone() => return Err(ForwardFailure::ClientGone),
+                () = answer.gone(self.read_limit - patience) => return Err(ForwardFailure::ClientGone),
             };
             match piece {
                 Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,

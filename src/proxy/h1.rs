@@ -2,21 +2,22 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use arc_swap::Guard;
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::ClientFacts;
 use super::exchange::{
-    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload, discard,
+    AnswerLength, AnswerSink, BodyFailure, BodySource, ClientEnd, ClientGone, ClientStream, Upload,
+    discard,
 };
 use super::pace::Pace;
 use super::pages::text::{Said, Text};
@@ -25,7 +26,7 @@ use super::request_id::RequestId;
 use super::respond::{Answer, Audience};
 use super::{DrainWatch, FIRST_REQUEST, Request, Snapshot, Worker};
 use crate::http1::body::{BodyDecoder, BodyError};
-use crate::http1::fields::{Fields, Received, list_elements};
+use crate::http1::fields::{Fields, Received};
 use crate::http1::head::{HeadError, RequestFraming, RequestHead, Version};
 use crate::http1::read::{ReadBuffer, ReadError};
 use crate::http1::write::{self, BodyEncoder, LARGE};
@@ -38,10 +39,15 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much is read while lingering: a client that is busy sending may look for the answer late.
 const MAX_LINGER: usize = 16 << 20;
 
+/// How long an answer may be silent whose client has ended its side. A client that closes its sending
+/// side may still want the answer (`curl` never does, `nc` does), and nothing tells it from one that
+/// is gone until something is written.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
 /// Serves a connection until it ends.
 pub async fn serve<S>(worker: &Worker, client: &ClientFacts, mut io: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: ClientStream,
 {
     let mut buffer = ReadBuffer::default();
     // Whoever has just connected is about to ask for something.
@@ -140,7 +146,7 @@ async fn exchange<S>(
     io: &mut S,
 ) -> After
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: ClientStream,
 {
     let (worker, client, head) = (request.worker, request.client, request.head);
     let timeouts = request.snapshot.timeouts;
@@ -149,12 +155,17 @@ where
         RequestFraming::Chunked => BodyDecoder::chunked(),
         // HTTP/2 framing does not come from this codec.
         RequestFraming::None | RequestFraming::Length(_) | RequestFraming::Stream { .. } => {
-            let mut sink = Sink::new((worker, client), io, head, Pace::new(&timeouts));
+            let whole = Whole { io, buffer };
+            let mut sink = Sink::new((worker, client), whole, head, Pace::new(&timeouts));
             sink.keep &= !is_last;
             request
                 .serve(&mut Upload::new(&mut NoBody), &mut sink)
                 .await;
-            return sink.end().await;
+            return match sink.end().await {
+                // It has sent more than its request.
+                After::Close if !buffer.is_empty() => After::Linger,
+                after => after,
+            };
         }
     };
     let (read, write) = tokio::io::split(io);
@@ -236,6 +247,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
         trailers: false,
         state: State::Nothing,
         pace: Pace::at_most(LINGER),
+        client_ended: false,
     };
     let answer = Answer::problem(status, said, Audience::Other, &snapshot.pages, id);
     // A client that is gone already is told nothing.
@@ -282,9 +294,58 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
         self.pace.moved(piece.as_ref().map_or(0, Bytes::len));
         Ok(piece)
     }
+
+    async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
+        Ok(self.decoder.trailers())
+    }
 }
 
 // --- The answer ---
+
+/// What an answer is written to.
+trait Outlet: AsyncWrite + Unpin + Send {
+    /// The whole connection, where nobody reads from it meanwhile.
+    fn client(&mut self) -> Option<ClientEnd<'_>> {
+        None
+    }
+}
+
+impl<S: AsyncWrite + Unpin + Send> Outlet for &mut S {}
+
+impl<S: ClientStream> Outlet for WriteHalf<&mut S> {}
+
+/// The connection of a request without a body.
+struct Whole<'c, S> {
+    io: &'c mut S,
+    buffer: &'c mut ReadBuffer,
+}
+
+impl<S: ClientStream> Outlet for Whole<'_, S> {
+    fn client(&mut self) -> Option<ClientEnd<'_>> {
+        Some(ClientEnd {
+            io: self.io,
+            buffer: self.buffer,
+        })
+    }
+}
+
+impl<S: ClientStream> AsyncWrite for Whole<'_, S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io).poll_shutdown(cx)
+    }
+}
 
 struct Sink<'w, W> {
     worker: &'w Worker,
@@ -298,6 +359,8 @@ struct Sink<'w, W> {
     /// Whether the client asked for trailers.
     trailers: bool,
     state: State,
+    /// Whether the client has ended its side.
+    client_ended: bool,
     pace: Pace,
 }
 
@@ -316,11 +379,6 @@ impl<'w, W> Sink<'w, W> {
         head: &RequestHead,
         pace: Pace,
     ) -> Self {
-        let trailers = head
-            .fields()
-            .get_all("te")
-            .flat_map(list_elements)
-            .any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         Self {
             worker,
             client,
@@ -329,19 +387,20 @@ impl<'w, W> Sink<'w, W> {
             encoder: BodyEncoder::None,
             version: head.version(),
             keep: head.keep_alive(),
-            trailers,
+            trailers: head.takes_trailers(),
             state: State::Nothing,
+            client_ended: false,
             pace,
         }
     }
 }
 
-impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
+impl<W: Outlet> Sink<'_, W> {
     /// What becomes of the connection. Of an answer that is not whole, the client gets what there
     /// is, if it takes it at once.
     async fn end(&mut self) -> After {
         match self.state {
-            State::Whole if self.keep => After::Next,
+            State::Whole if self.keep && !self.client_ended => After::Next,
             State::Whole => After::Close,
             State::Nothing | State::Begun | State::Broken => {
                 self.pace = Pace::at_most(Duration::ZERO);
@@ -390,11 +449,18 @@ impl<W: AsyncWrite + Unpin + Send> Sink<'_, W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
-    async fn send_continue(&mut self) -> Result<(), ClientGone> {
+impl<W: Outlet> AnswerSink for Sink<'_, W> {
+    async fn send_interim(
+        &mut self,
+        status: StatusCode,
+        fields: &[Received<'_>],
+    ) -> Result<(), ClientGone> {
         // HTTP/1.0 knows no interim answers.
         if self.version == Version::Http11 && self.state == State::Nothing {
-            write::status_line(&mut self.out, StatusCode::CONTINUE);
+            write::status_line(&mut self.out, status);
+            for field in fields {
+                write::received(&mut self.out, field);
+            }
             write::end_of_head(&mut self.out);
             self.send_all().await?;
         }
@@ -419,7 +485,7 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
 
     fn ready(&mut self, length: AnswerLength) {
         self.encoder = match length {
-            AnswerLength::NoBody(_) => BodyEncoder::None,
+            AnswerLength::NoBody(_) | AnswerLength::Switched => BodyEncoder::None,
             AnswerLength::Exact(length) => BodyEncoder::Length(length),
             AnswerLength::Unknown if self.version == Version::Http11 => BodyEncoder::Chunked,
             AnswerLength::Unknown => BodyEncoder::UntilClose,
@@ -437,6 +503,14 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
             }
             (_, BodyEncoder::UntilClose) => self.keep = false,
             _ => {}
+        }
+        if length == AnswerLength::Switched {
+            // Whatever comes on this connection now, it is no request.
+            self.keep = false;
+            write::field(&mut self.out, "Upgrade", b"websocket");
+            write::field(&mut self.out, "Connection", b"Upgrade");
+            write::end_of_head(&mut self.out);
+            return;
         }
         // Asked as late as possible: a client that is not told sends its next request for nothing.
         self.keep &= !self.worker.is_draining();
@@ -485,13 +559,44 @@ impl<W: AsyncWrite + Unpin + Send> AnswerSink for Sink<'_, W> {
         self.keep = false;
     }
 
+    fn client(&mut self) -> Option<ClientEnd<'_>> {
+        if self.out.is_empty() {
+            // Not to be held for as long as a WebSocket lasts.
+            self.out = Vec::new();
+        }
+        self.io.client()
+    }
+
     fn has_begun(&self) -> bool {
         self.state != State::Nothing
     }
 
-    /// A client that closes its sending side may still want the answer (`curl` never does, `nc`
-    /// does), and one that is gone shows when it is written to.
-    async fn gone(&mut self) {
-        std::future::pending().await
+    /// One that is gone shows when it is written to, or, where nothing is to be written for long, by
+    /// the end of its side.
+    async fn gone(&mut self, silence: Duration) {
+        // Not looked for at all where the backend is quick.
+        let watched = match silence.is_zero() {
+            true => None,
+            false => self.io.client(),
+        };
+        let Some(ClientEnd { mut io, buffer }) = watched else {
+            return std::future::pending().await;
+        };
+        let ended = &mut self.client_ended;
+        poll_fn(|cx| {
+            while !*ended && buffer.is_empty() {
+                match ready!(buffer.poll_fill(cx, &mut io)) {
+                    Ok(0) => *ended = true,
+                    // The next request, which waits.
+                    Ok(_) => {}
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+            match *ended && silence >= HALF_CLOSED {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 }

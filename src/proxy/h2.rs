@@ -403,6 +403,19 @@ impl BodySource for Source {
             }
         }
     }
+
+    async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
+        let trailers = match self.pace.within(self.body.trailers()).await {
+            Err(_) => return Err(BodyFailure::TooSlow),
+            Ok(Err(_)) => return Err(BodyFailure::ClientGone),
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Ok(Some(trailers))) => trailers,
+        };
+        let pairs = trailers.iter();
+        let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let trailers = Fields::from_pairs(pairs).map_err(|_| BodyFailure::Malformed)?;
+        Ok(Some(trailers))
+    }
 }
 
 // --- The answer ---
@@ -438,15 +451,9 @@ impl<'c> Sink<'c> {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        // Both were checked where they came from; what still is not a field is left out.
-        let (Some(head), Ok(name), Ok(value)) = (
-            self.head.as_mut(),
-            HeaderName::from_bytes(name),
-            HeaderValue::from_bytes(value),
-        ) else {
-            return;
-        };
-        head.headers_mut().append(name, value);
+        if let Some(head) = self.head.as_mut() {
+            append(head.headers_mut(), name, value);
+        }
     }
 
     fn send_head(&mut self, end: bool) -> Result<(), ClientGone> {
@@ -487,9 +494,16 @@ impl<'c> Sink<'c> {
 }
 
 impl AnswerSink for Sink<'_> {
-    async fn send_continue(&mut self) -> Result<(), ClientGone> {
+    async fn send_interim(
+        &mut self,
+        status: StatusCode,
+        fields: &[Received<'_>],
+    ) -> Result<(), ClientGone> {
         let mut interim = Response::new(());
-        *interim.status_mut() = StatusCode::CONTINUE;
+        *interim.status_mut() = status;
+        for field in fields {
+            append(interim.headers_mut(), field.name(), field.value());
+        }
         self.respond
             .send_informational(interim)
             .map_err(|_| ClientGone)
@@ -515,7 +529,11 @@ impl AnswerSink for Sink<'_> {
     }
 
     fn ready(&mut self, length: AnswerLength) {
-        self.no_body = matches!(length, AnswerLength::NoBody(_) | AnswerLength::Exact(0));
+        // Nothing switches here: there is no `Upgrade` in HTTP/2.
+        self.no_body = match length {
+            AnswerLength::NoBody(_) | AnswerLength::Exact(0) | AnswerLength::Switched => true,
+            AnswerLength::Exact(_) | AnswerLength::Unknown => false,
+        };
         if let AnswerLength::NoBody(Some(length)) | AnswerLength::Exact(length) = length {
             self.field(
                 "content-length",
@@ -572,13 +590,20 @@ impl AnswerSink for Sink<'_> {
         self.begun
     }
 
-    async fn gone(&mut self) {
+    async fn gone(&mut self, _: Duration) {
         let reset = match &mut self.stream {
             Some(stream) => poll_fn(|cx| stream.poll_reset(cx)).await,
             None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
         };
         drop(reset);
         self.given_up = true;
+    }
+}
+
+/// Both were checked where they came from; what still is not a field is left out.
+fn append(fields: &mut HeaderMap, name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        fields.append(name, value);
     }
 }
 

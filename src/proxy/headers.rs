@@ -18,6 +18,7 @@ use super::renewal::Renewal;
 use super::request_id::RequestId;
 use super::rewrite::{Backwards, Rewrite, Site, Target};
 use super::spec::{HttpVersion, Underscores, UpstreamSpec};
+use super::upgrade::handshake::Handshake;
 use super::upstream::endpoint::Upstream;
 use super::upstream_login::Turn;
 use crate::gate::authorize::Permit;
@@ -303,6 +304,8 @@ pub struct UpstreamRequest<'r> {
     pub now: Timestamp,
     /// The session cookie that the client is to get again with the answer.
     pub renewal: Option<&'r Renewal<'r>>,
+    /// The WebSocket handshake that it is, where it is one.
+    pub upgrade: Option<&'r Handshake>,
     /// How it is sent.
     pub sending: Sending,
     /// What it carries so that the backend lets us in.
@@ -428,6 +431,21 @@ impl<'r> UpstreamRequest<'r> {
         }
     }
 
+    /// What the backend gets of the trailers: what it would get in the head, and nothing that belongs
+    /// there.
+    #[must_use]
+    pub fn trailers(&self, trailers: &Fields) -> Fields {
+        let nominated = nominated(self.head.fields());
+        // It is too late to refuse the request.
+        let keeps_underscores = self.underscores == Underscores::Keep;
+        kept_trailers(trailers, |name| {
+            fate(name) == Fate::Passed
+                && (keeps_underscores || !name.contains(&b'_'))
+                && !is_in(name, &nominated)
+                && !self.replaces(name)
+        })
+    }
+
     fn write_framing(&self, out: &mut Vec<u8>) {
         let needs_length = matches!(
             *self.head.method(),
@@ -445,6 +463,14 @@ impl<'r> UpstreamRequest<'r> {
         }
         if self.sending.expects_continue {
             write::field(out, "Expect", b"100-continue");
+        }
+        if self.upgrade.is_some() {
+            write::checked(out, "Upgrade", ["websocket"]);
+            write::checked(out, "Connection", ["Upgrade"]);
+        } else if self.head.takes_trailers() && self.upstream.spec.version == HttpVersion::Http11 {
+            // Servers send none to those who do not say that they take them.
+            write::checked(out, "TE", ["trailers"]);
+            write::checked(out, "Connection", ["TE"]);
         }
     }
 
@@ -479,6 +505,60 @@ impl<'r> UpstreamRequest<'r> {
             write::checked(out, "traceparent", ["00-", trace, "-", &trace[..16], "-00"]);
         }
     }
+}
+
+/// Fields that are about the whole message, and come too late behind it to be taken for what they
+/// would mean in its head (RFC 9110 section 6.5.1): who asks, what is asked for, how it is read.
+const NEVER_IN_TRAILERS: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "age",
+    "authorization",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expires",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "retry-after",
+    "set-cookie",
+    "strict-transport-security",
+    "user-agent",
+    "vary",
+    "www-authenticate",
+];
+
+/// What a client gets of the trailers of an answer. `replaces` says which names the route writes or
+/// removes itself.
+#[must_use]
+pub fn answer_trailers(trailers: &Fields, replaces: impl Fn(&[u8]) -> bool) -> Fields {
+    kept_trailers(trailers, |name| {
+        !is_one_of(name, HOP_BY_HOP) && !is_one_of(name, OURS_IN_ANSWERS) && !replaces(name)
+    })
+}
+
+fn kept_trailers(trailers: &Fields, is_kept: impl Fn(&[u8]) -> bool) -> Fields {
+    let pairs = trailers.iter();
+    let kept = pairs.filter(|(name, _)| {
+        is_kept(name.as_bytes()) && !is_one_of(name.as_bytes(), NEVER_IN_TRAILERS)
+    });
+    // They were fields before.
+    Fields::from_pairs(kept).unwrap_or_default()
 }
 
 /// The trace id of the one valid `traceparent` of a request, where there is one (W3C Trace Context

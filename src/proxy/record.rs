@@ -50,6 +50,10 @@ pub struct Record<'r> {
     /// Whether the error is the backend's.
     upstream_failed: bool,
     rejected: Option<&'static str>,
+    /// How a connection that left HTTP ended.
+    upgrade_end: Option<&'static str>,
+    /// What it brought from the client.
+    upgraded_bytes: u64,
     /// What the exchange with the backend came to.
     pub forwarded: Forwarded,
 }
@@ -92,6 +96,8 @@ impl<'r> Record<'r> {
             error: None,
             upstream_failed: false,
             rejected: None,
+            upgrade_end: None,
+            upgraded_bytes: 0,
             forwarded: Forwarded::default(),
         }
     }
@@ -292,8 +298,29 @@ impl<'r> Record<'r> {
         self.started.elapsed()
     }
 
+    /// It is refused after it had been permitted.
+    pub(super) fn denied(&mut self, reason: &'static str) {
+        self.decision = "deny";
+        self.reason = Some(reason);
+    }
+
+    /// It left HTTP, and how that ended.
+    pub(super) fn upgraded(
+        &mut self,
+        end: &'static str,
+        received: u64,
+        error: Option<&'static str>,
+        is_upstreams: bool,
+    ) {
+        self.upgrade_end = Some(end);
+        self.upgraded_bytes = received;
+        self.error = error;
+        self.upstream_failed = is_upstreams;
+    }
+
     /// Writes it down. `received` is the length of the request's body.
     pub fn end(self, worker: &Worker, received: u64) {
+        let received = received + self.upgraded_bytes;
         let duration = self.started.elapsed();
         self.count(worker, received, duration);
         worker
@@ -388,6 +415,7 @@ impl<'r> Record<'r> {
                 "trace_id",
                 trace_id(fields).unwrap_or_else(|| self.id.random()),
             )
+            .maybe_text("upgrade.end", self.upgrade_end)
             .maybe_text("error.type", self.error)
     }
 }

@@ -63,6 +63,13 @@ impl RequestId {
         }
     }
 
+    /// Four bytes that are as random as it is.
+    #[must_use]
+    pub fn some_bytes(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.random;
+        [a, b, c, d]
+    }
+
     /// The one that a trusted proxy has given, where it can be written anywhere; this one if not.
     #[must_use]
     pub(super) fn or_given(self, fields: &Fields) -> Self {

@@ -13,6 +13,7 @@ use super::pages::text::{Said, Text};
 use super::pages::{self, Pages, PagesFor, Problem};
 use super::request_id::RequestId;
 use super::spec::LoginSpec;
+use super::upgrade;
 use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Refusal, RefusalReason};
 use crate::gate::route::{CredentialKind, CredentialSet, Route};
@@ -60,6 +61,10 @@ impl<'h> Audience<'h> {
     /// By `Sec-Fetch-Mode` where the browser sends it, else by what GET and HEAD accept.
     #[must_use]
     pub fn of(head: &'h RequestHead) -> Self {
+        // A browser shows nothing of an answer to a handshake.
+        if upgrade::handshake::is_asked_for(head) {
+            return Self::Other;
+        }
         let fields = head.fields();
         let starts_with = |name, prefix: &[u8]| {
             fields

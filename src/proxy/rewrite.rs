@@ -56,6 +56,25 @@ impl Backwards<'_> {
         }
     }
 
+    /// Whether what the backend says under this name is not passed on.
+    #[must_use]
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        self.rewrite.answer.replaces(name)
+    }
+
+    /// Whether a field of an interim answer is one that its client gets: as it is, or not at all.
+    #[must_use]
+    pub fn leaves_as_it_is(&self, field: &Received<'_>) -> bool {
+        let (name, value) = (field.name(), field.value());
+        let is_mapped = match Kind::of(name) {
+            Kind::Other => false,
+            Kind::Reference => self.rewrite.redirects.map(&self.site, value).is_some(),
+            // They belong into the final answer.
+            Kind::Refresh | Kind::SetCookie => true,
+        };
+        !is_mapped && !self.replaces(name)
+    }
+
     fn pass_one(&self, field: &Received<'_>, answer: &mut impl AnswerSink) {
         let name = field.name();
         if self.rewrite.answer.replaces(name) {

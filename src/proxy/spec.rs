@@ -52,6 +52,8 @@ pub struct UpstreamSpec {
     pub total_timeout: Option<Duration>,
     /// How long an idle connection is kept for the next request.
     pub idle_timeout: Duration,
+    /// How long a WebSocket connection may be silent in both directions.
+    pub tunnel_timeout: Duration,
     /// Requests that it gets at one time, at all addresses and by all threads together.
     pub max_requests: usize,
     /// The version of HTTP that requests to it are written in.
@@ -86,10 +88,11 @@ pub enum Collected {
 impl UpstreamSpec {
     /// A backend with the default time limits: 5 s to connect (a local backend that takes longer
     /// is down), 60 s to answer or to go on (as nginx has it), 30 s to take data, and 55 s idle
-    /// (below the 60 s after which common servers close, so that we are the first to let go). There
-    /// is no limit for a whole exchange: uploads and streams take as long as they take. Names
-    /// are looked up every 30 s, the lifetime that cluster DNS gives its answers. And 1024 requests
-    /// at one time, as Envoy has it: more than a local backend serves, and few enough that one
+    /// (below the 60 s after which common servers close, so that we are the first to let go). A
+    /// WebSocket may be silent for an hour, as HAProxy's `timeout tunnel` usually is. There is no
+    /// limit for a whole exchange: uploads and streams take as long as they take. Names are looked up
+    /// every 30 s, the lifetime that cluster DNS gives its answers. And 1024 requests at one time, as
+    /// Envoy has it: more than a local backend serves, and few enough that one
     /// listener's clients cannot use up the file descriptors of all.
     #[must_use]
     pub fn new(name: &str, servers: Vec<UpstreamServer>) -> Self {
@@ -109,6 +112,7 @@ impl UpstreamSpec {
             total_timeout: None,
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(55),
+            tunnel_timeout: Duration::from_secs(3600),
             max_requests: 1024,
             version: HttpVersion::Http11,
             collected: Collected::None,

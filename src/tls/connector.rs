@@ -36,6 +36,14 @@ pub type UpstreamTlsStream = SslStream<Ends>;
 #[derive(Debug)]
 pub struct Ends(TcpStream);
 
+impl Ends {
+    /// The connection below TLS.
+    #[must_use]
+    pub const fn tcp(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
 impl AsyncRead for Ends {
     fn poll_read(
         mut self: Pin<&mut Self>,

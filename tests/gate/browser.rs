@@ -14,6 +14,8 @@ use crate::harness::client::Got;
 use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, PASSWORD, in_front_of};
 use crate::harness::process::{finished, portcullis};
+use crate::harness::websocket::{accepted, frame, read_small};
+use crate::streaming::Events;
 
 /// The cookie of a session.
 const COOKIE: &str = "__Host-portcullis";
@@ -207,6 +209,105 @@ fn whose_session_an_administrator_ends_is_told_so_and_comes_back_to_where_they_w
     assert_eq!(browser.find("p").spoken().0, "status");
     log_in(&browser, "ralph", PASSWORD);
     browser.await_text("Backend page /next");
+}
+
+// --- What lasts ---
+
+/// A backend whose page opens a WebSocket and shows what comes of it.
+fn talking() -> Backend {
+    Backend::answering(|request, stream| {
+        if request.field("upgrade").is_some() {
+            stream.write_all(accepted(request).as_bytes()).unwrap();
+            while let Some((opcode, payload)) = read_small(stream) {
+                if stream.write_all(&frame(opcode, &payload)).is_err() {
+                    break;
+                }
+            }
+            return false;
+        }
+        let page = "<!doctype html><title>Live</title><h1>Live</h1><script>\
+            const socket = new WebSocket(`wss://${location.host}/socket`);\
+            const say = (text) => document.body.append(` [${text}] `);\
+            socket.onopen = () => socket.send('hello');\
+            socket.onmessage = (it) => say(`came back: ${it.data}`);\
+            socket.onclose = (it) => say(`closed: ${it.code} ${it.reason}`);\
+            </script>";
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}",
+            page.len()
+        );
+        stream.write_all(answer.as_bytes()).is_ok()
+    })
+}
+
+#[test]
+fn a_page_that_came_over_http2_opens_a_websocket_and_hears_why_it_ends() {
+    let (backend, profile) = (talking(), Profile::new());
+    let mut gate = in_front_of(backend.address);
+    let browser = Browser::start(&profile);
+    let over = "return performance.getEntriesByType('navigation')[0].nextHopProtocol";
+    browser.open(&gate.url("/live"));
+    log_in(&browser, "ralph", PASSWORD);
+    browser.await_text("[came back: hello]");
+    assert_eq!(browser.run(over), "h2");
+    let of_socket = |it: &Recorded| it.path() == "/socket";
+    let socket = backend.seen().into_iter().find(of_socket).unwrap();
+    assert_eq!(socket.field("x-forwarded-user"), Some("ralph"));
+    assert_eq!(socket.field("cookie"), None);
+    let session = browser.cookie(COOKIE).unwrap();
+    assert_eq!(gate.log_out(session["value"].as_str().unwrap()).status, 200);
+    browser.await_text("[closed: 1008 no longer permitted]");
+
+    browser.open(&gate.url("/live"));
+    log_in(&browser, "ralph", PASSWORD);
+    browser.await_text("[came back: hello]");
+    gate.signal("TERM");
+    browser.await_text("[closed: 1001 shutting down]");
+    assert_eq!(gate.wait().code(), Some(0));
+}
+
+#[test]
+fn the_page_of_another_site_opens_no_websocket_as_whoever_is_logged_in() {
+    let (backend, profile) = (talking(), Profile::new());
+    let gate = in_front_of(backend.address);
+    let browser = Browser::start(&profile);
+    browser.open(&gate.url("/live"));
+    log_in(&browser, "ralph", PASSWORD);
+    browser.await_text("[came back: hello]");
+    backend.forget();
+    // Another port of the same host is the same site: the cookie goes along.
+    let socket = gate.url("/socket").replace("https", "wss");
+    let page = format!(
+        "<h1>Elsewhere</h1><script>const socket = new WebSocket('{socket}');\
+         socket.onopen = () => document.body.append('opened');\
+         socket.onclose = () => document.body.append('refused');</script>"
+    );
+    let address = elsewhere(page).address;
+    browser.open(&format!("http://localhost:{}/", address.port()));
+    browser.await_text("refused");
+    assert!(backend.seen().is_empty(), "{:?}", backend.seen());
+}
+
+#[test]
+fn an_event_source_gets_each_event_until_its_session_ends() {
+    let (events, profile) = (Events::start(), Profile::new());
+    let gate = in_front_of(events.address);
+    let browser = Browser::start(&profile);
+    browser.open(&gate.url("/x/"));
+    log_in(&browser, "ralph", PASSWORD);
+    browser.await_text("A page");
+    events.await_streams(1, 0);
+    for number in 1..=3 {
+        events.tell();
+        browser.await_text(&format!("{number}: event {number}"));
+    }
+    let session = browser.cookie(COOKIE).unwrap();
+    assert_eq!(gate.log_out(session["value"].as_str().unwrap()).status, 200);
+    events.await_streams(1, 1);
+    // It tries again, and hears that it may not.
+    eventually("the browser gives up", || {
+        (browser.run("return source.readyState") == 2).then_some(())
+    });
 }
 
 // --- Other sites ---

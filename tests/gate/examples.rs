@@ -9,15 +9,16 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::harness::apache::Apache;
 use crate::harness::backend::Backend;
-use crate::harness::client::{Curl, Got, log_in_by_form};
+use crate::harness::client::{Curl, Got, log_in_by_form, status_of};
 use crate::harness::gate::{self, Gate, PASSWORD};
 use crate::harness::nginx::Nginx;
 use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
+use crate::harness::websocket::{Echo, handshake};
 use crate::harness::{eventually, free_port};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 15] = [
+const DRIVEN: [&str; 16] = [
     "balance.yaml",
     "clients.yaml",
     "device.yaml",
@@ -25,6 +26,7 @@ const DRIVEN: [&str; 15] = [
     "legacy.yaml",
     "languages",
     "limits.yaml",
+    "live.yaml",
     "logo.svg",
     "machines.yaml",
     "minimal.yaml",
@@ -89,6 +91,10 @@ impl Example {
                 example.variables.push(("PORTCULLIS_RALPH_HASH", hash()))
             }
             "minimal.yaml" => example.variables.push(("PORTCULLIS_ADMIN_HASH", hash())),
+            "live.yaml" => example.variables.extend([
+                ("PORTCULLIS_ADMIN", "127.0.0.1:0".to_owned()),
+                ("PORTCULLIS_ADMIN_HASH", hash()),
+            ]),
             "device.yaml" => example.variables.extend([
                 ("PORTCULLIS_ADMIN", "127.0.0.1:0".to_owned()),
                 ("PORTCULLIS_TITLE", "Boiler 4".to_owned()),
@@ -858,6 +864,39 @@ fn the_smallest_example_lets_its_user_in_and_nobody_else() {
     let session = session_of(&gate, "admin", PASSWORD);
     let told = gate.curl().session(&session).get("/whoami");
     assert_eq!(answer(&told), (200, "user=admin groups=user"));
+}
+
+// --- live.yaml ---
+
+#[test]
+fn what_lasts_is_let_through_as_the_example_says() {
+    let echo = Echo::start();
+    let gate = Example::of("live.yaml", echo.address).start();
+    let session = session_of(&gate, "admin", PASSWORD);
+    let cookie = format!("Cookie: __Host-portcullis={session}\r\n");
+    let open = |path: &str, more: &str| {
+        let mut connection = gate.connect();
+        connection.send(handshake(path, more).as_bytes());
+        status_of(&connection.read_until("\r\n\r\n"))
+    };
+    let from = |origin: &str| format!("{cookie}Origin: {origin}\r\n");
+    assert_eq!(open("/live/boiler", ""), 401);
+    assert_eq!(open("/live/boiler", &cookie), 101);
+    assert_eq!(open("/live/boiler", &from("https://localhost")), 101);
+    assert_eq!(open("/live/boiler", &from("https://wall.example.com")), 101);
+    assert_eq!(open("/other", &from("https://wall.example.com")), 403);
+    echo.await_words("open /live/boiler admin");
+    // More than the 100 MiB that are the limit elsewhere.
+    let upload = |path: &str| {
+        let mut connection = gate.connect();
+        let length = "Content-Length: 1000000000000";
+        let head = format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n{cookie}\r\n");
+        connection.send(head.as_bytes());
+        connection
+    };
+    assert_eq!(status_of(&upload("/other").read_answer()), 413);
+    let _under_way = upload("/uploads/recording");
+    gate.await_metric("portcullis_http_requests_in_flight", &[], 1.0);
 }
 
 // --- device.yaml ---

@@ -11,6 +11,7 @@ pub mod nginx;
 pub mod pki;
 pub mod process;
 pub mod served;
+pub mod websocket;
 
 use std::time::{Duration, Instant};
 

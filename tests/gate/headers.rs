@@ -398,8 +398,10 @@ fn fields_about_one_connection_end_with_it_in_both_directions() {
     // A backend cannot plant a session either.
     assert_eq!(got.all("set-cookie"), ["app=1"]);
     let arrived = backend.only();
+    // Of its own: it takes trailers where its client does.
+    assert_eq!(arrived.field("te"), Some("trailers"));
+    assert_eq!(arrived.field("connection"), Some("TE"));
     for gone in [
-        "te",
         "keep-alive",
         "upgrade",
         "proxy-authorization",

@@ -75,7 +75,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rc2", &["tls"]),
     ("clap", &["cli", "main"]),
     ("tracing_subscriber", &["cli"]),
-    ("socket2", &["listen"]),
+    ("socket2", &["listen", "proxy"]),
     ("redb", &["store"]),
     ("getrandom", &["store", "password"]),
 ];

@@ -102,6 +102,7 @@ fn lower_one(
         response_headers,
         cookies,
         allow,
+        origins,
     } = written;
     let pattern = lower_pattern(written_pattern.as_deref(), &at.key("match"));
     let access = WrittenAccess {
@@ -164,6 +165,9 @@ fn lower_one(
         redirect,
         pass_authorization,
         allow: allow.map(lower_allow).unwrap_or_default(),
+        origins: origins
+            .map(|origins| lower_origins(origins, &at.key("origins")))
+            .unwrap_or_default(),
     })
 }
 
@@ -197,6 +201,54 @@ fn lower_allow(written: AllowFile) -> Relaxations {
 fn lower_timeout(written: Option<Span>, at: &At<'_>) -> Option<Duration> {
     let shortest = Duration::from_millis(1);
     written.map(|span| span_within(Some(span), DAY, shortest..=DAY, at))
+}
+
+/// Origins, as browsers write them: without a path, and without a port that goes without saying.
+fn lower_origins(written: OneOrMany, at: &At<'_>) -> Vec<String> {
+    if written.is_empty() {
+        at.problem("an empty list; leave origins out to take the host itself only");
+    }
+    let mut origins = Vec::new();
+    for (at, origin) in at.texts(written) {
+        match origin_problem(&origin) {
+            None => origins.push(origin.to_ascii_lowercase()),
+            Some(why) => problem_with(&origin, why, &at),
+        }
+    }
+    origins
+}
+
+fn origin_problem(origin: &str) -> Option<String> {
+    let expected = "expected a scheme and a host, like https://app.example.com";
+    let schemes = [("https://", 443), ("http://", 80)];
+    let stripped = schemes
+        .iter()
+        .find_map(|(scheme, port)| Some((origin.strip_prefix(scheme)?, scheme, *port)));
+    let Some((authority, scheme, default)) = stripped else {
+        return Some(expected.into());
+    };
+    if let Some(host) = authority.strip_suffix('/') {
+        return Some(format!("an origin has no path; write {scheme}{host}"));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse::<u16>())),
+        _ => (authority, None),
+    };
+    if host.contains('*') {
+        return Some("each origin is written out; there are no patterns".into());
+    }
+    let is_address = host.starts_with('[') && host.ends_with(']');
+    let is_name = host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    match port {
+        _ if host.is_empty() || !(is_name || is_address) => Some(expected.into()),
+        Some(Err(_)) => Some(expected.into()),
+        Some(Ok(port)) if port == default => Some(format!(
+            "browsers leave this port out; write {scheme}{host}"
+        )),
+        Some(Ok(_)) | None => None,
+    }
 }
 
 /// `match` as it was written, after the hosts where there are any.

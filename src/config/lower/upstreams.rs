@@ -131,6 +131,7 @@ fn lower_one(
         timeout,
         write_timeout,
         idle_timeout,
+        tunnel_timeout,
         max_requests,
         version,
         chunked,
@@ -194,6 +195,7 @@ fn lower_one(
         total_timeout: timeout.map(|it| within(Some(it), DAY, "timeout")),
         write_timeout: within(write_timeout, default.write_timeout, "write_timeout"),
         idle_timeout: within(idle_timeout, default.idle_timeout, "idle_timeout"),
+        tunnel_timeout: within(tunnel_timeout, default.tunnel_timeout, "tunnel_timeout"),
         max_requests: in_range(
             max_requests,
             default.max_requests,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::proxy::keep_alive::keep_alive;
 use crate::tls::connector::UpstreamTlsStream;
 
 /// A connection, whatever it is made of.
@@ -19,6 +20,32 @@ pub enum Transport {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<UpstreamTlsStream>),
+}
+
+impl Transport {
+    /// Has the kernel find out whether a backend is still there that says nothing for long.
+    pub fn keep_alive(&self) {
+        if let Some(tcp) = self.tcp() {
+            keep_alive(tcp);
+        }
+    }
+
+    /// Has the backend see, when this is dropped, that it was broken off.
+    pub fn break_off(&self) {
+        if let Some(tcp) = self.tcp() {
+            // Where it cannot be set, the connection just ends.
+            drop(tcp.set_zero_linger());
+        }
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref().tcp()),
+            // The kernel knows at any time whether its other end is there.
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// Does the same with each kind.

@@ -265,6 +265,24 @@ impl Connection {
         bytes
     }
 
+    /// Ends its own side only.
+    pub fn end(&mut self) {
+        match &mut self.0 {
+            Transport::Tls(tls) => drop(tls.shutdown()),
+            Transport::Plain(tcp) => drop(tcp.shutdown(std::net::Shutdown::Write)),
+        }
+    }
+
+    /// Ends as a program does that is killed in the middle (TCP RST).
+    pub fn break_off(self) {
+        let tcp = match &self.0 {
+            Transport::Tls(tls) => tls.get_ref(),
+            Transport::Plain(tcp) => tcp,
+        };
+        let socket = socket2::SockRef::from(tcp);
+        socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+
     /// Reads until the other side closes.
     #[track_caller]
     pub fn read_to_end(&mut self) -> String {

@@ -64,8 +64,8 @@ impl PathRewrite {
     /// What the backend is asked for, when a client asks for `target`, whose path has so many bytes.
     ///
     /// # Errors
-    /// [`PrefixMismatch`], also where a path would be left that begins with two slashes: a backend
-    /// may take what follows them for a host.
+    /// [`PrefixMismatch`], also where a path would be left that begins with two slashes, or with
+    /// what may be taken for two: a backend may take what follows them for a host.
     pub fn target<'t>(
         &self,
         target: &'t str,
@@ -79,7 +79,7 @@ impl PathRewrite {
         let length = self.prefix_length(path).ok_or(PrefixMismatch)?;
         let (prefix, rest) = path.split_at(length);
         let slash = if rest.is_empty() { "/" } else { "" };
-        if rest.starts_with("//") {
+        if rest.get(1..).is_some_and(begins_with_separator) {
             return Err(PrefixMismatch);
         }
         let target = [&self.add, slash, rest, query].concat().into();
@@ -99,6 +99,18 @@ impl PathRewrite {
         }
         Some(path.len() - rest.len())
     }
+}
+
+/// Whether this is a slash or backslash, however often it was encoded.
+fn begins_with_separator(text: &str) -> bool {
+    let Some(mut encoded) = text.strip_prefix('%') else {
+        return text.starts_with(['/', '\\']);
+    };
+    while let Some(again) = encoded.strip_prefix("25") {
+        encoded = again;
+    }
+    let pair = encoded.get(..2).unwrap_or_default();
+    pair.eq_ignore_ascii_case("2f") || pair.eq_ignore_ascii_case("5c")
 }
 
 impl Segment {
@@ -160,5 +172,9 @@ mod tests {
         check("/a/{b}", "", "/a//c", None);
         check("/a", "", "/a//evil.example/", None);
         check("/a", "/v", "/a//evil.example/", None);
+        for separator in ["\\", "%2f", "%5C", "%252F", "%25255c"] {
+            check("/a", "", &format!("/a/{separator}evil.example/"), None);
+        }
+        check("/a", "", "/a/%25/%2f", Some(("/%25/%2f", "/a")));
     }
 }

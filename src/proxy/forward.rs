@@ -683,7 +683,7 @@ impl<S: Standing> Receive<'_, S> {
             let head = tokio::select! {
                 biased;
                 head = buffer.response_head(io, self.method, &ANSWER_LIMITS, limit) => head,
-                () = answer.gone(self.read_limit - patience) => return Err(ForwardFailure::ClientGone),
+                () = answer.gone(self.header_limit.saturating_sub(patience)) => return Err(ForwardFailure::ClientGone),
             };
             match head {
                 Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,
@@ -807,7 +807,7 @@ impl<S: Standing> Receive<'_, S> {
             let piece = tokio::select! {
                 biased;
                 piece = buffer.body(io, decoder, limit) => piece,
-                () = answer.gone(self.read_limit - patience) => return Err(ForwardFailure::ClientGone),
+                () = answer.gone(self.read_limit.saturating_sub(patience)) => return Err(ForwardFailure::ClientGone),
             };
             match piece {
                 Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,

@@ -117,7 +117,9 @@ const LABELS: &[(&str, &[&str])] = &[
     ("config_reloads_total", &["result"]),
     ("connections_active", &["listener"]),
     ("connections_limit", &["listener"]),
+    ("connections_refused_total", &["listener", "reason"]),
     ("connections_total", &["listener"]),
+    ("http2_floods_total", &["listener", "reason"]),
     ("http_request_body_bytes_total", &["route"]),
     ("http_request_duration_seconds", &["code_class", "route"]),
     ("http_requests_in_flight", &["listener"]),
@@ -142,6 +144,7 @@ const LABELS: &[(&str, &[&str])] = &[
     ),
     ("upstream_connections_total", &["reused", "upstream"]),
     ("upstream_errors_total", &["reason", "upstream"]),
+    ("upstream_healthy", &["upstream"]),
     ("upstream_request_duration_seconds", &["upstream"]),
     ("upstream_requests_total", &["result", "upstream"]),
 ];
@@ -1046,6 +1049,7 @@ fn a_request_is_one_line_that_says_who_asked_for_what_and_what_became_of_it() {
             "user.name",
             "session.id",
             "upstream.name",
+            "upstream.address",
             "upstream.duration_ms",
         ],
     );
@@ -1085,7 +1089,10 @@ fn a_request_is_one_line_that_says_who_asked_for_what_and_what_became_of_it() {
     backend.forget();
     let got = gate.curl().args(["-A", ""]).get("/public/?q=topsecret");
     let line = line_of(&gate, id_of(&got));
-    check_keys(&line, &["upstream.name", "upstream.duration_ms"]);
+    check_keys(
+        &line,
+        &["upstream.name", "upstream.address", "upstream.duration_ms"],
+    );
     assert_eq!(line["network.protocol.version"], "2");
     let request = backend.only();
     let sent = request.field("traceparent").unwrap();
@@ -1142,7 +1149,10 @@ fn a_refusal_is_logged_with_its_reason_and_a_failure_with_its_kind() {
     assert_eq!(ambiguous["auth.reason"], "control_character");
 
     let failed = line_about(gate.curl(), "/public/", 502);
-    check_keys(&failed, &["upstream.name", "error.type"]);
+    check_keys(
+        &failed,
+        &["upstream.name", "upstream.address", "error.type"],
+    );
     assert_eq!(failed["level"], "warn");
     assert_eq!(failed["auth.decision"], "allow");
     assert_eq!(failed["error.type"], "upstream_refused");

@@ -15,6 +15,7 @@ mod destination;
 pub mod exchange;
 pub mod forward;
 mod frames;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod headers;
@@ -42,6 +43,7 @@ pub mod upstream_login;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +60,7 @@ use crate::http1::head::{RequestFraming, RequestHead};
 use crate::http1::timer::{Timer, within};
 use crate::http1::write::BodyEncoder;
 use crate::identity::address::AddressBlocks;
+use crate::identity::certificate::InvalidCertificate;
 use crate::identity::{InvalidIdentity, NoIdentity, UserName};
 use crate::observe::log::{Level, Line, Logger};
 use crate::observe::metrics::Metrics;
@@ -148,6 +151,8 @@ pub struct Shared {
     pub tallies: Vec<Arc<Tally>>,
     /// Where lines go.
     pub log: Logger,
+    /// Whether the patience of a drain is at its end: what can end with a word should do so now.
+    pub cutting_off: AtomicBool,
 }
 
 impl Shared {
@@ -198,6 +203,12 @@ impl Worker {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+
+    /// Whether what still lasts is about to be cut off.
+    #[must_use]
+    pub fn is_cutting_off(&self) -> bool {
+        self.shared.cutting_off.load(Ordering::Relaxed)
     }
 }
 
@@ -607,7 +618,13 @@ impl<'r> Request<'r> {
         // The request may be one of several for this one, and lives as long as it needs to be told.
         let upstream = &*self.snapshot.upstreams[request.upstream.id.0];
         let (to, report) = ((&self.worker.pool, upstream), &mut record.forwarded);
-        forward(to, request, standing, body, answer, report).await
+        let forwarded = forward(to, request, standing, body, answer, report).await;
+        forwarded.map_err(|failure| match failure {
+            ForwardFailure::NoLongerPermitted if self.worker.is_cutting_off() => {
+                ForwardFailure::CutOff
+            }
+            failure => failure,
+        })
     }
 
     async fn own<B: BodySource, A: AnswerSink>(
@@ -666,16 +683,21 @@ impl<'r> Request<'r> {
             | RefusalReason::NotOwner
             | RefusalReason::Destination => {}
         }
+        let refused = self.refused(refusal, record.invalid_certificate());
+        self.send(refused, body, answer, record).await
+    }
+
+    /// The answer to a refusal. `certificate` is what is wrong with the one that was presented.
+    fn refused(&self, refusal: &Refusal, certificate: Option<InvalidCertificate>) -> Answer {
         let refused = Refused {
             head: self.head,
             sessions: self.client.sessions,
-            certificate: record.invalid_certificate(),
+            certificate,
             login: self.snapshot.login.as_ref(),
             pages: &self.snapshot.pages,
             id: &self.id,
         };
-        self.send(refused.answer(refusal), body, answer, record)
-            .await
+        refused.answer(refusal)
     }
 
     /// Answers a failure where nothing was answered yet, and breaks off what cannot be finished.
@@ -688,7 +710,7 @@ impl<'r> Request<'r> {
     ) {
         record.failed(failure);
         if answer.has_begun() || failure.is_client_gone() {
-            answer.abort();
+            self.break_off(failure, answer, record).await;
             return;
         }
         if matches!(failure, ForwardFailure::NoLongerPermitted) {
@@ -697,19 +719,7 @@ impl<'r> Request<'r> {
             }
             return;
         }
-        let text = match failure {
-            ForwardFailure::Prefix(why) => Text::Unacceptable.with(why.to_string()),
-            ForwardFailure::Body(BodyFailure::TooLarge)
-            | ForwardFailure::NotKept(SpoolError::TooLarge) => Text::BodyTooLarge.into(),
-            ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow.into(),
-            ForwardFailure::Connect(ConnectFailure::Full)
-            | ForwardFailure::NotKept(_)
-            | ForwardFailure::Body(BodyFailure::Lost) => Text::BackendBusy.into(),
-            ForwardFailure::Body(_) | ForwardFailure::ClientGone => Text::BodyUnreadable.into(),
-            ForwardFailure::TooSlow => Text::BackendSlow.into(),
-            _ => Text::BackendUnreachable.into(),
-        };
-        let mut problem = self.problem(failure.status(), text);
+        let mut problem = self.problem(failure.status(), text_of(failure));
         if problem.status == StatusCode::SERVICE_UNAVAILABLE {
             problem = problem.with("Retry-After", "1");
         }
@@ -734,10 +744,29 @@ impl<'r> Request<'r> {
             answer.close_after();
         }
         record.forwarded.status = Some(page.status);
+        record.forwarded.grpc_status = page.grpc_status();
         let head_only = self.head.method() == http::Method::HEAD;
         let sent = page.send(head_only, &self.id, answer).await?;
         record.forwarded.answer_bytes = sent;
         Ok(())
+    }
+}
+
+/// What a client is told of a failure.
+fn text_of(failure: &ForwardFailure) -> Said<'static> {
+    match failure {
+        ForwardFailure::Prefix(why) => Text::Unacceptable.with(why.to_string()),
+        ForwardFailure::NotHttp2 => Text::Unacceptable.with(failure.to_string()),
+        ForwardFailure::Body(BodyFailure::TooLarge)
+        | ForwardFailure::NotKept(SpoolError::TooLarge) => Text::BodyTooLarge.into(),
+        ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow.into(),
+        ForwardFailure::Connect(ConnectFailure::Full)
+        | ForwardFailure::NotProcessed
+        | ForwardFailure::NotKept(_)
+        | ForwardFailure::Body(BodyFailure::Lost) => Text::BackendBusy.into(),
+        ForwardFailure::Body(_) | ForwardFailure::ClientGone => Text::BodyUnreadable.into(),
+        ForwardFailure::TooSlow => Text::BackendSlow.into(),
+        _ => Text::BackendUnreachable.into(),
     }
 }
 

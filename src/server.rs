@@ -17,7 +17,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,10 @@ const PRUNE: Duration = Duration::from_secs(10);
 
 /// How long the last log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// How long before the end of a drain calls are told that they end: they look four times a second, and
+/// the words have to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a reload that is under way may take. Its files may be where nobody answers; what it
 /// does is of no use any more.
@@ -411,8 +415,13 @@ impl Running {
             self.draining.send_replace(true);
             // Every accept loop and every connection holds its worker, and each worker watches: the
             // last to let go is the end.
-            let ended = timeout(self.drain_timeout, self.draining.closed()).await;
-            ended.is_ok()
+            let last_words = LAST_WORDS.min(self.drain_timeout / 2);
+            let patience = self.drain_timeout - last_words;
+            if timeout(patience, self.draining.closed()).await.is_ok() {
+                return true;
+            }
+            self.shared.cutting_off.store(true, Ordering::Relaxed);
+            timeout(last_words, self.draining.closed()).await.is_ok()
         };
         let cut_off = tokio::select! {
             all_ended = in_order => !all_ended,
@@ -599,6 +608,7 @@ fn shared(
             .collect(),
         metrics,
         log,
+        cutting_off: AtomicBool::new(false),
         snapshot: ArcSwap::from_pointee(snapshot(settings, signing)),
     })
 }

@@ -365,8 +365,8 @@ pub struct SecretPlaceFile {
     expecting = "an upstream, like {url: \"http://127.0.0.1:8080\"}"
 )]
 pub struct UpstreamFile {
-    /// `http://host[:port]`, `https://host[:port]` or `unix:/path` of a socket. A name stands for all
-    /// its addresses. This or `urls` is required.
+    /// `http://host[:port]`, `https://host[:port]`, `h2c://host[:port]` (HTTP/2 in the clear) or
+    /// `unix:/path` of a socket. A name stands for all its addresses. This or `urls` is required.
     pub url: Option<String>,
     /// Several of them that serve the same, in place of `url`: each as there, or a mapping with more.
     pub urls: Option<Items<UpstreamUrlFile>>,
@@ -407,7 +407,8 @@ pub struct UpstreamFile {
     pub tunnel_timeout: Option<Span>,
     /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
     pub max_requests: Option<Number>,
-    /// The version of HTTP that it is spoken to in, `1.0` or `1.1`. Default: `1.1`.
+    /// The version of HTTP that it is spoken to in, `1.0`, `1.1` or `2`. gRPC needs `2`. Default:
+    /// `1.1`, and `2` behind `h2c://`.
     pub version: Option<Version>,
     /// `false` for a backend that takes no chunked requests: bodies whose length nobody has said are
     /// collected first. Default: `true`, with `version: "1.0"` always `false`.

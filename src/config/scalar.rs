@@ -211,6 +211,10 @@ impl<'de> Deserialize<'de> for Version {
             fn visit_f64<E>(self, number: f64) -> Result<Version, E> {
                 Ok(Version(number.to_string()))
             }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Version, E> {
+                Ok(Version(number.to_string()))
+            }
         }
 
         deserializer.deserialize_any(Kind)

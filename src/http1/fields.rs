@@ -133,6 +133,18 @@ impl Fields {
         Ok(Self { block, spans })
     }
 
+    /// Reads the fields of a head back that [`write`](super::write) wrote.
+    ///
+    /// # Errors
+    ///
+    /// When they are none.
+    pub fn of_written(head: Bytes) -> Result<Self, FieldError> {
+        check_line_ends(&head)?;
+        let first = first_line(&head).ok_or(FieldError::BareLineFeed)?;
+        let start = first.len() + CRLF.len();
+        Self::from_lines(head, start, usize::MAX)
+    }
+
     /// As [`Fields::iter`], to be written on as they are.
     pub fn received(&self) -> impl Iterator<Item = Received<'_>> {
         self.spans.iter().map(|span| Received {

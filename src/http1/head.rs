@@ -737,7 +737,7 @@ fn check_http2_size(parts: &http::request::Parts, limits: &HeadLimits) -> Result
 }
 
 /// The rules that HTTP/2 adds (RFC 9113, 8.2.1 and 8.2.2).
-fn check_http2_fields(fields: &http::HeaderMap) -> Result<(), HeadError> {
+pub(super) fn check_http2_fields(fields: &http::HeaderMap) -> Result<(), HeadError> {
     const CONNECTION_SPECIFIC: [&str; 5] = [
         "connection",
         "keep-alive",

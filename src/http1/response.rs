@@ -4,6 +4,8 @@
 //! answer end in another's, so it is refused all the same. Not here: which fields go on to the
 //! client, and what to tell a client when a backend's answer is refused.
 
+mod http2;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -27,6 +29,8 @@ pub enum ResponseFraming {
     Chunked,
     /// Everything until the backend closes the connection.
     UntilClose,
+    /// HTTP/2 DATA frames until `END_STREAM`, of whose sum nothing is said.
+    Stream,
 }
 
 /// The checked head of a response.
@@ -118,7 +122,7 @@ impl ResponseHead {
         self.version
     }
 
-    /// The reason phrase, perhaps empty. A byte outside ASCII reads `?`.
+    /// The reason phrase, perhaps empty; HTTP/2 has none. A byte outside ASCII reads `?`.
     #[must_use]
     pub fn reason(&self) -> Cow<'_, str> {
         let reason = self.fields.at(&self.reason);
@@ -352,6 +356,9 @@ pub enum ResponseError {
     /// HTTP/1.0 has no transfer codings.
     #[error("Transfer-Encoding in an HTTP/1.0 response")]
     TransferEncodingInHttp10,
+    /// A field of HTTP/1 connections in HTTP/2, or a value with white space at an end.
+    #[error("a field that has no place in HTTP/2 in the response")]
+    ConnectionField,
 }
 
 #[cfg(test)]

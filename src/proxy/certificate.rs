@@ -458,6 +458,7 @@ mod tests {
                 metrics,
                 tallies: vec![Arc::clone(&tally)],
                 log: log.clone(),
+                cutting_off: AtomicBool::new(false),
             };
             let (draining, watching) = watch::channel(false);
             let worker = Worker {

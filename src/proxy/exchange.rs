@@ -103,6 +103,8 @@ pub enum AnswerLength {
     Unknown,
     /// None: it is a 101, and the connection speaks WebSocket behind its head.
     Switched,
+    /// None follows, and the backend has not said so in a length: its stream ended with the head.
+    Empty,
 }
 
 /// Where an answer goes. In order: `begin`, `field` for each, `ready`, `write` for each piece,
@@ -147,6 +149,12 @@ pub trait AnswerSink: Send {
 
     /// Breaks the answer off so that the client notices: it must not take it for whole.
     fn abort(&mut self);
+
+    /// Ends an answer that has begun and cannot go on with trailers that say so. Whether there is room
+    /// for them; where there is not, nothing has changed.
+    fn end_with(&mut self, _trailers: &Fields) -> bool {
+        false
+    }
 
     /// Serves no further request on this connection, because what the client is still sending
     /// will not be read. To be called before `ready`.

@@ -3,6 +3,11 @@
 //! A request without a body is one write and then the answer. With a body, the two directions run
 //! beside each other in one task, so that neither waits for the other: a backend may answer before
 //! it has read everything, or echo while it reads.
+//!
+//! Here over HTTP/1, and what is the same over HTTP/2, whose own part is `http2`.
+
+mod http2;
+mod source;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::client::StrictTransport;
@@ -30,26 +35,16 @@ use super::upstream::connection::{ConnectFailure, UpstreamConnection};
 use super::upstream::endpoint::Upstream;
 use super::upstream::{Destination, UnderWay, UpstreamPool};
 use super::upstream_login::{self, LoginRefusal, Turn};
-use crate::http1::body::BodyDecoder;
 use crate::http1::fields::{Fields, Received, list_elements};
-use crate::http1::head::HeadLimits;
-use crate::http1::read::{ReadBuffer, ReadError};
+use crate::http1::read::ReadError;
 use crate::http1::response::{ResponseFraming, ResponseHead};
 use crate::http1::timer::within;
 use crate::http1::write::BodyEncoder;
 use crate::tls::connector::TlsFault;
+use source::{AnswerSource, Http1Source};
 
 /// Interim answers (1xx) that a backend may send before the final one.
 const MAX_INTERIM: usize = 16;
-
-/// What a backend's answer head may be: larger than a client's, since backends are chosen by the
-/// operator and some set many cookies.
-const ANSWER_LIMITS: HeadLimits = HeadLimits {
-    bytes: 64 << 10,
-    fields: 200,
-    // Answers have none.
-    target: 0,
-};
 
 /// How often somebody who is being served is looked at again. What ends a session or takes back a
 /// right is noticed within half a second at most; with this it counts within a second.
@@ -77,6 +72,15 @@ pub enum ForwardFailure {
     /// What the backend sent is not HTTP/1 as we accept it.
     #[error("the backend's answer is not acceptable: {0}")]
     BadAnswer(ReadError),
+    /// The backend gave the request up before any of the answer came (RST_STREAM).
+    #[error("the backend gave the request up: {0}")]
+    Reset(h2::Reason),
+    /// The backend has said that it has not looked at the request (RFC 9113 section 8.7).
+    #[error("the backend did not take the request")]
+    NotProcessed,
+    /// What is asked for cannot be written as HTTP/2.
+    #[error("the request cannot be written as HTTP/2")]
+    NotHttp2,
     /// The answer was cut short.
     #[error("the backend broke off its answer: {0}")]
     CutShort(ReadError),
@@ -92,6 +96,9 @@ pub enum ForwardFailure {
     /// It would not be let in any more.
     #[error("what the request was let in for has ended")]
     NoLongerPermitted,
+    /// The patience of a drain is at its end.
+    #[error("the server ends")]
+    CutOff,
     /// Its path does not begin as its route says.
     #[error(transparent)]
     Prefix(#[from] PrefixMismatch),
@@ -118,6 +125,7 @@ impl ForwardFailure {
             Self::Connect(ConnectFailure::Refused) => "upstream_refused",
             Self::Connect(ConnectFailure::TimedOut) => "upstream_connect_timeout",
             Self::Connect(ConnectFailure::Full) => "upstream_full",
+            Self::Connect(ConnectFailure::NotHttp2) => "upstream_http2_not_spoken",
             Self::Connect(ConnectFailure::Tls(fault)) => match fault {
                 TlsFault::Untrusted => "upstream_tls_untrusted",
                 TlsFault::Expired => "upstream_tls_expired",
@@ -126,11 +134,15 @@ impl ForwardFailure {
                 TlsFault::WrongKey => "upstream_tls_wrong_key",
                 TlsFault::Refused => "upstream_tls_refused",
                 TlsFault::NotTls => "upstream_tls_not_spoken",
+                TlsFault::NotHttp2 => "upstream_http2_not_spoken",
                 TlsFault::Failed => "upstream_tls_failed",
             },
             Self::NoAnswer => "upstream_closed",
             Self::TooSlow => "upstream_timeout",
             Self::BadAnswer(_) => "upstream_bad_answer",
+            Self::Reset(_) => "upstream_reset",
+            Self::NotProcessed => "upstream_refused_stream",
+            Self::NotHttp2 => "not_http2",
             Self::BadUpgrade => "upstream_bad_upgrade",
             Self::CutShort(_) => "upstream_cut_short",
             Self::Body(BodyFailure::ClientGone) | Self::ClientGone => "client_gone",
@@ -144,6 +156,7 @@ impl ForwardFailure {
             Self::NotKept(SpoolError::TooSlow) => "buffer_timeout",
             Self::LoginRefused(_) => "upstream_login_refused",
             Self::NoLongerPermitted => "no_longer_permitted",
+            Self::CutOff => "draining",
             Self::Prefix(PrefixMismatch) => "path_prefix",
         }
     }
@@ -156,6 +169,8 @@ impl ForwardFailure {
             Self::Body(_)
                 | Self::ClientGone
                 | Self::NoLongerPermitted
+                | Self::CutOff
+                | Self::NotHttp2
                 | Self::Prefix(_)
                 | Self::NotKept(_)
         )
@@ -164,7 +179,14 @@ impl ForwardFailure {
     /// Whether it says something about the backend's address: there was no answer, or none that is
     /// one. An answer that breaks off may be one that does so always.
     const fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::NoAnswer | Self::TooSlow | Self::BadAnswer(_))
+        matches!(
+            self,
+            Self::NotProcessed
+                | Self::Reset(_)
+                | Self::NoAnswer
+                | Self::TooSlow
+                | Self::BadAnswer(_)
+        )
     }
 
     /// Whether nobody is left to answer.
@@ -178,13 +200,15 @@ impl ForwardFailure {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Connect(ConnectFailure::TimedOut) | Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
-            Self::Connect(ConnectFailure::Full) | Self::Body(BodyFailure::Lost) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Connect(ConnectFailure::Full)
+            | Self::NotProcessed
+            | Self::CutOff
+            | Self::Body(BodyFailure::Lost) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect(_)
             | Self::NoAnswer
             | Self::BadAnswer(_)
             | Self::BadUpgrade
+            | Self::Reset(_)
             | Self::CutShort(_)
             | Self::LoginRefused(_) => StatusCode::BAD_GATEWAY,
             Self::Body(BodyFailure::TooLarge) | Self::NotKept(SpoolError::TooLarge) => {
@@ -193,7 +217,9 @@ impl ForwardFailure {
             Self::NotKept(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
             Self::NoLongerPermitted => StatusCode::FORBIDDEN,
-            Self::Body(_) | Self::ClientGone | Self::Prefix(_) => StatusCode::BAD_REQUEST,
+            Self::Body(_) | Self::NotHttp2 | Self::ClientGone | Self::Prefix(_) => {
+                StatusCode::BAD_REQUEST
+            }
         }
     }
 }
@@ -213,6 +239,8 @@ pub struct Forwarded {
     pub destination: Option<Arc<Destination>>,
     /// How often it went on to another one.
     pub moves: usize,
+    /// What gRPC calls the outcome, where the backend has said it.
+    pub grpc_status: Option<u16>,
 }
 
 impl Forwarded {
@@ -251,6 +279,10 @@ pub async fn forward<'p, B: BodySource, A: AnswerSink>(
     answer: &mut A,
     report: &mut Forwarded,
 ) -> Result<Outcome<'p>, ForwardFailure> {
+    if upstream.spec.version == HttpVersion::Http2 {
+        let exchange = http2::forward((pool, upstream), &request, standing, body, answer, report);
+        return Box::pin(exchange).await.map(|()| Outcome::Answered);
+    }
     let started = Instant::now();
     let balance = &upstream.spec.balance;
     let affinity = Affinity::of(balance, request.head.fields(), request.client.ip);
@@ -321,7 +353,9 @@ fn after_no_connection(
     under_way.failed(now);
     let other = match failure {
         ConnectFailure::TimedOut => under_way.retry(now),
-        ConnectFailure::Refused | ConnectFailure::Tls(_) => under_way.pass_on(now),
+        ConnectFailure::Refused | ConnectFailure::NotHttp2 | ConnectFailure::Tls(_) => {
+            under_way.pass_on(now)
+        }
         ConnectFailure::Unresolved | ConnectFailure::Full => None,
     };
     other.ok_or(ForwardFailure::Connect(failure))
@@ -387,27 +421,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
         Self {
             head,
             request,
-            receive: Receive {
-                method: request.head.method(),
-                asked: request.head.fields(),
-                request_id: request.request_id.as_str(),
-                strict_transport: &request.client.strict_transport,
-                backwards: request.backwards(),
-                login: request.login,
-                renewal: request.renewal,
-                upgrade: request.upgrade,
-                expects_continue: request.sending.expects_continue,
-                keeps: spec.version != HttpVersion::Http10,
-                header_limit: request.sending.header_timeout,
-                read_limit: request.sending.read_timeout,
-                started,
-                sent: &SENT,
-                under_way,
-                standing,
-                looked: started,
-                moved: 0,
-                report,
-            },
+            receive: Receive::new(request, standing, under_way, started, report),
             write_limit: spec.write_timeout,
         }
     }
@@ -425,7 +439,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
         let UpstreamConnection { io, buffer, .. } = connection;
         let mut receive = self.receive;
         send(io, self.head, self.write_limit).await?;
-        receive.run(io, buffer, answer).await
+        receive.run(&mut Http1Source::new(io, buffer), answer).await
     }
 
     async fn run_with_body<B: BodySource, A: AnswerSink>(
@@ -449,7 +463,8 @@ impl<'e, S: Standing> Exchange<'e, S> {
             (body, &sent.pieces),
             self.write_limit,
         );
-        let download = receive.run(&mut read, buffer, answer);
+        let mut source = Http1Source::new(&mut read, buffer);
+        let download = receive.run(&mut source, answer);
         tokio::pin!(upload, download);
         tokio::select! {
             biased;
@@ -542,20 +557,51 @@ struct Receive<'e, S> {
     report: &'e mut Forwarded,
 }
 
-impl<S: Standing> Receive<'_, S> {
+impl<'e, S: Standing> Receive<'e, S> {
+    /// For a request that has left whole, or leaves as `sent` is set to say.
+    fn new(
+        request: &'e UpstreamRequest<'e>,
+        standing: &'e S,
+        under_way: &'e UnderWay<'e>,
+        started: Instant,
+        report: &'e mut Forwarded,
+    ) -> Self {
+        let spec = &request.upstream.spec;
+        Self {
+            method: request.head.method(),
+            asked: request.head.fields(),
+            request_id: request.request_id.as_str(),
+            strict_transport: &request.client.strict_transport,
+            backwards: request.backwards(),
+            login: request.login,
+            renewal: request.renewal,
+            upgrade: request.upgrade,
+            expects_continue: request.sending.expects_continue,
+            keeps: spec.version != HttpVersion::Http10,
+            header_limit: request.sending.header_timeout,
+            read_limit: request.sending.read_timeout,
+            started,
+            sent: &SENT,
+            under_way,
+            standing,
+            looked: started,
+            moved: 0,
+            report,
+        }
+    }
+
     async fn run<A: AnswerSink>(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        buffer: &mut ReadBuffer,
+        source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<Reusable, ForwardFailure> {
-        let head = self.final_head(io, buffer, answer).await?;
+        let head = self.final_head(source, answer).await?;
         let answered = Instant::now();
         if let Some(login) = self.login {
             if head.status() == StatusCode::UNAUTHORIZED {
                 login.challenged(&head)?;
-                return Ok(match self.pass_over(io, buffer, &head, answer).await? {
-                    true => self.reusable(&head, buffer, answered),
+                return Ok(match self.pass_over(source, &head, answer).await? {
+                    true => self.reusable(&head, source, answered),
                     false => Reusable::No,
                 });
             }
@@ -572,21 +618,26 @@ impl<S: Standing> Receive<'_, S> {
             self.while_it_stands(answer.flush()).await?;
             return Ok(Reusable::Switched);
         }
-        let mut decoder = decoder_for(&head);
-        self.pass_body(io, buffer, &mut decoder, answer).await?;
-        let trailers = decoder.trailers();
+        source.begin_body(&head);
+        self.pass_body(source, answer).await?;
+        let trailers = source.trailers();
         let replaces = |name: &[u8]| self.backwards.replaces(name);
         let trailers = trailers.map(|trailers| answer_trailers(&trailers, replaces));
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(finished).await?;
-        Ok(self.reusable(&head, buffer, answered))
+        Ok(self.reusable(&head, source, answered))
     }
 
     /// Whether the connection can serve another request, after an answer that ended in order.
-    fn reusable(&self, head: &ResponseHead, buffer: &ReadBuffer, answered: Instant) -> Reusable {
+    fn reusable(
+        &self,
+        head: &ResponseHead,
+        source: &impl AnswerSource,
+        answered: Instant,
+    ) -> Reusable {
         let clean = self.keeps
             && head.keep_alive()
-            && buffer.is_empty()
+            && source.is_at_end()
             && self.is_sent()
             && !is_one_clients(self.asked, head);
         match clean {
@@ -599,16 +650,15 @@ impl<S: Standing> Receive<'_, S> {
     /// in order and within bounds.
     async fn pass_over<A: AnswerSink>(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        buffer: &mut ReadBuffer,
+        source: &mut impl AnswerSource,
         head: &ResponseHead,
         answer: &mut A,
     ) -> Result<bool, ForwardFailure> {
-        let mut decoder = decoder_for(head);
+        source.begin_body(head);
         let mut left = MAX_DISCARD;
         let rest = async {
             loop {
-                let Some(piece) = self.next_piece(io, buffer, &mut decoder, answer).await? else {
+                let Some(piece) = self.next_piece(source, answer).await? else {
                     return Ok(true);
                 };
                 match left.checked_sub(piece.len() as u64) {
@@ -639,12 +689,11 @@ impl<S: Standing> Receive<'_, S> {
     /// as RFC 9110 section 15.2 wants it, but for a 100 that nobody waits for.
     async fn final_head<A: AnswerSink>(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        buffer: &mut ReadBuffer,
+        source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<ResponseHead, ForwardFailure> {
         for _ in 0..MAX_INTERIM {
-            let head = self.next_head(io, buffer, answer).await?;
+            let head = self.next_head(source, answer).await?;
             match head.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
                     return match self.upgrade {
@@ -672,28 +721,38 @@ impl<S: Standing> Receive<'_, S> {
     /// its own, on both sides.)
     async fn next_head<A: AnswerSink>(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        buffer: &mut ReadBuffer,
+        source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<ResponseHead, ForwardFailure> {
         let mut patience = self.header_limit;
         loop {
-            let was_sent = self.is_sent();
+            let (was_sent, sent) = (self.is_sent(), self.pieces_sent());
             let limit = patience.min(LOOK_AGAIN);
             let head = tokio::select! {
                 biased;
-                head = buffer.response_head(io, self.method, &ANSWER_LIMITS, limit) => head,
+                head = source.head(self.method, limit) => head,
                 () = answer.gone(self.header_limit.saturating_sub(patience)) => return Err(ForwardFailure::ClientGone),
             };
             match head {
-                Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,
-                Err(ReadError::TooSlow) => {
+                Err(ForwardFailure::TooSlow) if was_sent || self.is_silent(source, sent) => {
+                    self.go_on(&mut patience, limit).await?;
+                }
+                Err(ForwardFailure::TooSlow) => {
                     patience = self.header_limit;
                     self.look().await?;
                 }
-                head => return head.map_err(head_failure),
+                head => return head,
             }
         }
+    }
+
+    fn pieces_sent(&self) -> u64 {
+        self.sent.pieces.load(Ordering::Relaxed)
+    }
+
+    /// Whether nobody has said anything in a conversation since so many pieces were sent.
+    fn is_silent(&self, source: &impl AnswerSource, sent: u64) -> bool {
+        source.is_conversation() && self.pieces_sent() == sent
     }
 
     /// Nothing came within `waited`, which is a part of `patience`: goes on while there is some
@@ -712,7 +771,7 @@ impl<S: Standing> Receive<'_, S> {
 
     /// Looks whether the request would still be let in.
     async fn look(&mut self) -> Result<(), ForwardFailure> {
-        let moved = self.report.answer_bytes + self.sent.pieces.load(Ordering::Relaxed);
+        let moved = self.report.answer_bytes + self.pieces_sent();
         let has_moved = std::mem::replace(&mut self.moved, moved) != moved;
         self.looked = Instant::now();
         // Boxed: few exchanges last so long, and all would carry the room for it.
@@ -766,27 +825,27 @@ impl<S: Standing> Receive<'_, S> {
                 AnswerLength::NoBody(None)
             }
             ResponseFraming::None => AnswerLength::NoBody(head.declared_length()),
+            ResponseFraming::Length(0) if head.declared_length().is_none() => AnswerLength::Empty,
             ResponseFraming::Length(length) => AnswerLength::Exact(length),
-            ResponseFraming::Chunked | ResponseFraming::UntilClose => AnswerLength::Unknown,
+            ResponseFraming::Chunked | ResponseFraming::UntilClose | ResponseFraming::Stream => {
+                AnswerLength::Unknown
+            }
         });
     }
 
     async fn pass_body<A: AnswerSink>(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        buffer: &mut ReadBuffer,
-        decoder: &mut BodyDecoder,
+        source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<(), ForwardFailure> {
         loop {
-            let piece = match buffer.body_now(io, decoder).await {
-                Ok(Some(piece)) => piece,
+            let piece = match source.body_now().await? {
+                Some(piece) => piece,
                 // Nothing more is here yet, and it may be long in coming (a stream of events).
-                Ok(None) => {
+                None => {
                     self.while_it_stands(answer.flush()).await?;
-                    self.next_piece(io, buffer, decoder, answer).await?
+                    self.next_piece(source, answer).await?
                 }
-                Err(error) => return Err(ForwardFailure::CutShort(error)),
             };
             let Some(piece) = piece else { return Ok(()) };
             self.pass(piece, answer).await?;
@@ -795,27 +854,27 @@ impl<S: Standing> Receive<'_, S> {
 
     async fn next_piece<A: AnswerSink>(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        buffer: &mut ReadBuffer,
-        decoder: &mut BodyDecoder,
+        source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<Option<Bytes>, ForwardFailure> {
         let mut patience = self.read_limit;
         loop {
-            let was_sent = self.is_sent();
+            let (was_sent, sent) = (self.is_sent(), self.pieces_sent());
             let limit = patience.min(LOOK_AGAIN);
             let piece = tokio::select! {
                 biased;
-                piece = buffer.body(io, decoder, limit) => piece,
+                piece = source.body(limit) => piece,
                 () = answer.gone(self.read_limit.saturating_sub(patience)) => return Err(ForwardFailure::ClientGone),
             };
             match piece {
-                Err(ReadError::TooSlow) if was_sent => self.go_on(&mut patience, limit).await?,
-                Err(ReadError::TooSlow) => {
+                Err(ForwardFailure::TooSlow) if was_sent || self.is_silent(source, sent) => {
+                    self.go_on(&mut patience, limit).await?;
+                }
+                Err(ForwardFailure::TooSlow) => {
                     patience = self.read_limit;
                     self.look().await?;
                 }
-                piece => return piece.map_err(ForwardFailure::CutShort),
+                piece => return piece,
             }
         }
     }
@@ -839,13 +898,7 @@ impl<S: Standing> Receive<'_, S> {
 /// Whether a backend may take whoever uses this connection next for whoever has used it now: NTLM and
 /// Negotiate (RFC 4559) authenticate connections, not requests.
 fn is_one_clients(asked: &Fields, answered: &ResponseHead) -> bool {
-    let binds = |value: &[u8]| {
-        let scheme = value.split(|byte| !byte.is_ascii_alphanumeric()).next();
-        scheme.is_some_and(|scheme| {
-            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
-        })
-    };
-    asked.get_all("authorization").any(binds)
+    binds_connection(asked)
         || (answered.status() == StatusCode::UNAUTHORIZED
             && answered
                 .fields()
@@ -854,19 +907,14 @@ fn is_one_clients(asked: &Fields, answered: &ResponseHead) -> bool {
                 .any(binds))
 }
 
-fn decoder_for(head: &ResponseHead) -> BodyDecoder {
-    match head.framing() {
-        ResponseFraming::None => BodyDecoder::empty(),
-        ResponseFraming::Length(length) => BodyDecoder::length(length),
-        ResponseFraming::Chunked => BodyDecoder::chunked(),
-        ResponseFraming::UntilClose => BodyDecoder::until_close(),
-    }
+/// Whether what a client sends authenticates the connection that it comes on.
+fn binds_connection(asked: &Fields) -> bool {
+    asked.get_all("authorization").any(binds)
 }
 
-fn head_failure(error: ReadError) -> ForwardFailure {
-    match error {
-        ReadError::Closed | ReadError::Io(_) => ForwardFailure::NoAnswer,
-        ReadError::TooSlow | ReadError::Idle => ForwardFailure::TooSlow,
-        error => ForwardFailure::BadAnswer(error),
-    }
+fn binds(value: &[u8]) -> bool {
+    let scheme = value.split(|byte| !byte.is_ascii_alphanumeric()).next();
+    scheme.is_some_and(|scheme| {
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }

@@ -484,8 +484,15 @@ impl<W: Outlet> AnswerSink for Sink<'_, W> {
     }
 
     fn ready(&mut self, length: AnswerLength) {
+        // Here, only a length says it.
+        let length = match length {
+            AnswerLength::Empty => AnswerLength::Exact(0),
+            length => length,
+        };
         self.encoder = match length {
-            AnswerLength::NoBody(_) | AnswerLength::Switched => BodyEncoder::None,
+            AnswerLength::NoBody(_) | AnswerLength::Switched | AnswerLength::Empty => {
+                BodyEncoder::None
+            }
             AnswerLength::Exact(length) => BodyEncoder::Length(length),
             AnswerLength::Unknown if self.version == Version::Http11 => BodyEncoder::Chunked,
             AnswerLength::Unknown => BodyEncoder::UntilClose,

@@ -531,7 +531,10 @@ impl AnswerSink for Sink<'_> {
     fn ready(&mut self, length: AnswerLength) {
         // Nothing switches here: there is no `Upgrade` in HTTP/2.
         self.no_body = match length {
-            AnswerLength::NoBody(_) | AnswerLength::Exact(0) | AnswerLength::Switched => true,
+            AnswerLength::NoBody(_)
+            | AnswerLength::Exact(0)
+            | AnswerLength::Empty
+            | AnswerLength::Switched => true,
             AnswerLength::Exact(_) | AnswerLength::Unknown => false,
         };
         if let AnswerLength::NoBody(Some(length)) | AnswerLength::Exact(length) = length {
@@ -574,6 +577,15 @@ impl AnswerSink for Sink<'_> {
             _ => stream.send_data(Bytes::new(), true),
         };
         sent.map_err(|_| ClientGone)
+    }
+
+    fn end_with(&mut self, trailers: &Fields) -> bool {
+        // Where a length was promised, or nothing was, this would not be an end.
+        if self.no_body || self.left.is_some() || self.send_head(false).is_err() {
+            return false;
+        }
+        let sent = self.stream.as_mut();
+        sent.is_some_and(|stream| stream.send_trailers(header_map(trailers)).is_ok())
     }
 
     fn abort(&mut self) {

@@ -4,6 +4,8 @@
 //! the client sent is gone: in any case, with `_` for `-`, doubled, or named in `Connection`.
 //! Whatever a client says about where it comes from is replaced by what we saw.
 
+pub mod http2;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -343,7 +345,7 @@ impl<'r> UpstreamRequest<'r> {
     pub fn write(&self, out: &mut Vec<u8>) {
         let (method, target) = (self.head.method(), &self.target.target);
         match self.upstream.spec.version {
-            HttpVersion::Http11 => write::request_line(out, method, target),
+            HttpVersion::Http11 | HttpVersion::Http2 => write::request_line(out, method, target),
             HttpVersion::Http10 => write::request_line_of_http10(out, method, target),
         }
         write::checked(out, "Host", [&*self.host()]);

@@ -409,6 +409,10 @@ impl<'r> Record<'r> {
             Some(first_byte) => line.milliseconds("upstream.duration_ms", first_byte),
             None => line,
         };
+        let line = match self.forwarded.grpc_status {
+            Some(status) => line.number("rpc.grpc.status_code", status),
+            None => line,
+        };
         line.milliseconds("duration_ms", duration)
             .text("request.id", self.id.as_str())
             .text(

@@ -3,11 +3,11 @@
 //! A browser gets a page or a redirect to the login, everything else a small JSON problem
 //! (RFC 9457), gRPC a status in its own header. The client learns little; the log has the reason.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::client::SessionsAccepted;
 use super::exchange::{AnswerLength, AnswerSink, ClientGone};
-use super::identity_headers::visible;
+use super::grpc;
 use super::pages::language::Reader;
 use super::pages::text::{Said, Text};
 use super::pages::{self, Pages, PagesFor, Problem};
@@ -17,7 +17,8 @@ use super::upgrade;
 use crate::gate::authenticate::{Principal, Proof};
 use crate::gate::authorize::{Refusal, RefusalReason};
 use crate::gate::route::{CredentialKind, CredentialSet, Route};
-use crate::http1::head::{RequestHead, Version};
+use crate::http1::fields::Fields;
+use crate::http1::head::RequestHead;
 use crate::identity::certificate::InvalidCertificate;
 use crate::identity::{InvalidIdentity, NoIdentity};
 
@@ -66,14 +67,7 @@ impl<'h> Audience<'h> {
             return Self::Other;
         }
         let fields = head.fields();
-        let starts_with = |name, prefix: &[u8]| {
-            fields
-                .get(name)
-                .is_some_and(|value| value.starts_with(prefix))
-        };
-        // Only what can be gRPC gets its 200: a refusal must look like one to everybody else.
-        let may_be_grpc = head.version() == Version::Http2 && head.method() == Method::POST;
-        if may_be_grpc && starts_with("content-type", b"application/grpc") {
+        if grpc::is_call(head) {
             return Self::Grpc;
         }
         let browser = match fields.get("sec-fetch-mode") {
@@ -180,24 +174,38 @@ impl Answer {
 
     /// A gRPC status in a head without a body (gRPC over HTTP/2, "Trailers-Only").
     fn grpc(status: StatusCode, detail: &str) -> Self {
-        // The codes that gRPC's "HTTP to gRPC status code mapping" gives.
-        let code = match status.as_u16() {
-            401 => 16,
-            403 => 7,
-            400 | 431 => 13,
-            404 | 405 => 12,
-            429 | 502 | 503 | 504 => 14,
-            _ => 2,
-        };
         Self {
             status: StatusCode::OK,
             fields: vec![
-                ("grpc-status", code.to_string()),
-                ("grpc-message", visible(detail).into_owned()),
+                ("grpc-status", grpc::status_of(status).code().to_owned()),
+                ("grpc-message", grpc::message(detail)),
             ],
-            content_type: "application/grpc",
+            content_type: grpc::MEDIA_TYPE,
             body: String::new(),
         }
+    }
+
+    /// The code of its gRPC status, where it has one.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u16> {
+        self.field("grpc-status")?.parse().ok()
+    }
+
+    /// The trailers that say the same to a gRPC client, where it is for one.
+    #[must_use]
+    pub fn grpc_trailers(&self) -> Option<Fields> {
+        let pairs = ["grpc-status", "grpc-message"].map(|name| Some((name, self.field(name)?)));
+        let [Some(status), Some(message)] = pairs else {
+            return None;
+        };
+        let pairs = [status, message].map(|(name, value)| (name, value.as_bytes()));
+        Fields::from_pairs(pairs).ok()
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let found = fields.find(|(other, _)| *other == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// With one more field.
@@ -222,7 +230,7 @@ impl Answer {
             "Date",
             httpdate::fmt_http_date(std::time::SystemTime::now()).as_bytes(),
         );
-        if !self.body.is_empty() || self.content_type == "application/grpc" {
+        if !self.body.is_empty() || self.content_type == grpc::MEDIA_TYPE {
             sink.field("Content-Type", self.content_type.as_bytes());
         }
         sink.field("Cache-Control", b"no-store");
@@ -238,7 +246,10 @@ impl Answer {
             sink.finish(None).await?;
             return Ok(0);
         }
-        sink.ready(AnswerLength::Exact(length));
+        sink.ready(match self.content_type {
+            grpc::MEDIA_TYPE => AnswerLength::Empty,
+            _ => AnswerLength::Exact(length),
+        });
         if length > 0 {
             sink.write(self.body.into()).await?;
         }
@@ -265,14 +276,12 @@ pub(super) fn certificate_needed(
         reason: Some(why.as_str()),
         ..More::default()
     };
-    Answer::problem_with(
-        StatusCode::FORBIDDEN,
-        &text.into(),
-        more,
-        audience,
-        pages,
-        id,
-    )
+    let status = match audience {
+        // Whose call it is, is not known. HTTP has a status for that only where it asks for a proof.
+        Audience::Grpc => StatusCode::UNAUTHORIZED,
+        Audience::Browser(_) | Audience::Other => StatusCode::FORBIDDEN,
+    };
+    Answer::problem_with(status, &text.into(), more, audience, pages, id)
 }
 
 /// Whether somebody was logged in, and is no more without having done anything about it.

@@ -56,7 +56,7 @@ pub struct UpstreamSpec {
     pub tunnel_timeout: Duration,
     /// Requests that it gets at one time, at all addresses and by all threads together.
     pub max_requests: usize,
-    /// The version of HTTP that requests to it are written in.
+    /// The version of HTTP that it is spoken to in.
     pub version: HttpVersion,
     /// Which bodies it gets only when all of them are there.
     pub collected: Collected,
@@ -72,6 +72,8 @@ pub enum HttpVersion {
     Http10,
     /// RFC 9112.
     Http11,
+    /// RFC 9113: over TLS where ALPN says so, in the clear with prior knowledge.
+    Http2,
 }
 
 /// Which request bodies are collected before a backend hears of them.

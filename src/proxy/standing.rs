@@ -8,7 +8,8 @@ use super::exchange::{AnswerSink, BodySource, Upload};
 use super::forward::{ForwardFailure, Standing};
 use super::pages::text::Text;
 use super::record::Record;
-use super::{Request, now};
+use super::respond::Answer;
+use super::{Request, grpc, now, text_of};
 use crate::gate::Decision;
 use crate::gate::authorize::Permit;
 
@@ -20,6 +21,10 @@ pub(super) struct Permitted<'p, 'r> {
 
 impl Standing for Permitted<'_, '_> {
     async fn stands(&self, moved: bool) -> bool {
+        let (worker, head) = (self.request.worker, self.request.head);
+        if worker.is_cutting_off() && grpc::is_call(head) {
+            return false;
+        }
         let again = self.request.again();
         let Ok(certificate) = again.certificate() else {
             return false;
@@ -73,5 +78,43 @@ impl<'r> Request<'r> {
         }
         let problem = again.problem(StatusCode::FORBIDDEN, Text::RightsChanged);
         again.send(problem, body, answer, record).await
+    }
+
+    /// Breaks an answer off. A gRPC call ends with a status that says why, where there is room for it:
+    /// its clients take a stream that is only reset for a fault of the network.
+    pub(super) async fn break_off<A: AnswerSink>(
+        &self,
+        failure: &ForwardFailure,
+        answer: &mut A,
+        record: &mut Record<'_>,
+    ) {
+        if !grpc::is_call(self.head) || failure.is_client_gone() {
+            return answer.abort();
+        }
+        let said = match failure {
+            ForwardFailure::NoLongerPermitted => self.refusal_now().await,
+            failure => self.problem(failure.status(), text_of(failure)),
+        };
+        match said.grpc_trailers() {
+            Some(trailers) if answer.end_with(&trailers) => {
+                record.forwarded.grpc_status = said.grpc_status();
+            }
+            _ => answer.abort(),
+        }
+    }
+
+    /// What it would be answered at this moment, where it would not be let in as it was.
+    async fn refusal_now(&self) -> Answer {
+        let again = self.again();
+        let Ok(certificate) = again.certificate() else {
+            return again.problem(StatusCode::UNAUTHORIZED, Text::CertificateNeeded);
+        };
+        let view = again.view(&certificate).await;
+        match again.snapshot.gate.decide(&view, again.now) {
+            Decision::Refuse(refusal) => again.refused(&refusal, None),
+            Decision::Forward(_) | Decision::Own(..) => {
+                again.problem(StatusCode::FORBIDDEN, Text::RightsChanged)
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ mod choice;
 pub mod condition;
 pub mod connection;
 pub mod endpoint;
+pub mod http2;
 pub mod probe;
 pub mod transport;
 
@@ -33,6 +34,7 @@ use choice::Candidate;
 use condition::Usable;
 use connection::{ConnectFailure, UpstreamConnection};
 use endpoint::{Endpoint, Endpoints, Upstream};
+use http2::{Http2Connections, Place, Sharing};
 
 /// The backends as one thread has them.
 pub struct UpstreamPool {
@@ -70,6 +72,8 @@ pub struct Destination {
     endpoint: Arc<Endpoint>,
     /// As it is logged.
     pub address: Box<str>,
+    /// Connections that several requests share.
+    http2: Arc<Http2Connections>,
 }
 
 struct Idle {
@@ -136,6 +140,7 @@ impl UpstreamPool {
             backend.refresh();
             for slot in &mut backend.slots {
                 slot.idle.retain(|kept| kept.until > now);
+                slot.destination.http2.prune(now);
             }
         }
     }
@@ -171,6 +176,27 @@ impl UnderWay<'_> {
     /// [`ConnectFailure`], within the upstream's connect time.
     pub async fn connect(&self, announced: Header) -> Result<UpstreamConnection, ConnectFailure> {
         UpstreamConnection::make(&self.upstream.spec, &self.destination.endpoint, announced).await
+    }
+
+    /// A place on an HTTP/2 connection to that address, a new one where need be. Where a connection is
+    /// announced as one client's, it is that client's alone.
+    ///
+    /// # Errors
+    /// [`ConnectFailure`], within the upstream's connect time.
+    pub async fn place(
+        &self,
+        sharing: Sharing,
+        announced: Header,
+    ) -> Result<Place, ConnectFailure> {
+        let spec = &self.upstream.spec;
+        let sharing = match spec.proxy_protocol {
+            Some(_) => Sharing::Never,
+            None => sharing,
+        };
+        let Destination {
+            endpoint, http2, ..
+        } = &*self.destination;
+        http2.place(spec, endpoint, sharing, announced).await
     }
 
     /// It was answered there, with this status.
@@ -396,6 +422,7 @@ impl Slot {
         let destination = Destination {
             endpoint: Arc::clone(endpoint),
             address: endpoint.address.to_string().into(),
+            http2: Arc::default(),
         };
         Self {
             destination: Arc::new(destination),

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 
 use super::certs::{CertError, CertifiedKey};
 use super::secret::Answers;
-use super::spec::{MinVersion, UpstreamTlsSpec};
+use super::spec::{MinVersion, UpstreamApplication, UpstreamTlsSpec};
 use super::trust::{self, TrustError};
 
 /// A connection to a backend, with TLS.
@@ -151,6 +151,9 @@ pub enum TlsFault {
     /// It speaks something else.
     #[error("the backend does not speak TLS, or none that is new enough")]
     NotTls,
+    /// It did not choose HTTP/2.
+    #[error("the backend does not speak HTTP/2 over TLS")]
+    NotHttp2,
     /// Something else went wrong.
     #[error("the TLS handshake with the backend failed")]
     Failed,
@@ -225,8 +228,17 @@ impl Connector {
         ssl.verify_param_mut().set_hostflags(names);
         let mut stream = SslStream::new(ssl, Ends(tcp)).map_err(|_| TlsFault::Failed)?;
         match Pin::new(&mut stream).connect().await {
-            Ok(()) => Ok(stream),
+            Ok(()) => self.speaks_as_wanted(stream),
             Err(error) => Err(self.fault(stream.ssl(), &error)),
+        }
+    }
+
+    /// RFC 9113 section 3.2: HTTP/2 over TLS is spoken where both have said so, and nowhere else.
+    fn speaks_as_wanted(&self, stream: UpstreamTlsStream) -> Result<UpstreamTlsStream, TlsFault> {
+        let chosen = stream.ssl().selected_alpn_protocol();
+        match self.spec.application {
+            UpstreamApplication::Http2 if chosen != Some(b"h2") => Err(TlsFault::NotHttp2),
+            UpstreamApplication::Http2 | UpstreamApplication::Http11 => Ok(stream),
         }
     }
 
@@ -245,6 +257,12 @@ impl Connector {
                 }
                 Err(X509VerifyError::APPLICATION_VERIFICATION) => TlsFault::WrongKey,
                 Ok(()) | Err(_) => TlsFault::Untrusted,
+            };
+        }
+        if says("NO_APPLICATION_PROTOCOL") {
+            return match self.spec.application {
+                UpstreamApplication::Http2 => TlsFault::NotHttp2,
+                UpstreamApplication::Http11 => TlsFault::Refused,
             };
         }
         // Some alerts have names of their own.
@@ -306,7 +324,7 @@ fn context(
         MinVersion::Tls12 => SslVersion::TLS1_2,
         MinVersion::Tls13 => SslVersion::TLS1_3,
     }))?;
-    context.set_alpn_protos(b"\x08http/1.1")?;
+    context.set_alpn_protos(spec.application.offered())?;
     context.set_cert_store(store(anchors)?);
     if spec.is_vouched_for() && spec.pins.is_empty() {
         context.set_verify(SslVerifyMode::PEER);

@@ -126,6 +126,29 @@ pub struct UpstreamTlsSpec {
     pub min_version: MinVersion,
     /// Nobody has to vouch for it: whoever can put himself between can read all and be the backend.
     pub skips_verification: bool,
+    /// What is spoken over it (ALPN, RFC 7301).
+    pub application: UpstreamApplication,
+}
+
+/// What is spoken to a backend over TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamApplication {
+    /// HTTP/1.1, which a backend need not say.
+    #[default]
+    Http11,
+    /// HTTP/2, which a backend has to choose.
+    Http2,
+}
+
+impl UpstreamApplication {
+    /// The only protocol that is offered, as the handshake has it: behind its length.
+    #[must_use]
+    pub const fn offered(self) -> &'static [u8] {
+        match self {
+            Self::Http11 => b"\x08http/1.1",
+            Self::Http2 => b"\x02h2",
+        }
+    }
 }
 
 impl UpstreamTlsSpec {

@@ -11,6 +11,7 @@ use crate::harness::apache::Apache;
 use crate::harness::backend::Backend;
 use crate::harness::client::{Curl, Got, log_in_by_form, status_of};
 use crate::harness::gate::{self, Gate, PASSWORD};
+use crate::harness::grpc::{self, Server};
 use crate::harness::nginx::Nginx;
 use crate::harness::pki::{Client, FUTURE, Key, Pki};
 use crate::harness::process::{finished, portcullis};
@@ -18,10 +19,11 @@ use crate::harness::websocket::{Echo, handshake};
 use crate::harness::{eventually, free_port};
 
 /// The files that a test below drives.
-const DRIVEN: [&str; 16] = [
+const DRIVEN: [&str; 17] = [
     "balance.yaml",
     "clients.yaml",
     "device.yaml",
+    "grpc.yaml",
     "ioto.yaml",
     "legacy.yaml",
     "languages",
@@ -74,6 +76,15 @@ impl Example {
         backend: SocketAddr,
         more: [(&'static str, String); N],
     ) -> Self {
+        Self::unchecked(name, backend, more).checked()
+    }
+
+    #[track_caller]
+    fn unchecked<const N: usize>(
+        name: &str,
+        backend: SocketAddr,
+        more: [(&'static str, String); N],
+    ) -> Self {
         assert!(DRIVEN.contains(&name));
         let (cert, key) = gate::certificate();
         let mut example = Self {
@@ -104,7 +115,7 @@ impl Example {
             _ => {}
         }
         example.variables.extend(more);
-        example.checked()
+        example
     }
 
     /// A file with these variables and no others.
@@ -383,14 +394,18 @@ fn who_may_ask_from_where_and_how_often_is_as_the_example_has_it() {
 
 // --- machines.yaml ---
 
+/// A token, and what is written of it.
+#[track_caller]
+fn new_token() -> (String, String) {
+    let made = finished(portcullis(["token", "create", "somebody", "machine"]), "");
+    let (_, hash) = made.errors.split_once("hash: \"").unwrap();
+    (made.out.trim_end().to_owned(), hash[..71].to_owned())
+}
+
 #[test]
 fn people_scripts_and_scrapers_each_come_in_their_own_way() {
     let backend = Backend::start();
-    let [pipeline, scraper] = ["pipeline", "cluster-1"].map(|name| {
-        let made = finished(portcullis(["token", "create", "somebody", name]), "");
-        let (_, hash) = made.errors.split_once("hash: \"").unwrap();
-        (made.out.trim_end().to_owned(), hash[..71].to_owned())
-    });
+    let [pipeline, scraper] = [new_token(), new_token()];
     let tokens = [scraper.0, pipeline.0];
     let variables = [
         ("PORTCULLIS_ALICE_HASH", bcrypt::hash(PASSWORD, 4).unwrap()),
@@ -631,6 +646,51 @@ fn the_two_lower_levels_of_thin_edge_are_there_as_the_example_says() {
 }
 
 // --- clients.yaml ---
+
+#[test]
+fn the_example_of_grpc_lets_each_call_what_it_says() {
+    let (server, pki) = (Server::start(&[]), Pki::new());
+    let sensor = Client {
+        subject: "/CN=sensor-7",
+        ..Client::default()
+    };
+    pki.client("sensor", &sensor);
+    pki.join(&["int.crt", "root.crt"], "ca.crt");
+    let (token, hash) = new_token();
+    let variables = [
+        ("PORTCULLIS_CA", pki.path("ca.crt").display().to_string()),
+        ("PORTCULLIS_DASHBOARD_HASH", hash),
+    ];
+    let backend = SocketAddr::from(([127, 0, 0, 1], server.port.parse().unwrap()));
+    let mut example = Example::unchecked("grpc.yaml", backend, variables);
+    for (name, value) in &mut example.variables {
+        if *name == "PORTCULLIS_UPSTREAM" {
+            *value = format!("h2c://{backend}");
+        }
+    }
+    let gate = example.checked().start();
+    let sensor = pki.path("sensor.pem");
+    let nobody = [];
+    let by_token = [("TOKEN", token.as_str())];
+    let by_certificate = [("CERTIFICATE", sensor.to_str().unwrap())];
+    for (service, statuses) in [
+        ("grpc.health.v1.Health", [0, 0, 0]),
+        ("telemetry.v1.Ingest", [16, 16, 0]),
+        ("telemetry.v1.Query", [16, 0, 16]),
+        ("telemetry.v1.Other", [12, 12, 12]),
+    ] {
+        for (who, status) in [&nobody[..], &by_token, &by_certificate]
+            .into_iter()
+            .zip(statuses)
+        {
+            let mut call = grpc::client(gate.port(), "unary", &["x"], who);
+            call.env("SERVICE", service);
+            let done = finished(call, "");
+            let expected = format!("status {status} ");
+            assert!(done.out.contains(&expected), "{service} {who:?}: {done:?}");
+        }
+    }
+}
 
 #[test]
 fn the_example_of_clients_lets_each_reach_what_it_says() {

@@ -6,14 +6,20 @@ use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::UpstreamTlsFile;
 use crate::config::scalar::{Flag, OneOrMany};
+use crate::proxy::spec::HttpVersion;
 use crate::tls::connector::Connector;
-use crate::tls::spec::{MinVersion, UpstreamTlsSpec};
+use crate::tls::spec::{MinVersion, UpstreamApplication, UpstreamTlsSpec};
 
 use super::clients::read_spki;
 use super::{client_auth, tls};
 
 /// How a backend is spoken to over TLS.
-pub(super) fn lower(written: UpstreamTlsFile, source: &Source<'_>, at: &At<'_>) -> Arc<Connector> {
+pub(super) fn lower(
+    written: UpstreamTlsFile,
+    version: HttpVersion,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Arc<Connector> {
     let UpstreamTlsFile {
         ca,
         pins,
@@ -52,6 +58,10 @@ pub(super) fn lower(written: UpstreamTlsFile, source: &Source<'_>, at: &At<'_>) 
         certificate,
         min_version,
         skips_verification,
+        application: match version {
+            HttpVersion::Http10 | HttpVersion::Http11 => UpstreamApplication::Http11,
+            HttpVersion::Http2 => UpstreamApplication::Http2,
+        },
     }))
 }
 

@@ -107,12 +107,12 @@ pub(super) fn lower_url(url: &str, at: &At<'_>) -> Option<(Scheme, UpstreamPlace
 pub(super) enum Scheme {
     Http,
     Https,
+    /// HTTP/2 in the clear.
+    H2c,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum UrlError {
-    #[error("h2c upstreams are not available in this version; use http:// or https://")]
-    NotAvailable,
     #[error("a user or password in the URL is not sent to the backend; take it out")]
     UserInfo,
     #[error(
@@ -128,17 +128,20 @@ enum UrlError {
 }
 
 fn split_url(url: &str) -> Result<(Scheme, UpstreamPlace), UrlError> {
-    if url.starts_with("h2c:") {
-        return Err(UrlError::NotAvailable);
-    }
     if let Some(path) = url.strip_prefix("unix:") {
         return split_socket(path);
     }
-    let (scheme, port, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
-        (Some(rest), _) => (Scheme::Http, 80, rest),
-        (_, Some(rest)) => (Scheme::Https, 443, rest),
-        (None, None) => return Err(UrlError::Unknown),
-    };
+    const SCHEMES: [(&str, Scheme, u16); 3] = [
+        ("http://", Scheme::Http, 80),
+        ("https://", Scheme::Https, 443),
+        ("h2c://", Scheme::H2c, 80),
+    ];
+    let mut schemes = SCHEMES.into_iter();
+    let found = schemes.find_map(|(start, scheme, port)| {
+        let rest = url.strip_prefix(start)?;
+        Some((scheme, port, rest))
+    });
+    let (scheme, port, rest) = found.ok_or(UrlError::Unknown)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
@@ -222,6 +225,8 @@ mod tests {
         check("http://[fe80::1]", Ok((Http, "fe80::1", 80)));
         check("https://backend", Ok((Https, "backend", 443)));
         check("https://[::1]:81/", Ok((Https, "::1", 81)));
+        check("h2c://backend", Ok((H2c, "backend", 80)));
+        check("h2c://127.0.0.1:50051", Ok((H2c, "127.0.0.1", 50051)));
     }
 
     #[test]
@@ -254,7 +259,6 @@ mod tests {
         check("http://a#x", Err(Path));
         check("http://me:secret@a", Err(UserInfo));
         check("https://me:secret@a", Err(UserInfo));
-        check("h2c://a", Err(NotAvailable));
         check("http://a:0", Err(Port));
         check("http://a:65536", Err(Port));
         check("http://a:", Err(Port));
@@ -273,6 +277,7 @@ mod tests {
             "ftp://a",
             "HTTP://a",
             "https:/a",
+            "h2c:a",
             "http://a:+80",
         ] {
             check(unknown, Err(Unknown));

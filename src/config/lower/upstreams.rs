@@ -139,13 +139,15 @@ fn lower_one(
         login,
     } = written;
     let servers = upstream_urls::lower(url, urls, at);
+    let scheme = servers.as_ref().map(|(scheme, _)| *scheme);
+    let version = lower_version(version, scheme, &at.key("version"));
     let tls_at = at.key("tls");
-    let tls = match &servers {
-        Some((Scheme::Https, _)) => {
+    let tls = match scheme {
+        Some(Scheme::Https) => {
             let tls = tls.unwrap_or_default();
-            Some(upstream_tls::lower(tls, source, &tls_at))
+            Some(upstream_tls::lower(tls, version, source, &tls_at))
         }
-        Some((Scheme::Http, _)) if tls.is_some() => {
+        Some(Scheme::Http | Scheme::H2c) if tls.is_some() => {
             tls_at.key_problem("not used: the url does not begin with https://");
             None
         }
@@ -154,7 +156,6 @@ fn lower_one(
     let is_right = servers.is_some();
     let servers = servers.map(|(_, servers)| servers).unwrap_or_default();
     let default = UpstreamSpec::new(name, servers);
-    let version = lower_version(version, default.version, &at.key("version"));
     let login = login.and_then(|login| upstream_login::lower(login, source, &at.key("login")));
     let bodies = WrittenBodies {
         repeats: login
@@ -210,19 +211,29 @@ fn lower_one(
     is_right.then_some(spec)
 }
 
-fn lower_version(written: Option<Version>, default: HttpVersion, at: &At<'_>) -> HttpVersion {
+fn lower_version(written: Option<Version>, scheme: Option<Scheme>, at: &At<'_>) -> HttpVersion {
+    let default = match scheme {
+        Some(Scheme::H2c) => HttpVersion::Http2,
+        Some(Scheme::Http | Scheme::Https) | None => HttpVersion::Http11,
+    };
     let written = written
         .as_ref()
         .map(|Version(written)| match written.as_str() {
             // What is left of 1.0 without quotes.
             "1" => "1.0",
+            "2.0" => "2",
             written => written,
         });
     let versions = [
         ("1.0", Some(HttpVersion::Http10)),
         ("1.1", Some(HttpVersion::Http11)),
+        ("2", Some(HttpVersion::Http2)),
     ];
-    choose(written, default, &versions, at)
+    let version = choose(written, default, &versions, at);
+    if scheme == Some(Scheme::H2c) && version != HttpVersion::Http2 {
+        at.problem("h2c:// is HTTP/2; write http:// for another version");
+    }
+    version
 }
 
 /// The keys of an upstream that say which bodies are collected.

@@ -48,6 +48,9 @@ pub enum ConnectFailure {
     /// As many requests as it may get are under way.
     #[error("the backend has as many requests as it may get")]
     Full,
+    /// It did not begin as HTTP/2 does.
+    #[error("the backend does not speak HTTP/2")]
+    NotHttp2,
     /// TLS failed.
     #[error(transparent)]
     Tls(#[from] TlsFault),
@@ -90,15 +93,14 @@ impl UpstreamConnection {
         }
     }
 
-    /// Whether one that is made now would be made with the same trust: what was let in by a CA that
-    /// has been taken out since is not used again.
+    /// Whether one that is made now would be made with the same trust.
     pub(super) fn is_as_new(&self, upstream: &UpstreamSpec) -> bool {
-        let now = upstream.tls.as_ref().and_then(|tls| tls.trust());
-        match (&self.trust, &now) {
-            (None, None) => true,
-            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
-            (None, Some(_)) | (Some(_), None) => false,
-        }
+        is_current(self.trust.as_ref(), upstream)
+    }
+
+    /// What it is made of, before anything was read from it.
+    pub(super) fn into_transport(self) -> (Transport, Option<Arc<Trust>>) {
+        (self.io, self.trust)
     }
 
     /// Whether an idle one has neither been closed nor sent anything. Costs a system call only when
@@ -109,6 +111,17 @@ impl UpstreamConnection {
         let mut context = Context::from_waker(Waker::noop());
         let read = Pin::new(&mut self.io).poll_read(&mut context, &mut buffer);
         self.buffer.is_empty() && matches!(read, Poll::Pending)
+    }
+}
+
+/// Whether this is the trust that a connection is made with now: what was let in by a CA that has been
+/// taken out since is not used again.
+pub(super) fn is_current(then: Option<&Arc<Trust>>, upstream: &UpstreamSpec) -> bool {
+    let now = upstream.tls.as_ref().and_then(|tls| tls.trust());
+    match (then, &now) {
+        (None, None) => true,
+        (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+        (None, Some(_)) | (Some(_), None) => false,
     }
 }
 

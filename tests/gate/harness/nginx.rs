@@ -23,14 +23,20 @@ impl Nginx {
         Self::listening("")
     }
 
-    /// The same, with more said about its server; where that begins with `ssl`, it speaks TLS. It
-    /// also listens at [`Nginx::socket`].
+    /// The same, with more said about its server; where that begins with `ssl`, it speaks TLS, and
+    /// where it begins with `http2`, or with `ssl_http2`, HTTP/2. It also listens at [`Nginx::socket`].
     #[track_caller]
     pub fn listening(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let root = folder.path().display();
-        let ssl = if more.starts_with("ssl") { "ssl" } else { "" };
+        let (ssl, more) = match more {
+            more if more.starts_with("ssl_http2") => ("ssl http2", &more["ssl_http2".len()..]),
+            more if more.starts_with("http2") => ("http2", &more["http2".len()..]),
+            more if more.starts_with("ssl") => ("ssl", more),
+            more => ("", more),
+        };
+        let at_socket = if ssl == "http2" { ssl } else { "" };
         std::fs::create_dir(folder.path().join("www")).unwrap();
         std::fs::create_dir(folder.path().join("www/up")).unwrap();
         let config = format!(
@@ -42,11 +48,12 @@ impl Nginx {
                client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
                fastcgi_temp_path {root}/fcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
                server {{\n\
-                 listen 127.0.0.1:{port} {ssl}; listen unix:{root}/socket; root {root}/www; {more}\n\
+                 listen 127.0.0.1:{port} {ssl}; listen unix:{root}/socket {at_socket}; root {root}/www; {more}\n\
                  location = /whoami {{ default_type text/plain;\n\
                    return 200 'user=$http_x_forwarded_user groups=$http_x_forwarded_groups'; }}\n\
                  location = /gate {{ return 200 '$ssl_protocol $ssl_client_s_dn $ssl_server_name'; }}\n\
                  location /nothing {{ return 204; }}\n\
+                 location = /version {{ return 200 '$server_protocol $request_method $request_uri'; }}\n\
                  location /public/ {{ try_files $uri /index.html =404; }}\n\
                }}\n\
              }}\n"

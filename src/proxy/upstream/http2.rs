@@ -1,0 +1,417 @@
+//! The HTTP/2 connections of one thread to one address of a backend, shared by its requests.
+//!
+//! Frames, flow control and the limits against floods are the h2 crate's. Here: how many connections
+//! and streams there are, how much a stream may hold, when a connection is not used any more, and how
+//! it is noticed that nobody is there. What goes over a stream is `forward`'s business.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{self, Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, SendStream};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::connection::{ConnectFailure, UpstreamConnection, is_current};
+use super::endpoint::Endpoint;
+use super::transport::Transport;
+use crate::proxy::spec::UpstreamSpec;
+use crate::proxy_protocol::Header;
+use crate::tls::connector::Trust;
+
+/// Connections to one address that a thread has at one time: with what common servers take on each
+/// (100 streams and more), as many requests as a backend gets.
+const MOST_CONNECTIONS: usize = 8;
+
+/// Streams that we open on a connection at one time, where the backend takes as many.
+const MOST_STREAMS: usize = 128;
+
+/// Bytes of an answer that a backend may send before its client has taken them.
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// The same on all streams of a connection: as much as all of them may hold, so that no client that
+/// is slow to read takes from the others. Memory is only held for what has come.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST_STREAMS as u32;
+
+/// Bytes of a request that are held for a stream whose backend is slow to take them.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Bytes of a head as RFC 9113 section 6.5.2 counts them; what is larger is no head.
+const HEADER_LIST: u32 = 64 << 10;
+
+/// How often a connection is looked at.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Ticks without a byte after which a connection with streams is asked whether anybody is there. A
+/// dead one is noticed a tick after that.
+const SILENT: u32 = 3;
+
+/// Ticks until it is asked again. gRPC servers close connections on which they are asked more often
+/// than every five minutes while they have nothing to say.
+const SILENT_STILL: u32 = 33;
+
+/// The connections to one address.
+#[derive(Default)]
+pub(super) struct Http2Connections {
+    state: Mutex<State>,
+    /// Tells those who wait that there may be a place now.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    open: Vec<Arc<Http2Connection>>,
+    /// Whether one is being made. The others wait for that one, which has room for many.
+    making: bool,
+}
+
+/// One connection. While somebody has it, it stays open.
+struct Http2Connection {
+    requests: SendRequest<Bytes>,
+    traffic: Arc<Traffic>,
+    /// What it was made secure with.
+    trust: Option<Arc<Trust>>,
+    /// When it is closed if nobody uses it.
+    until: Mutex<Instant>,
+    idle_timeout: Duration,
+}
+
+/// What goes on on a connection.
+#[derive(Default)]
+struct Traffic {
+    /// Streams that are open.
+    streams: AtomicUsize,
+    /// Reads that brought something.
+    reads: AtomicU64,
+}
+
+/// Whether a request may be on a connection with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// As all may.
+    Always,
+    /// Never: a backend would take the others for whoever sends this one.
+    Never,
+}
+
+/// A place for one stream on a connection.
+pub struct Place {
+    connection: Arc<Http2Connection>,
+    connections: Arc<Http2Connections>,
+    /// Whether the connection has served others before.
+    pub reused: bool,
+}
+
+// === impl Http2Connections ===
+
+impl fmt::Debug for Http2Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.state.lock().open.len();
+        f.debug_struct("Http2Connections")
+            .field("open", &open)
+            .finish()
+    }
+}
+
+enum Found {
+    Place(Arc<Http2Connection>),
+    /// A connection may be made, by whoever was told so.
+    MayMake,
+    Full,
+}
+
+impl Http2Connections {
+    /// A place on a connection: on one that is there, or on a new one. Where all are full, it is
+    /// waited for.
+    ///
+    /// # Errors
+    /// [`ConnectFailure`], within the upstream's connect time; `Full` where there was no place.
+    pub(super) async fn place(
+        self: &Arc<Self>,
+        upstream: &UpstreamSpec,
+        endpoint: &Endpoint,
+        sharing: Sharing,
+        announced: Header,
+    ) -> Result<Place, ConnectFailure> {
+        let deadline = Instant::now() + upstream.connect_timeout;
+        let make = || async move {
+            let made = Http2Connection::make(upstream, endpoint, announced);
+            let made = timeout_at(deadline, made).await;
+            made.unwrap_or(Err(ConnectFailure::TimedOut)).map(Arc::new)
+        };
+        if sharing == Sharing::Never {
+            return Ok(self.take(make().await?, false));
+        }
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            match self.find(upstream) {
+                Found::Place(connection) => return Ok(self.take(connection, true)),
+                Found::MayMake => {
+                    let making = Making(self);
+                    let made = make().await?;
+                    self.state.lock().open.push(Arc::clone(&made));
+                    let place = self.take(made, false);
+                    drop(making);
+                    return Ok(place);
+                }
+                Found::Full => timeout_at(deadline, changed)
+                    .await
+                    .map_err(|_| ConnectFailure::Full)?,
+            }
+        }
+    }
+
+    fn find(&self, upstream: &UpstreamSpec) -> Found {
+        let mut state = self.state.lock();
+        // What was made with other trust ends with its streams; so does what is going away.
+        state
+            .open
+            .retain(|it| it.takes_requests() && is_current(it.trust.as_ref(), upstream));
+        if let Some(connection) = state.open.iter().find(|it| it.has_room()) {
+            return Found::Place(Arc::clone(connection));
+        }
+        if state.making || state.open.len() >= MOST_CONNECTIONS {
+            return Found::Full;
+        }
+        state.making = true;
+        Found::MayMake
+    }
+
+    fn take(self: &Arc<Self>, connection: Arc<Http2Connection>, reused: bool) -> Place {
+        connection.traffic.streams.fetch_add(1, Ordering::Relaxed);
+        Place {
+            connection,
+            connections: Arc::clone(self),
+            reused,
+        }
+    }
+
+    /// Closes what has not been used for long, and forgets what is closed.
+    pub(super) fn prune(&self, now: Instant) {
+        let is_used = |it: &Http2Connection| it.streams() > 0 || *it.until.lock() > now;
+        let mut state = self.state.lock();
+        state.open.retain(|it| it.takes_requests() && is_used(it));
+    }
+}
+
+/// The right to make a connection; ends when dropped.
+struct Making<'c>(&'c Http2Connections);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().making = false;
+        // It has room for many, or one of them has to try again.
+        self.0.changed.notify_waiters();
+    }
+}
+
+// === impl Http2Connection ===
+
+impl Http2Connection {
+    /// Makes a new one, and waits for the backend's settings: they say how many streams it takes, and
+    /// that it speaks HTTP/2 at all. No request has left before that.
+    async fn make(
+        upstream: &UpstreamSpec,
+        endpoint: &Endpoint,
+        announced: Header,
+    ) -> Result<Self, ConnectFailure> {
+        let made = UpstreamConnection::make(upstream, endpoint, announced).await?;
+        let (io, trust) = made.into_transport();
+        let traffic = Arc::new(Traffic::default());
+        let io = Watched {
+            io,
+            traffic: Arc::clone(&traffic),
+        };
+        let handshake = client::Builder::new()
+            .enable_push(false)
+            // None until the settings are there.
+            .initial_max_send_streams(0)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_header_list_size(HEADER_LIST)
+            .handshake(io);
+        let (requests, mut connection) = handshake.await.map_err(|_| ConnectFailure::NotHttp2)?;
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(_) => Poll::Ready(Err(ConnectFailure::NotHttp2)),
+            Poll::Pending if requests.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        tokio::spawn(drive(connection, Arc::clone(&traffic)));
+        Ok(Self {
+            requests,
+            traffic,
+            trust,
+            until: Mutex::new(Instant::now() + upstream.idle_timeout),
+            idle_timeout: upstream.idle_timeout,
+        })
+    }
+
+    fn streams(&self) -> usize {
+        self.traffic.streams.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams() < self.requests.current_max_send_streams().min(MOST_STREAMS)
+    }
+
+    /// Whether it is neither closed nor going away.
+    fn takes_requests(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let ready = self.requests.clone().poll_ready(&mut context);
+        !matches!(ready, Poll::Ready(Err(_)))
+    }
+}
+
+impl Place {
+    /// Opens the stream.
+    ///
+    /// # Errors
+    /// When the connection has ended meanwhile: nothing has left then.
+    pub fn open(
+        &self,
+        request: http::Request<()>,
+        end_of_stream: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let mut requests = self.connection.requests.clone();
+        requests.send_request(request, end_of_stream)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        *connection.until.lock() = Instant::now() + connection.idle_timeout;
+        connection.traffic.streams.fetch_sub(1, Ordering::Relaxed);
+        self.connections.changed.notify_one();
+    }
+}
+
+// === The task of a connection ===
+
+/// Moves the frames of a connection until it ends: when nobody has it any more and its streams have
+/// ended, when the backend closes it, or when nobody is there any more. Streams that are open then
+/// end with it.
+async fn drive(mut connection: Connection<Watched, Bytes>, traffic: Arc<Traffic>) {
+    let mut pulse = connection.ping_pong().map(|pings| Pulse {
+        pings,
+        reads: 0,
+        silent: 0,
+        due: SILENT,
+        asked: false,
+    });
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ended = &mut connection => return,
+            _ = ticks.tick() => {
+                if pulse.as_mut().is_some_and(|pulse| pulse.is_gone(&traffic)) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether anybody is there.
+struct Pulse {
+    pings: PingPong,
+    /// How much had come at the last tick.
+    reads: u64,
+    /// Ticks since something came.
+    silent: u32,
+    /// How many of them there may be.
+    due: u32,
+    /// Whether an answer is awaited.
+    asked: bool,
+}
+
+impl Pulse {
+    /// Looks once a tick, and asks where nothing has come for long.
+    fn is_gone(&mut self, traffic: &Traffic) -> bool {
+        let reads = traffic.reads.load(Ordering::Relaxed);
+        let is_silent = reads == self.reads;
+        self.reads = reads;
+        let mut context = Context::from_waker(Waker::noop());
+        if self.asked && self.pings.poll_pong(&mut context).is_ready() {
+            // What has come is the answer; nothing else has been said.
+            self.asked = false;
+            self.silent += 1;
+        } else if is_silent {
+            self.silent += 1;
+        } else {
+            (self.silent, self.due) = (0, SILENT);
+        }
+        if self.asked {
+            return is_silent;
+        }
+        if self.silent >= self.due && traffic.streams.load(Ordering::Relaxed) > 0 {
+            self.due = self.silent + SILENT_STILL;
+            self.asked = self.pings.send_ping(Ping::opaque()).is_ok();
+        }
+        false
+    }
+}
+
+/// A transport on which it is counted what comes.
+struct Watched {
+    io: Transport,
+    traffic: Arc<Traffic>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.traffic.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

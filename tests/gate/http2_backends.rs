@@ -1,0 +1,433 @@
+//! Backends that speak HTTP/2: what they get, what comes back, and what a bad one can do.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::harness::backend::Backend;
+use crate::harness::eventually;
+use crate::harness::gate::{self, Gate, with_hash};
+use crate::harness::http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameBackend, GOAWAY, HEADERS,
+    INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, OK, PUSH_PROMISE, Peer, RST_STREAM,
+    RecordingBackend, field,
+};
+use crate::harness::nginx::Nginx;
+
+/// A gate in front of this upstream, where everything is public but `/mine/`.
+fn in_front_of(upstream: &str) -> Gate {
+    let (cert, key) = gate::certificate();
+    Gate::start(&with_hash(&format!(
+        "listeners: [{{address: '127.0.0.1:0'}}]\n\
+         tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
+         upstreams: {{backend: {upstream}}}\n\
+         routes: [{{match: /mine/, can: view}}, {{public: true}}]\n\
+         threads: 2\n{}",
+        cert.display(),
+        key.display(),
+        gate::ROLES_AND_USERS,
+    )))
+}
+
+#[test]
+fn a_backend_is_spoken_to_over_http2_in_the_clear_by_clients_of_either_version() {
+    let nginx = Nginx::listening("http2");
+    nginx.write("file.txt", b"the file");
+    for upstream in [
+        format!("{{url: 'h2c://{}'}}", nginx.address),
+        format!("{{url: 'http://{}', version: '2'}}", nginx.address),
+        format!("{{url: 'http://{}', version: 2}}", nginx.address),
+    ] {
+        let gate = in_front_of(&upstream);
+        for version in ["--http1.1", "--http2"] {
+            let got = gate.curl().args([version]).get("/file.txt");
+            assert_eq!((got.status, &*got.body), (200, "the file"), "{version}");
+            let got = gate.curl().args([version]).get("/version");
+            assert_eq!(got.body, "HTTP/2.0 GET /version", "{version}: {got:?}");
+            let got = gate.curl().args([version, "-I"]).get("/file.txt");
+            assert_eq!((got.status, got.field("content-length")), (200, Some("8")));
+            let got = gate.curl().args([version]).get("/nothing");
+            assert_eq!((got.status, &*got.body), (204, ""), "{version}");
+        }
+    }
+}
+
+#[test]
+fn a_backend_over_tls_is_one_that_chooses_http2() {
+    let (cert, key) = gate::certificate();
+    let files = format!(
+        "ssl_certificate {}; ssl_certificate_key {};",
+        cert.display(),
+        key.display()
+    );
+    let upstream = |nginx: &Nginx| {
+        let (port, ca) = (nginx.address.port(), cert.display());
+        format!("{{url: 'https://127.0.0.1:{port}', version: '2', tls: {{ca: {ca}}}}}")
+    };
+    let new = Nginx::listening(&format!("ssl_http2 {files}"));
+    let gate = in_front_of(&upstream(&new));
+    for version in ["--http1.1", "--http2"] {
+        let got = gate.curl().args([version]).get("/version?x=%20");
+        assert_eq!(got.body, "HTTP/2.0 GET /version?x=%20", "{got:?}");
+    }
+    let old = Nginx::listening(&files);
+    let gate = in_front_of(&upstream(&old));
+    let got = gate.curl().get("/version");
+    assert_eq!(got.status, 502, "{got:?}");
+    logged(&gate, "upstream_http2_not_spoken");
+    // Without the key, it is spoken to as it always was.
+    let (port, ca) = (old.address.port(), cert.display());
+    let gate = in_front_of(&format!(
+        "{{url: 'https://127.0.0.1:{port}', tls: {{ca: {ca}}}}}"
+    ));
+    assert_eq!(gate.curl().get("/version").body, "HTTP/1.1 GET /version");
+}
+
+#[test]
+fn a_backend_at_a_socket_may_speak_http2_too() {
+    let nginx = Nginx::listening("http2");
+    let socket = nginx.socket();
+    let gate = in_front_of(&format!(
+        "{{url: 'unix:{}', version: '2'}}",
+        socket.display()
+    ));
+    let got = gate.curl().get("/version");
+    assert_eq!(got.body, "HTTP/2.0 GET /version", "{got:?}");
+}
+
+#[test]
+fn who_asks_is_said_by_the_gate_alone() {
+    let nginx = Nginx::listening(
+        "http2 location = /mine/whoami { return 200 \
+         'user=$http_x_forwarded_user host=$http_host te=$http_te cookie=$http_cookie'; }",
+    );
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", nginx.address));
+    let session = gate.log_in("ralph");
+    for version in ["--http1.1", "--http2"] {
+        let got = gate
+            .curl()
+            .args([version])
+            .header(&format!("Cookie: a=b; __Host-portcullis={session}; c=d"))
+            .header("X-Forwarded-User: ada")
+            .header("X_Forwarded_User: ada")
+            .header("TE: trailers, gzip;q=0.5")
+            .get("/mine/whoami");
+        let host = format!("localhost:{}", gate.port());
+        let expected = format!("user=ralph host={host} te=trailers cookie=a=b; c=d");
+        assert_eq!(got.body, expected, "{version}: {got:?}");
+        let got = gate.curl().args([version]).get("/mine/whoami");
+        assert_eq!(got.status, 401, "{got:?}");
+    }
+}
+
+#[test]
+fn a_large_file_comes_down_whole_with_a_flat_memory() {
+    const SIZE: u64 = 256 << 20;
+    let nginx = Nginx::listening("http2");
+    nginx.write_sparse("big", SIZE);
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", nginx.address));
+    gate.curl().get("/version");
+    let before = gate.resident_kib();
+    for version in ["--http1.1", "--http2"] {
+        let written = "HTTP/x %{http_code}\r\n\r\n%{size_download}";
+        let args = [version, "-o", "/dev/null", "-w", written];
+        let got = gate.curl().args(args).get("/big");
+        assert_eq!((got.status, got.body), (200, SIZE.to_string()), "{version}");
+        let grown = gate.resident_kib().saturating_sub(before);
+        assert!(grown < 24 << 10, "{version}: grown by {grown} KiB");
+    }
+}
+
+/// Waits for a line with this error.
+#[track_caller]
+fn logged(gate: &Gate, error: &str) {
+    eventually(&format!("{error} is on record"), || {
+        gate.line_where(|line| line["error.type"] == error)
+    });
+}
+
+/// Checks what a client gets from a backend that does as `script` says, and how often that is asked.
+#[track_caller]
+fn check(
+    settings: &'static [(u16, u32)],
+    script: impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static,
+    (status, error): (u16, &str),
+) -> (Gate, FrameBackend) {
+    let backend = FrameBackend::start(settings, script);
+    let gate = in_front_of(&format!(
+        "{{url: 'h2c://{}', connect_timeout: 1s, write_timeout: 1s, read_timeout: 2s}}",
+        backend.address
+    ));
+    let got = gate.curl().args(["-d", "some body"]).get("/");
+    assert_eq!(got.status, status, "{got:?}");
+    logged(&gate, error);
+    (gate, backend)
+}
+
+/// An answer to a stream, with the word that the log has for it.
+type BadAnswer = (&'static str, fn(&mut Peer, u32) -> std::io::Result<()>);
+
+#[test]
+fn an_answer_that_is_none_is_refused() {
+    let answers: [BadAnswer; 7] = [
+        ("upstream_bad_answer", |peer, stream| {
+            let head = [OK, &field("content-length", "5")].concat();
+            peer.send(HEADERS, END_HEADERS | END_STREAM, stream, &head)
+        }),
+        ("upstream_bad_answer", |peer, stream| {
+            let head = [OK, &field("connection", "close")].concat();
+            peer.send(HEADERS, END_HEADERS, stream, &head)
+        }),
+        ("upstream_bad_answer", |peer, stream| {
+            let head = [OK, &field("X-Upper", "x")].concat();
+            peer.send(HEADERS, END_HEADERS, stream, &head)
+        }),
+        ("upstream_bad_answer", |peer, stream| {
+            // Nobody has asked for it.
+            let promise = [&[0, 0, 0, 2], OK].concat();
+            peer.send(PUSH_PROMISE, END_HEADERS, stream, &promise)
+        }),
+        ("upstream_bad_answer", |peer, stream| {
+            for _ in 0..100 {
+                let head = [&[0x08, 0x03][..], b"103"].concat();
+                peer.send(HEADERS, END_HEADERS, stream, &head)?;
+            }
+            Ok(())
+        }),
+        ("upstream_reset", |peer, stream| {
+            peer.send(RST_STREAM, 0, stream, &2u32.to_be_bytes())
+        }),
+        ("upstream_bad_answer", |peer, stream| {
+            // A head without an end.
+            let part = field("x-bomb", &"b".repeat(16_000));
+            peer.send(HEADERS, 0, stream, &[OK, &part].concat())?;
+            loop {
+                peer.send(CONTINUATION, 0, stream, &part)?;
+            }
+        }),
+    ];
+    for (error, answer) in answers {
+        let script = move |peer: &mut Peer| {
+            let stream = peer.request()?;
+            answer(peer, stream)?;
+            // Until the gate has had enough.
+            while peer.next().is_ok() {}
+            Ok(())
+        };
+        check(&[], script, (502, error));
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_as_long_as_it_says_is_not_taken_for_whole() {
+    for (length, body) in [("5", "abc"), ("2", "abc")] {
+        let backend = FrameBackend::start(&[], move |peer| {
+            loop {
+                let stream = peer.request()?;
+                let head = [OK, &field("content-length", length)].concat();
+                peer.send(HEADERS, END_HEADERS, stream, &head)?;
+                peer.send(DATA, END_STREAM, stream, body.as_bytes())?;
+            }
+        });
+        let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+        for version in ["--http1.1", "--http2"] {
+            let got = gate.curl().args([version]).get("/");
+            // Neither whole nor too late.
+            assert!(![0, 28].contains(&got.exit), "{version} {length}: {got:?}");
+        }
+        logged(&gate, "upstream_cut_short");
+    }
+}
+
+#[test]
+fn what_a_backend_has_not_looked_at_is_sent_again_and_nothing_else() {
+    // The first two streams are refused, whatever the method.
+    let tried = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tried);
+    let backend = FrameBackend::start(&[], move |peer| {
+        loop {
+            let stream = peer.request()?;
+            match count.fetch_add(1, Ordering::SeqCst) {
+                0 => peer.send(RST_STREAM, 0, stream, &7u32.to_be_bytes())?,
+                1 => {
+                    // Going away, and this one was not looked at.
+                    let nothing = [0u32.to_be_bytes(), 0u32.to_be_bytes()].concat();
+                    peer.send(GOAWAY, 0, 0, &nothing)?;
+                }
+                _ => peer.answer(stream, b"at last")?,
+            }
+        }
+    });
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let got = gate.curl().args(["-X", "POST"]).get("/");
+    assert_eq!((got.status, &*got.body), (200, "at last"));
+    assert_eq!(tried.load(Ordering::SeqCst), 3);
+    assert_eq!(backend.connections(), 2);
+
+    let always = |reason: u32| {
+        move |peer: &mut Peer| {
+            loop {
+                let stream = peer.request()?;
+                peer.send(RST_STREAM, 0, stream, &reason.to_be_bytes())?;
+            }
+        }
+    };
+    // One that refuses all is not asked for ever.
+    let backend = FrameBackend::start(&[], always(7));
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    assert_eq!(gate.curl().get("/").status, 503);
+    logged(&gate, "upstream_refused_stream");
+}
+
+#[test]
+fn a_backend_gets_as_many_streams_as_it_takes() {
+    // One at a time; each is answered only when there are two connections.
+    let both = Arc::new(AtomicUsize::new(0));
+    let arrived = Arc::clone(&both);
+    let backend = FrameBackend::start(&[(MAX_CONCURRENT_STREAMS, 1)], move |peer| {
+        loop {
+            let stream = peer.request()?;
+            arrived.fetch_add(1, Ordering::SeqCst);
+            let all = || (arrived.load(Ordering::SeqCst) >= 2).then_some(());
+            eventually("the other request", all);
+            peer.answer(stream, b"both")?;
+        }
+    });
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let url = format!("https://localhost:{}/", gate.port());
+    let done = std::process::Command::new("curl")
+        .args(["-sk", "--http2", "-Z", &url, &url])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "bothboth");
+    // None at all.
+    let settings = &[(MAX_CONCURRENT_STREAMS, 0)];
+    let silent = |peer: &mut Peer| {
+        while peer.next().is_ok() {}
+        Ok(())
+    };
+    check(settings, silent, (504, "upstream_connect_timeout"));
+}
+
+#[test]
+fn a_backend_that_takes_or_says_nothing_is_not_waited_for_for_ever() {
+    let silent = |peer: &mut Peer| {
+        while peer.next().is_ok() {}
+        Ok(())
+    };
+    check(&[], silent, (504, "upstream_timeout"));
+    let closed = &[(INITIAL_WINDOW_SIZE, 0)];
+    check(closed, silent, (504, "upstream_timeout"));
+}
+
+#[test]
+fn what_does_not_speak_http2_gets_no_request() {
+    let backend = Backend::start();
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let got = gate.curl().get("/");
+    assert_eq!(got.status, 502, "{got:?}");
+    logged(&gate, "upstream_http2_not_spoken");
+}
+
+#[test]
+fn a_client_that_goes_away_ends_its_stream_and_no_other() {
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&cancelled);
+    let backend = FrameBackend::start(&[], move |peer| {
+        let given_up = peer.request()?;
+        let reset = peer.next_of(RST_STREAM)?;
+        assert_eq!(
+            (reset.stream, &*reset.payload),
+            (given_up, &[0, 0, 0, 8][..])
+        );
+        seen.fetch_add(1, Ordering::SeqCst);
+        loop {
+            let stream = peer.request()?;
+            peer.answer(stream, b"the next")?;
+        }
+    });
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let got = gate.curl().args(["--http2", "--max-time", "1"]).get("/");
+    assert_eq!(got.exit, 28, "{got:?}");
+    eventually("the stream is given up", || {
+        (cancelled.load(Ordering::SeqCst) == 1).then_some(())
+    });
+    logged(&gate, "client_gone");
+}
+
+#[test]
+fn trailers_pass_both_ways_but_not_what_is_the_gate_s_to_say() {
+    let backend = RecordingBackend::start();
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"some data").unwrap();
+    let done = std::process::Command::new("nghttp")
+        .args(["-v", "--no-dep", "-H", "te: trailers", "-d"])
+        .arg(file.path())
+        .args([
+            "--trailer",
+            "x-sum: 5",
+            "--trailer",
+            "x-forwarded-user: ada",
+        ])
+        .arg(format!("https://localhost:{}/", gate.port()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("x-checksum: right"), "{said}");
+    assert!(!said.contains("a=b"), "{said}");
+    let seen = backend.last();
+    assert_eq!(seen.body, b"some data");
+    let trailers: Vec<_> = seen.trailers.iter().collect();
+    assert_eq!(trailers.len(), 1, "{trailers:?}");
+    assert_eq!(seen.trailers["x-sum"], "5");
+}
+
+#[test]
+fn a_request_is_written_as_http2_has_it() {
+    let backend = RecordingBackend::start();
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    for version in ["--http1.1", "--http2"] {
+        let got = gate
+            .curl()
+            .args(["-g", version, "-X", "PUT", "-d", "body"])
+            .header("Expect: 100-continue")
+            .header("Connection: x-hop")
+            .header("X-Hop: gone")
+            .header("Keep-Alive: 5")
+            .get("/a%20b?c=%20&d=`{}|^");
+        // curl sends no Connection over HTTP/2, and then the other one is a field like any.
+        let line = format!("PUT http://localhost:{}/a%20b?c=%20&d=`{{}}|^", gate.port());
+        // curl shows the trailers behind it.
+        let is_whole = got.status == 200 && got.body.starts_with(&line);
+        assert!(is_whole, "{version}: {got:?}");
+        let seen = backend.last();
+        assert_eq!((&*seen.line, &*seen.body), (&*line, &b"body"[..]));
+        assert_eq!(seen.fields["content-length"], "4");
+        for gone in [
+            "host",
+            "connection",
+            "keep-alive",
+            "expect",
+            "transfer-encoding",
+        ] {
+            assert!(!seen.fields.contains_key(gone), "{gone}: {seen:?}");
+        }
+        if version == "--http1.1" {
+            assert!(!seen.fields.contains_key("x-hop"), "{seen:?}");
+        }
+        assert!(seen.fields.contains_key("x-request-id"), "{seen:?}");
+    }
+    // A length that nobody has said needs no chunks here.
+    let chunked = [
+        "--http1.1",
+        "-d",
+        "body",
+        "-H",
+        "Transfer-Encoding: chunked",
+    ];
+    assert_eq!(gate.curl().args(chunked).get("/").status, 200);
+    let seen = backend.last();
+    assert_eq!(seen.body, b"body");
+    assert!(!seen.fields.contains_key("content-length"), "{seen:?}");
+}

@@ -85,11 +85,27 @@ impl Gate {
                     path,
                     ..request.clone()
                 };
-                allow_writing(permit, self.decide_path(&there, now))
+                match allow_writing(permit, self.decide_path(&there, now)) {
+                    Decision::Forward(permit)
+                        if [request.path, path]
+                            .iter()
+                            .any(|it| self.holds_others(it, &permit)) =>
+                    {
+                        refuse_destination(&permit)
+                    }
+                    decision => decision,
+                }
             }
             (Decision::Forward(permit), Destination::Elsewhere) => refuse_destination(&permit),
             (decision, _) => decision,
         }
+    }
+
+    /// Whether something is below that path which is another route's, and not for everybody: a folder
+    /// is copied or moved with all that is in it. Of a path with several readings nobody knows.
+    fn holds_others(&self, path: &str, permit: &Permit) -> bool {
+        DecodedPath::parse(path)
+            .map_or(true, |path| self.routes.guards_below(&path, permit.route()))
     }
 
     fn decide_path(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
@@ -217,6 +233,7 @@ mod tests {
         let can = |ability| Access::can(vec![Ability::new(ability)]);
         Gate {
             routes: Arc::new(RouteTable::new(vec![
+                route("/public/tree/inner/", &["GET"], can("edit")),
                 route("/public/", &[], Access::Public),
                 route("/admin/", &["GET"], can("edit")),
                 route("/app/", &[], can("view")),
@@ -396,6 +413,10 @@ mod tests {
             ("/app/a", Path("/nowhere"), "404"),
             ("/app/a", Path("/auth/login"), "403 destination"),
             ("/app/a", Elsewhere, "403 destination"),
+            ("/app/", Path("/app/b"), "forward as ralph"),
+            ("/public/tree/", Path("/public/x"), "403 destination"),
+            ("/public/x", Path("/public/Tree"), "403 destination"),
+            ("/public/tree/inner/x", Path("/public/x"), "405"),
         ] {
             let session = session_of("ralph", 1, NOW);
             let decided = decide_both("MOVE", path, destination, session);

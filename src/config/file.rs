@@ -405,7 +405,8 @@ pub struct UpstreamFile {
     pub idle_timeout: Option<Span>,
     /// How long a WebSocket may be silent in both directions. Default: `1h`.
     pub tunnel_timeout: Option<Span>,
-    /// Requests that it gets at one time; further ones are answered 503. Default: `1024`.
+    /// Requests that it gets at one time; further ones are answered 503. WebSockets are counted by
+    /// themselves, to the same number. Default: `1024`.
     pub max_requests: Option<Number>,
     /// The version of HTTP that it is spoken to in, `1.0`, `1.1` or `2`. gRPC needs `2`. Default:
     /// `1.1`, and `2` behind `h2c://`.

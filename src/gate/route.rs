@@ -150,6 +150,18 @@ impl PathPattern {
         }
     }
 
+    /// Whether all that it covers is below this folder, which is folded and has no slash at its end.
+    fn is_below(&self, folder: &str) -> bool {
+        let above = folder.split('/').skip(1).count();
+        let mut own = self.segments();
+        let mut above_fits = folder.split('/').skip(1).zip(own.by_ref());
+        let is_other = |(above, own): (&str, Segment<&str>)| match own {
+            Segment::Literal(text) => fold(text) != above,
+            Segment::Capture(_) => false,
+        };
+        !above_fits.any(is_other) && self.segments().count() > above
+    }
+
     /// Whether it is another pattern when it is folded.
     fn folds(&self) -> bool {
         match self {
@@ -1087,6 +1099,15 @@ impl RouteTable {
     #[must_use]
     pub fn names_hosts(&self) -> bool {
         self.names_hosts
+    }
+
+    /// Whether something below `path` is another route's than `route`, and not for everybody.
+    #[must_use]
+    pub(super) fn guards_below(&self, path: &DecodedPath<'_>, route: &Arc<Route>) -> bool {
+        let folder = fold(path.as_str());
+        self.routes.iter().any(|other| {
+            !Arc::ptr_eq(other, route) && !other.is_open() && other.pattern.is_below(&folder)
+        })
     }
 
     /// Whether the `Authorization` field of a request matters to any route.

@@ -27,7 +27,8 @@ pub fn take() -> BytesMut {
 /// Takes a buffer back, whatever is in it. One that something still points into is let go.
 pub fn give(mut buffer: BytesMut) {
     buffer.clear();
-    if buffer.try_reclaim(SIZE) {
+    // One that had to grow, for a large head, is not kept for the small ones that follow.
+    if buffer.try_reclaim(SIZE) && buffer.capacity() <= 2 * SIZE {
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < KEPT {
                 spare.push(buffer);
@@ -66,6 +67,15 @@ mod tests {
         give(again);
         assert_ne!(take().as_ptr(), place);
         assert_eq!(&held[..], b"abc");
+    }
+
+    #[test]
+    fn a_buffer_that_has_grown_does_not_come_back() {
+        let mut grown = take();
+        grown.reserve(3 * SIZE);
+        let place = grown.as_ptr();
+        give(grown);
+        assert_ne!(take().as_ptr(), place);
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub trait BodySource: Send {
     /// The next piece, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
 
+    /// From now on, a client that has nothing to say for a while is not held to a rate.
+    fn be_patient(&mut self) {}
+
     /// Goes back to its first byte; whether there is a way back. There is none to what a client
     /// has sent and nobody has kept.
     fn begin_again(&mut self) -> bool {
@@ -207,6 +210,11 @@ impl<'b, B: BodySource> Upload<'b, B> {
     /// The bytes read so far.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// See [`BodySource::be_patient`].
+    pub fn be_patient(&mut self) {
+        self.source.be_patient();
     }
 
     /// Goes back to its first byte, where there is a way back; whether all of it is still to come.

@@ -33,7 +33,7 @@ use super::upgrade::handshake::Handshake;
 use super::upstream::affinity::Affinity;
 use super::upstream::connection::{ConnectFailure, UpstreamConnection};
 use super::upstream::endpoint::Upstream;
-use super::upstream::{Destination, UnderWay, UpstreamPool};
+use super::upstream::{Destination, Purpose, UnderWay, UpstreamPool};
 use super::upstream_login::{self, LoginRefusal, Turn};
 use crate::http1::fields::{Fields, Received, list_elements};
 use crate::http1::read::ReadError;
@@ -286,7 +286,11 @@ pub async fn forward<'p, B: BodySource, A: AnswerSink>(
     let started = Instant::now();
     let balance = &upstream.spec.balance;
     let affinity = Affinity::of(balance, request.head.fields(), request.client.ip);
-    let (mut under_way, mut idle) = pool.enter(upstream, affinity, started)?;
+    let purpose = match request.upgrade {
+        Some(_) => Purpose::Tunnel,
+        None => Purpose::Request,
+    };
+    let (mut under_way, mut idle) = pool.enter(upstream, (purpose, affinity), started)?;
     let mut head = Vec::with_capacity(1024);
     request.write(&mut head);
     // RFC 9110 section 9.2.2: what is idempotent may be sent again when nobody knows whether it
@@ -639,6 +643,8 @@ impl<'e, S: Standing> Receive<'e, S> {
             && head.keep_alive()
             && source.is_at_end()
             && self.is_sent()
+            // The backend may go on as if it had accepted (CVE-2024-23326, CVE-2026-58055).
+            && self.upgrade.is_none()
             && !is_one_clients(self.asked, head);
         match clean {
             true => Reusable::Yes(answered),

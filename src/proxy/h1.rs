@@ -295,6 +295,10 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
         Ok(piece)
     }
 
+    fn be_patient(&mut self) {
+        self.pace.any_rate();
+    }
+
     async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
         Ok(self.decoder.trailers())
     }

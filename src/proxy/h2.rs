@@ -404,6 +404,10 @@ impl BodySource for Source {
         }
     }
 
+    fn be_patient(&mut self) {
+        self.pace.any_rate();
+    }
+
     async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
         let trailers = match self.pace.within(self.body.trailers()).await {
             Err(_) => return Err(BodyFailure::TooSlow),

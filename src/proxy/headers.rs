@@ -166,6 +166,12 @@ impl Folded {
         self.is_whole && names.iter().any(|name| folded == name.as_bytes())
     }
 
+    fn is_never_in_trailers(&self) -> bool {
+        let folded = &self.bytes[..self.length];
+        let prefixes = ["sec-", "access-control-"].map(str::as_bytes);
+        self.is_one_of(NEVER_IN_TRAILERS) || prefixes.iter().any(|it| folded.starts_with(it))
+    }
+
     fn is_reserved(&self) -> bool {
         let folded = &self.bytes[..self.length];
         let mut prefixes = RESERVED_PREFIXES.iter();
@@ -525,21 +531,27 @@ const NEVER_IN_TRAILERS: &[&str] = &[
     "content-type",
     "cookie",
     "date",
+    "depth",
+    "destination",
     "expires",
+    "if",
     "if-match",
     "if-modified-since",
     "if-none-match",
     "if-range",
     "if-unmodified-since",
     "location",
+    "lock-token",
     "max-forwards",
     "origin",
+    "overwrite",
     "pragma",
     "range",
     "referer",
     "retry-after",
     "set-cookie",
     "strict-transport-security",
+    "timeout",
     "user-agent",
     "vary",
     "www-authenticate",
@@ -557,7 +569,8 @@ pub fn answer_trailers(trailers: &Fields, replaces: impl Fn(&[u8]) -> bool) -> F
 fn kept_trailers(trailers: &Fields, is_kept: impl Fn(&[u8]) -> bool) -> Fields {
     let pairs = trailers.iter();
     let kept = pairs.filter(|(name, _)| {
-        is_kept(name.as_bytes()) && !is_one_of(name.as_bytes(), NEVER_IN_TRAILERS)
+        let name = name.as_bytes();
+        is_kept(name) && !Folded::of(name).is_never_in_trailers()
     });
     // They were fields before.
     Fields::from_pairs(kept).unwrap_or_default()

@@ -45,6 +45,12 @@ impl Pace {
         }
     }
 
+    /// From now on, the client may be as slow as it likes within each single wait: it has nothing to
+    /// say, and both sides know.
+    pub(super) const fn any_rate(&mut self) {
+        self.rate = 0;
+    }
+
     /// So many bytes more have come or gone.
     pub(super) const fn moved(&mut self, bytes: usize) {
         self.moved = self.moved.saturating_add(bytes as u64);

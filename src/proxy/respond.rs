@@ -666,7 +666,7 @@ mod tests {
             assert!(page.body.contains(words), "{}", page.body);
             let grpc = needed(why, Audience::Grpc);
             assert_eq!(grpc.status, StatusCode::OK);
-            assert_eq!(grpc.fields[0], ("grpc-status", "7".to_owned()));
+            assert_eq!(grpc.fields[0], ("grpc-status", "16".to_owned()));
             assert!(grpc.fields[1].1.contains(words), "{grpc:?}");
         }
     }

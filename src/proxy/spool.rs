@@ -165,10 +165,11 @@ impl Spools {
         self.all.taken.load(Ordering::Relaxed)
     }
 
-    /// Room for a body of `length` bytes, where that is known.
+    /// Begins to keep a body of `length` bytes, where that is known. Room is taken as it comes: what
+    /// is only announced would keep out others who send theirs.
     ///
     /// # Errors
-    /// [`SpoolError`], where there is no room for so much.
+    /// [`SpoolError`], where there is no room for so much at this moment.
     pub fn begin(&self, length: Option<u64>) -> Result<Spool<'_>, SpoolError> {
         let spool = Spool {
             spools: self,
@@ -178,7 +179,13 @@ impl Spools {
             file: None,
             length: 0,
         };
-        spool.reserve(length.unwrap_or(0))?;
+        let length = length.unwrap_or(0);
+        if length > self.all.most {
+            return Err(SpoolError::TooLarge);
+        }
+        if length > self.all.most.saturating_sub(self.kept()) {
+            return Err(SpoolError::Full);
+        }
         Ok(spool)
     }
 
@@ -464,8 +471,9 @@ mod tests {
         second.add(&body(10_000)).await.unwrap();
         assert!(matches!(second.add(b"x").await, Err(SpoolError::Full)));
         drop(second);
+        // What is only announced takes nothing from anybody.
         let announced = spools.begin(Some(10_000)).unwrap();
-        assert_eq!(spools.kept(), 100_000);
+        assert_eq!(spools.kept(), 90_000);
         drop(announced);
         drop(first);
         assert_eq!(spools.kept(), 0);

@@ -56,9 +56,15 @@ impl Request<'_> {
     /// ports of the same site, and nothing keeps a certificate from them. A token is in no browser
     /// unless a page has put it there, and who sends no `Origin` is no browser.
     fn is_of_foreign_page(&self, permit: &Permit) -> bool {
+        let upstream = &self.snapshot.upstreams[permit.route().upstream.0];
         let comes_by_itself = match permit.identity() {
             Ok(it) => !matches!(it.proof(), Proof::Token(_)),
-            Err(_) => permit.certificate().is_ok(),
+            // Where somebody is, or that the gate logs in for everybody, needs no page to say it.
+            Err(_) => {
+                permit.certificate().is_ok()
+                    || !permit.route().addresses.is_empty()
+                    || upstream.spec.login.is_some()
+            }
         };
         let mut origins = self.head.fields().get_all("origin");
         let (true, Some(origin)) = (comes_by_itself, origins.next()) else {

@@ -53,6 +53,8 @@ struct Backend {
     slots: Vec<Slot>,
     /// Requests under way.
     requests: usize,
+    /// WebSockets, and handshakes for them.
+    tunnels: usize,
     budget: Budget,
 }
 
@@ -101,14 +103,14 @@ impl UpstreamPool {
     pub fn enter<'p>(
         &'p self,
         upstream: &'p Upstream,
-        affinity: Option<Affinity>,
+        (purpose, affinity): (Purpose, Option<Affinity>),
         now: Instant,
     ) -> Result<(UnderWay<'p>, Option<UpstreamConnection>), ConnectFailure> {
         let share = upstream.spec.max_requests.div_ceil(self.threads).max(1);
         let mut backends = self.backends.lock();
         let backend = backends.get_mut(upstream.id.0);
         let backend = backend.ok_or(ConnectFailure::Unresolved)?;
-        if backend.requests >= share {
+        if *backend.count(purpose) >= share {
             return Err(ConnectFailure::Full);
         }
         backend.refresh();
@@ -116,13 +118,14 @@ impl UpstreamPool {
             upstream.look_up_again();
             return Err(ConnectFailure::Unresolved);
         };
-        backend.requests += 1;
+        *backend.count(purpose) += 1;
         backend.budget.earn();
         let slot = &mut backend.slots[at];
         slot.destination.endpoint.begin(upstream);
         let under_way = UnderWay {
             pool: self,
             upstream,
+            purpose,
             affinity,
             at,
             destination: Arc::clone(&slot.destination),
@@ -146,10 +149,21 @@ impl UpstreamPool {
     }
 }
 
+/// What a connection to a backend is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request and its answer.
+    Request,
+    /// A WebSocket, which may last for hours. They are counted by themselves, to the same number: a
+    /// client that opens many takes no place from requests.
+    Tunnel,
+}
+
 /// A request under way to one address of a backend; ends when dropped.
 pub struct UnderWay<'p> {
     pool: &'p UpstreamPool,
     upstream: &'p Upstream,
+    purpose: Purpose,
     affinity: Option<Affinity>,
     destination: Arc<Destination>,
     /// Where its slot was when it was chosen.
@@ -284,7 +298,8 @@ impl Drop for UnderWay<'_> {
         let Some(backend) = backends.get_mut(self.upstream.id.0) else {
             return;
         };
-        backend.requests = backend.requests.saturating_sub(1);
+        let count = backend.count(self.purpose);
+        *count = count.saturating_sub(1);
         let connection = self.connection.take();
         // As many as were under way at one time, which `enter` bounds.
         if let Some(slot) = backend.slot(self.at, &self.destination) {
@@ -296,12 +311,21 @@ impl Drop for UnderWay<'_> {
 // === impl Backend ===
 
 impl Backend {
+    /// How many of those there are.
+    const fn count(&mut self, purpose: Purpose) -> &mut usize {
+        match purpose {
+            Purpose::Request => &mut self.requests,
+            Purpose::Tunnel => &mut self.tunnels,
+        }
+    }
+
     fn new(upstream: &Upstream) -> Self {
         let mut backend = Self {
             current: upstream.watch(),
             known: Arc::default(),
             slots: Vec::new(),
             requests: 0,
+            tunnels: 0,
             budget: Budget::default(),
         };
         backend.refresh();

@@ -423,11 +423,12 @@ fn told_by_proxy_protocol(url: &str, keys: &str) -> [String; 2] {
 
 #[test]
 fn a_backend_is_told_of_each_client_by_its_connection_and_none_is_shared() {
-    let (plain, secure) = (free_port(), free_port());
+    let (plain, secure, multiplexed) = (free_port(), free_port(), free_port());
     let (cert, key) = gate::certificate();
     // nginx takes the header on each of its connections, and closes those without.
     let _nginx = Nginx::listening(&format!(
         "listen 127.0.0.1:{plain} proxy_protocol; listen 127.0.0.1:{secure} ssl proxy_protocol;\n\
+         listen 127.0.0.1:{multiplexed} http2 proxy_protocol;\n\
          ssl_certificate {}; ssl_certificate_key {};\n\
          location = /who {{ return 200 '$proxy_protocol_addr'; }}",
         cert.display(),
@@ -437,6 +438,8 @@ fn a_backend_is_told_of_each_client_by_its_connection_and_none_is_shared() {
         let keys = format!("proxy_protocol: {version}");
         let told = told_by_proxy_protocol(&format!("http://127.0.0.1:{plain}"), &keys);
         assert_eq!(told, ["1.1.1.1", "2001:db8::2"], "{version}");
+        let told = told_by_proxy_protocol(&format!("h2c://127.0.0.1:{multiplexed}"), &keys);
+        assert_eq!(told, ["1.1.1.1", "2001:db8::2"], "{version} before HTTP/2");
         let keys = format!("{keys}, tls: {{ca: {}}}", cert.display());
         let told = told_by_proxy_protocol(&format!("https://localhost:{secure}"), &keys);
         assert_eq!(told, ["1.1.1.1", "2001:db8::2"], "{version} before TLS");

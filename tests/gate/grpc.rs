@@ -2,6 +2,7 @@
 //! told so in their own words, and they end with a status when what they were let in for does.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -302,8 +303,15 @@ fn both_sides_of_a_call_may_be_silent_for_as_long_as_the_upstream_says() {
         (fronted, done)
     };
     // What a client may take for a piece of a body is nothing that a conversation has to keep to.
-    let (_, done) = silent("1m");
+    let (fronted, done) = silent("1m");
     check(&done, &["message heard late", "ended True", "status 0"]);
+    // Two seconds of that are waited for, not asked about.
+    let threads = ["worker-0", "worker-1"];
+    let spent: Duration = threads
+        .map(|it| fronted.gate.cpu_of_thread(it))
+        .iter()
+        .sum();
+    assert!(spent < Duration::from_secs(1), "{spent:?}");
     let (fronted, done) = silent("1s");
     check(&done, &["message waiting", "status 14"]);
     fronted.logged(|line| line["error.type"] == "upstream_timeout");

@@ -17,7 +17,8 @@ use crate::harness::pki::{Client, FUTURE};
 use crate::harness::process::{finished, portcullis};
 use crate::harness::served;
 use crate::harness::websocket::{
-    ACCEPTED, BINARY, CLOSE, Echo, KEY, PING, TEXT, WebSocket, frame, handshake, masked, python,
+    ACCEPTED, BINARY, CLOSE, Echo, KEY, PING, TEXT, WebSocket, accepted, frame, handshake, masked,
+    python,
 };
 use crate::harness::{PATIENCE, eventually};
 
@@ -841,6 +842,47 @@ fn a_client_that_does_not_read_holds_its_backend_back_and_not_our_memory() {
     assert!(sent < 64 << 20, "{sent}");
     let grown = gate.resident_kib().saturating_sub(before);
     assert!(grown < 4096, "grown by {grown} KiB");
+}
+
+#[test]
+fn a_client_that_goes_on_behind_what_is_no_frame_fills_nothing() {
+    let backend = accepting(|stream| drop(stream.read_to_end(&mut Vec::new())));
+    let gate = with_upstream(&backend, "tunnel_timeout: 1h");
+    let mut open = WebSocket::open(gate.connect(), "/", "");
+    let before = gate.peak_kib();
+    // Unmasked, all of them; it is told so, and sends on until nobody takes any more.
+    open.connection.send(&frame(BINARY, &vec![0; 512 << 20]));
+    assert_eq!(ended(&gate)["upgrade.end"], "client_protocol_error");
+    let grown = gate.peak_kib() - before;
+    assert!(grown < 16 << 10, "grown by {grown} KiB");
+}
+
+#[test]
+fn those_that_last_take_no_place_from_requests() {
+    let backend = Backend::answering(|request, stream| {
+        if request.field("upgrade").is_none() {
+            return stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").is_ok();
+        }
+        let answer = accepted(request);
+        drop(stream.write_all(answer.as_bytes()));
+        drop(stream.read(&mut [0; 1]));
+        false
+    });
+    let gate = with_upstream(&backend, "max_requests: 2");
+    // The bound is divided among threads, and nobody knows on which of them a connection is.
+    let mut open = Vec::new();
+    let refused = (0..20).find_map(|_| {
+        let mut connection = gate.connect();
+        connection.send(handshake("/", "").as_bytes());
+        let answer = connection.read_until("\r\n\r\n");
+        let status = status_of(&answer);
+        open.push(connection);
+        (status != 101).then_some(status)
+    });
+    assert_eq!(refused, Some(503));
+    for _ in 0..10 {
+        assert_eq!(gate.curl().get("/").status, 204);
+    }
 }
 
 #[test]

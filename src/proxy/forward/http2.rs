@@ -35,7 +35,7 @@ use crate::proxy::headers::http2::trailer_map;
 use crate::proxy::upstream::affinity::Affinity;
 use crate::proxy::upstream::endpoint::Upstream;
 use crate::proxy::upstream::http2::{Place, Sharing};
-use crate::proxy::upstream::{UnderWay, UpstreamPool};
+use crate::proxy::upstream::{Purpose, UnderWay, UpstreamPool};
 
 /// How often a request is begun at most that backends say they have not looked at.
 const MOST_TRIES: usize = 3;
@@ -52,11 +52,14 @@ pub(super) async fn forward<B: BodySource, A: AnswerSink>(
     let started = Instant::now();
     let balance = &upstream.spec.balance;
     let affinity = Affinity::of(balance, request.head.fields(), request.client.ip);
-    let (mut under_way, _) = pool.enter(upstream, affinity, started)?;
+    let (mut under_way, _) = pool.enter(upstream, (Purpose::Request, affinity), started)?;
     let head = request.http2_head().ok_or(ForwardFailure::NotHttp2)?;
     let repeatable = request.head.method().is_idempotent();
     let mut waits_for_continue = request.sending.expects_continue;
-    let sharing = match binds_connection(request.head.fields()) {
+    // A connection that was announced as one client's is that client's, as is one that a client has
+    // authenticated.
+    let is_announced = upstream.spec.proxy_protocol.is_some();
+    let sharing = match is_announced || binds_connection(request.head.fields()) {
         true => Sharing::Never,
         false => Sharing::Always,
     };
@@ -185,7 +188,11 @@ async fn upload<B: BodySource>(
     };
     loop {
         let piece = match body.next().await {
-            Err(BodyFailure::TooSlow) if conversation.load(Ordering::Relaxed) => continue,
+            Err(BodyFailure::TooSlow) if conversation.load(Ordering::Relaxed) => {
+                // Or it would be too slow again at once, for ever.
+                body.be_patient();
+                continue;
+            }
             piece => piece.map_err(ForwardFailure::Body)?,
         };
         let Some(piece) = piece else { break };

@@ -134,7 +134,7 @@ impl Redirects {
             }
             Reference::Path(path) => {
                 let mapped = site.published(path);
-                (mapped != path).then_some(mapped)
+                (mapped != path && !leads_elsewhere(&mapped)).then_some(mapped)
             }
             Reference::Other => None,
         }
@@ -233,6 +233,13 @@ fn below<'p>(path: &'p [u8], folder: &[u8]) -> Option<&'p [u8]> {
         rest @ [b'/', ..] => Some(rest),
         _ => None,
     }
+}
+
+/// Whether what was a path of ours has become one with a host in front: browsers take `\\` for `/`
+/// there, and leave out tabs (WHATWG URL).
+fn leads_elsewhere(path: &[u8]) -> bool {
+    let mut rest = path.iter().skip(1).filter(|byte| **byte != b'\t');
+    matches!(rest.next(), Some(b'/' | b'\\'))
 }
 
 /// Whether two authorities are the same under this scheme.
@@ -385,6 +392,14 @@ mod tests {
         };
         added.check("/v1/x", Some("/x"));
         added.check("/v1?x", Some("/?x"));
+        for elsewhere in [
+            "/v1//evil.example/",
+            "/v1/\\evil.example/",
+            "/v1/\t/evil.example",
+        ] {
+            added.check(elsewhere, None);
+        }
+        swapped.check("/v1//x", Some("/app//x"));
     }
 
     #[test]

@@ -132,8 +132,15 @@ impl<'w> Way<'w> {
     ) -> Poll<()> {
         for _ in 0..ROUNDS {
             let waiting = self.buffer.waiting();
-            let length = self.frames.passable(waiting).unwrap_or(0);
-            self.frames.pass(waiting, length);
+            // Where a frame is none, nobody can tell where the next begins: all of it falls, or it
+            // would be gathered for as long as the sender goes on.
+            let length = match self.frames.passable(waiting) {
+                Ok(length) => {
+                    self.frames.pass(waiting, length);
+                    length
+                }
+                Err(_) => waiting.len(),
+            };
             self.buffer.consume(length);
             if self.frames.is_closed() || self.state != State::Open {
                 return Poll::Ready(());

@@ -438,7 +438,7 @@ impl<'r> Request<'r> {
             path: self.head.path(),
             destination: destination::of(self.head)
                 .map_or_else(|it| it, |it| Destination::Path(it.path())),
-            address: self.client.ip,
+            address: self.client.vouched_for(),
             session: self.presented_session().await,
             authorization: self.authorization.clone(),
             certificate: certificate.map_err(|why| *why),

@@ -73,9 +73,8 @@ mod tests {
     fn a_buffer_that_has_grown_does_not_come_back() {
         let mut grown = take();
         grown.reserve(3 * SIZE);
-        let place = grown.as_ptr();
         give(grown);
-        assert_ne!(take().as_ptr(), place);
+        assert!(take().capacity() <= 2 * SIZE);
     }
 
     #[test]

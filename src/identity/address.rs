@@ -150,9 +150,12 @@ impl AddressRules {
         self.allow.is_none() && self.deny.is_empty()
     }
 
-    /// Whether a client is let in.
+    /// Whether a client is let in. The unspecified address stands for one that nobody knows.
     #[must_use]
     pub fn admit(&self, address: IpAddr) -> bool {
+        if address.is_unspecified() {
+            return self.is_empty();
+        }
         let allowed = self.allow.as_ref();
         !self.deny.contains(address) && allowed.is_none_or(|it| it.contains(address))
     }

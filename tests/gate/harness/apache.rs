@@ -1,14 +1,15 @@
 //! A real Apache httpd as the backend that asks for Digest.
 
-use std::net::{SocketAddr, TcpStream};
+use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use md5::{Digest as _, Md5};
 use tempfile::TempDir;
 
-use super::{eventually, free_port};
+use super::free_port;
+use super::process::Daemon;
 
 const MODULES: [&str; 8] = [
     "mpm_event",
@@ -23,7 +24,7 @@ const MODULES: [&str; 8] = [
 
 /// A running Apache; ends with the test.
 pub struct Apache {
-    child: Child,
+    _daemon: Daemon,
     pub address: SocketAddr,
     folder: TempDir,
 }
@@ -64,21 +65,14 @@ impl Apache {
         );
         let file = folder.path().join("apache.conf");
         std::fs::write(&file, config).unwrap();
-        let child = Command::new("/usr/sbin/apache2")
-            .args(["-X", "-f"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let apache = Self {
-            child,
+        let args = ["-X", "-f"].map(OsStr::new);
+        let args = args.into_iter().chain([file.as_os_str()]);
+        Self {
+            _daemon: Daemon::start("apache2", args, address),
             address,
             folder,
-        };
-        eventually("apache listens", || TcpStream::connect(address).ok());
-        apache
+        }
     }
 
     /// Where its files are.
@@ -99,8 +93,6 @@ fn read(file: &Path) -> String {
 
 impl Drop for Apache {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
         if std::thread::panicking() {
             eprintln!(
                 "--- apache\n{}",

@@ -1,15 +1,16 @@
 //! A real HAProxy in front of the gate, as in many networks.
 
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::ffi::OsStr;
+use std::net::SocketAddr;
 
 use tempfile::TempDir;
 
-use super::{eventually, free_port};
+use super::free_port;
+use super::process::Daemon;
 
 /// A running HAProxy; ends with the test.
 pub struct Haproxy {
-    child: Child,
+    _daemon: Daemon,
     pub address: SocketAddr,
     _folder: TempDir,
 }
@@ -38,32 +39,13 @@ impl Haproxy {
         );
         let file = folder.path().join("haproxy.cfg");
         std::fs::write(&file, config).unwrap();
-        let program = if std::path::Path::new("/usr/sbin/haproxy").exists() {
-            "/usr/sbin/haproxy"
-        } else {
-            "haproxy"
-        };
-        let child = Command::new(program)
-            .args(["-db", "-q", "-f"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let haproxy = Self {
-            child,
+        let args = ["-db", "-q", "-f"].map(OsStr::new);
+        let args = args.into_iter().chain([file.as_os_str()]);
+        Self {
+            _daemon: Daemon::start("haproxy", args, address),
             address,
             _folder: folder,
-        };
-        eventually("HAProxy listens", || TcpStream::connect(address).ok());
-        haproxy
-    }
-}
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        }
     }
 }

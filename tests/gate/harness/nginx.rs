@@ -1,16 +1,17 @@
 //! A real nginx as the backend that nobody changes.
 
-use std::net::{SocketAddr, TcpStream};
+use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{eventually, free_port, process};
+use super::free_port;
+use super::process::{self, Daemon};
 
 /// A running nginx; ends with the test.
 pub struct Nginx {
-    child: Child,
+    daemon: Daemon,
     pub address: SocketAddr,
     folder: TempDir,
 }
@@ -61,33 +62,24 @@ impl Nginx {
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, config).unwrap();
         std::fs::write(folder.path().join("www/index.html"), "<p>the backend</p>\n").unwrap();
-        let program = if std::path::Path::new("/usr/sbin/nginx").exists() {
-            "/usr/sbin/nginx"
-        } else {
-            "nginx"
-        };
-        let child = Command::new(program)
-            .args(["-e", "stderr", "-p"])
-            .arg(folder.path())
-            .arg("-c")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let nginx = Self {
-            child,
+        let args = ["-e", "stderr", "-p"].map(OsStr::new);
+        let args = args.into_iter().chain([
+            folder.path().as_os_str(),
+            OsStr::new("-c"),
+            file.as_os_str(),
+        ]);
+        let daemon = Daemon::start("nginx", args, address);
+        Self {
+            daemon,
             address,
             folder,
-        };
-        eventually("nginx listens", || TcpStream::connect(address).ok());
-        nginx
+        }
     }
 
     /// Sends it a signal by name.
     pub fn signal(&self, name: &str) {
-        process::signal(&self.child, name);
+        process::signal(&self.daemon.child, name);
     }
 
     /// A Unix socket where it listens too, without TLS.
@@ -106,12 +98,5 @@ impl Nginx {
     pub fn write_sparse(&self, name: &str, size: u64) {
         let file = std::fs::File::create(self.folder.path().join("www").join(name)).unwrap();
         file.set_len(size).unwrap();
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -1,6 +1,9 @@
 //! Any program that a test starts: what it is told, what it says, how it ends.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -136,5 +139,46 @@ impl Collected {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
+    }
+}
+
+/// A server from a Debian package; ends with the test.
+pub struct Daemon {
+    pub child: Child,
+    pub address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts a program of `/usr/sbin` or the path, once it listens at this address.
+    #[track_caller]
+    pub fn start<A: AsRef<OsStr>>(
+        name: &str,
+        args: impl IntoIterator<Item = A>,
+        address: SocketAddr,
+    ) -> Self {
+        let installed = Path::new("/usr/sbin").join(name);
+        let program = if installed.exists() {
+            installed.as_path()
+        } else {
+            Path::new(name)
+        };
+        let child = Command::new(program)
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Self { child, address };
+        eventually(&format!("{name} listens"), || {
+            TcpStream::connect(address).ok()
+        });
+        daemon
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }

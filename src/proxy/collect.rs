@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::exchange::{AnswerSink, BodySource, Upload};
-use super::forward::{ForwardFailure, LOOK_AGAIN, Outcome, Standing};
+use super::forward::failure::ForwardFailure;
+use super::forward::{LOOK_AGAIN, Outcome, Standing};
 use super::headers::{Sending, UpstreamRequest};
 use super::record::Record;
 use super::spec::{Collected, HttpVersion, UpstreamSpec};

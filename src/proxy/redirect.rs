@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::Request;
 use super::exchange::{AnswerSink, BodySource, Upload};
-use super::forward::ForwardFailure;
+use super::forward::failure::ForwardFailure;
 use super::pages::text::Text;
 use super::record::Record;
 use super::respond::Answer;

@@ -5,7 +5,8 @@
 use http::StatusCode;
 
 use super::exchange::{AnswerSink, BodySource, Upload};
-use super::forward::{ForwardFailure, Standing};
+use super::forward::Standing;
+use super::forward::failure::ForwardFailure;
 use super::pages::text::Text;
 use super::record::Record;
 use super::respond::Answer;

@@ -17,7 +17,8 @@ use http::StatusCode;
 
 use super::client::Scheme;
 use super::exchange::{AnswerSink, BodySource, Upload};
-use super::forward::{ForwardFailure, Standing, Switched};
+use super::forward::failure::ForwardFailure;
+use super::forward::{Standing, Switched};
 use super::origin;
 use super::pages::text::Text;
 use super::record::Record;

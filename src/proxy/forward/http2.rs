@@ -17,11 +17,10 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request};
 use tokio::time::Instant;
 
+use super::failure::ForwardFailure;
+use super::receive::{Receive, binds_connection};
 use super::source::{ANSWER_LIMITS, AnswerSource};
-use super::{
-    ForwardFailure, Forwarded, LOOK_AGAIN, Receive, Sent, Standing, after_no_connection,
-    binds_connection, both_ways,
-};
+use super::{Forwarded, LOOK_AGAIN, Sent, Standing, after_no_connection, both_ways};
 use crate::http1::body::BodyError;
 use crate::http1::fields::Fields;
 use crate::http1::read::ReadError;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use tokio::io::AsyncRead;
 
-use super::ForwardFailure;
+use super::failure::ForwardFailure;
 use crate::http1::body::BodyDecoder;
 use crate::http1::fields::Fields;
 use crate::http1::head::HeadLimits;

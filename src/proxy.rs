@@ -34,6 +34,7 @@ pub mod request_id;
 pub mod respond;
 pub mod rewrite;
 mod seldom;
+pub mod shares;
 pub mod spec;
 pub mod spool;
 mod standing;
@@ -90,7 +91,8 @@ use renewal::Renewal;
 use request_id::RequestId;
 use respond::{Answer, Audience, Refused};
 use rewrite::Rewrite;
-use spec::{ClientTimeouts, Hsts, HttpVersion, Limits, LoginSpec, Underscores};
+use shares::Holder;
+use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores};
 use spool::{SpoolError, Spools};
 use standing::Permitted;
 use upgrade::handshake::Handshake;
@@ -413,6 +415,12 @@ impl<'r> Request<'r> {
         user.map_or(Ok(()), |user| rates.count_for(route, Counted::User(user)))
     }
 
+    /// Whom what lasts counts for.
+    fn holder(&self, permit: &Permit) -> Holder {
+        let user = permit.identity().ok().map(|it| &it.user().name);
+        Holder::of(user, self.client.ip, &self.snapshot.trusted_proxies)
+    }
+
     /// Answers somebody who asks too often.
     async fn send_too_often<B: BodySource, A: AnswerSink>(
         &self,
@@ -549,10 +557,15 @@ impl<'r> Request<'r> {
                 ..Sending::as_it_came(self.head, &upstream.spec)
             },
             login: None,
-            upgrade: upgrade.filter(|_| upstream.spec.version == HttpVersion::Http11),
+            upgrade,
         };
         let destination = destination::for_backend(&request)?;
         request.destination = destination.as_deref();
+        // Held until it has ended, be that in hours.
+        let _tunnel = match upgrade {
+            Some(_) => Some(Box::new(upstream.tunnels.take(self.holder(permit), 1)?)),
+            None => None,
+        };
         let standing = Permitted {
             request: self,
             permit,
@@ -721,7 +734,10 @@ impl<'r> Request<'r> {
             return;
         }
         let mut problem = self.problem(failure.status(), text_of(failure));
-        if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            problem.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             problem = problem.with("Retry-After", "1");
         }
         if self.send(problem, body, answer, record).await.is_err() {
@@ -761,6 +777,9 @@ fn text_of(failure: &ForwardFailure) -> Said<'static> {
         ForwardFailure::Body(BodyFailure::TooLarge)
         | ForwardFailure::NotKept(SpoolError::TooLarge) => Text::BodyTooLarge.into(),
         ForwardFailure::Body(BodyFailure::TooSlow) => Text::BodyTooSlow.into(),
+        ForwardFailure::TooManyTunnels | ForwardFailure::NotKept(SpoolError::TooMuch) => {
+            Text::TooMuchAtOnce.into()
+        }
         ForwardFailure::Connect(ConnectFailure::Full)
         | ForwardFailure::NotProcessed
         | ForwardFailure::NotKept(_)

@@ -507,7 +507,8 @@ fn bind_all(settings: &Settings, acceptor: Option<&Acceptor>) -> Result<Bound, S
 fn descriptors_wanted(settings: &Settings) -> u64 {
     const OTHERS: usize = 256;
     let clients = settings.listeners.iter().map(|it| it.max_connections);
-    let backends = settings.upstreams.iter().map(|it| it.max_requests);
+    // As many requests, and as many WebSockets.
+    let backends = settings.upstreams.iter().map(|it| 2 * it.max_requests);
     clients
         .chain(backends)
         .sum::<usize>()

@@ -321,6 +321,7 @@ impl Metrics {
             "head_timeout",
             "no_route",
             "rate_limited",
+            "client_share",
         ] {
             self.http_requests_rejected
                 .with_label_values(&[name, reason]);

@@ -145,12 +145,12 @@ impl Request<'_> {
 
     /// Says what the operator has to do something about.
     fn say_not_kept(&self, failure: &ForwardFailure) {
-        use SpoolError::{DiskFull, Failed, Full, TooLarge, TooSlow};
+        use SpoolError::{DiskFull, Failed, Full, TooLarge, TooMuch, TooSlow};
         let ForwardFailure::NotKept(why) = failure else {
             return;
         };
         let is_ours = match why {
-            TooLarge => false,
+            TooLarge | TooMuch => false,
             Full | TooSlow | DiskFull(_) | Failed(_) => true,
         };
         if is_ours && self.worker.shared.spools.said.is_due(self.now) {
@@ -168,11 +168,9 @@ impl Request<'_> {
         body: &mut Upload<'_, B>,
         answer: &mut A,
     ) -> Result<Spooled<'_>, ForwardFailure> {
-        let mut spool = self
-            .worker
-            .shared
-            .spools
-            .begin(declared_length(self.head))?;
+        let spools = &self.worker.shared.spools;
+        let holder = self.holder(standing.permit);
+        let mut spool = spools.begin(holder, declared_length(self.head))?;
         let mut vigil = Vigil::begin(standing);
         if self.head.expects_continue() {
             vigil.over(answer.send_continue()).await??;

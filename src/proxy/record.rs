@@ -289,8 +289,10 @@ impl<'r> Record<'r> {
     pub fn failed(&mut self, failure: &ForwardFailure) {
         self.error = Some(failure.as_str());
         self.upstream_failed = failure.is_upstream();
-        if failure.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.rejected = Some("body_too_large");
+        match failure.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => self.reject("body_too_large"),
+            StatusCode::TOO_MANY_REQUESTS => self.reject("client_share"),
+            _ => {}
         }
     }
 

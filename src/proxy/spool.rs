@@ -9,7 +9,6 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use tokio::task::spawn_blocking;
 
 use super::exchange::{BodyFailure, BodySource};
 use super::seldom::Seldom;
+use super::shares::{Holder, NoShare, Share, Shares};
 use super::spec::BufferingSpec;
 use crate::http1::timer::within;
 
@@ -45,6 +45,9 @@ pub enum SpoolError {
     /// All others leave no room for it.
     #[error("as many bodies are kept as there is room for")]
     Full,
+    /// Those of its client leave too little room for all others.
+    #[error("one client has as many bodies kept as there is room for all others")]
+    TooMuch,
     /// The disk took too long.
     #[error("the disk takes too long")]
     TooSlow,
@@ -65,70 +68,12 @@ impl From<io::Error> for SpoolError {
     }
 }
 
-/// So many bytes and no more.
-#[derive(Debug)]
-struct Bound {
-    most: u64,
-    taken: AtomicU64,
-}
-
-impl Bound {
-    const fn of(most: u64) -> Self {
-        Self {
-            most,
-            taken: AtomicU64::new(0),
+impl From<NoShare> for SpoolError {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Full => Self::Full,
+            NoShare::TooMuch => Self::TooMuch,
         }
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= self.most);
-        let taken = self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.is_ok()
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// What one body has of a bound; given back when it is dropped, however that comes.
-#[derive(Debug)]
-struct Share {
-    bound: Arc<Bound>,
-    bytes: AtomicU64,
-}
-
-impl Share {
-    fn of(bound: &Arc<Bound>) -> Self {
-        Self {
-            bound: Arc::clone(bound),
-            bytes: AtomicU64::new(0),
-        }
-    }
-
-    /// Only one body has it, so that nobody else changes it meanwhile.
-    fn grow(&self, more: u64) -> bool {
-        let grows = self.bound.take(more);
-        if grows {
-            self.bytes.fetch_add(more, Ordering::Relaxed);
-        }
-        grows
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    fn give_back(&self) {
-        self.bound.give_back(self.bytes.swap(0, Ordering::Relaxed));
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }
 
@@ -136,8 +81,8 @@ impl Drop for Share {
 #[derive(Debug)]
 pub struct Spools {
     folder: Arc<Path>,
-    all: Arc<Bound>,
-    memory: Arc<Bound>,
+    all: Arc<Shares>,
+    memory: Arc<Shares>,
     turns: Arc<Semaphore>,
     /// When the last failure of the disk was said.
     pub(super) said: Seldom,
@@ -151,8 +96,8 @@ impl Spools {
     pub fn new(spec: &BufferingSpec) -> Self {
         Self {
             folder: spec.folder.as_path().into(),
-            all: Arc::new(Bound::of(spec.total)),
-            memory: Arc::new(Bound::of(ALL_IN_MEMORY)),
+            all: Shares::of(spec.total),
+            memory: Shares::of(ALL_IN_MEMORY),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             said: Seldom::default(),
             hinted: Seldom::default(),
@@ -162,30 +107,28 @@ impl Spools {
     /// The bytes that are kept now.
     #[must_use]
     pub fn kept(&self) -> u64 {
-        self.all.taken.load(Ordering::Relaxed)
+        self.all.held()
     }
 
-    /// Begins to keep a body of `length` bytes, where that is known. Room is taken as it comes: what
-    /// is only announced would keep out others who send theirs.
+    /// Begins to keep a body of somebody, of `length` bytes where that is known. Room is taken as it
+    /// comes: what is only announced would keep out others who send theirs.
     ///
     /// # Errors
     /// [`SpoolError`], where there is no room for so much at this moment.
-    pub fn begin(&self, length: Option<u64>) -> Result<Spool<'_>, SpoolError> {
+    pub fn begin(&self, holder: Holder, length: Option<u64>) -> Result<Spool<'_>, SpoolError> {
         let spool = Spool {
             spools: self,
-            share: Arc::new(Share::of(&self.all)),
-            in_memory: Share::of(&self.memory),
+            share: Arc::new(self.all.begin(holder)),
+            in_memory: self.memory.begin(Holder::Crowd),
             memory: Vec::new(),
             file: None,
             length: 0,
         };
         let length = length.unwrap_or(0);
-        if length > self.all.most {
+        if length > self.all.most() {
             return Err(SpoolError::TooLarge);
         }
-        if length > self.all.most.saturating_sub(self.kept()) {
-            return Err(SpoolError::Full);
-        }
+        spool.share.has_room(length)?;
         Ok(spool)
     }
 
@@ -234,13 +177,12 @@ pub struct Spool<'s> {
 impl<'s> Spool<'s> {
     /// Takes room for the body to grow to `length` bytes.
     fn reserve(&self, length: u64) -> Result<(), SpoolError> {
-        if length > self.share.bound.most {
+        if length > self.spools.all.most() {
             return Err(SpoolError::TooLarge);
         }
-        match length.saturating_sub(self.share.bytes()) {
+        match length.saturating_sub(self.share.amount()) {
             0 => Ok(()),
-            more if self.share.grow(more) => Ok(()),
-            _ => Err(SpoolError::Full),
+            more => Ok(self.share.grow(more)?),
         }
     }
 
@@ -252,7 +194,7 @@ impl<'s> Spool<'s> {
         self.length = self.length.saturating_add(piece.len() as u64);
         self.reserve(self.length)?;
         let fits = self.memory.len() + piece.len() <= IN_MEMORY;
-        let stays = fits && self.in_memory.grow(piece.len() as u64);
+        let stays = fits && self.in_memory.grow(piece.len() as u64).is_ok();
         self.memory.extend_from_slice(piece);
         match stays {
             true => Ok(()),
@@ -413,7 +355,7 @@ mod tests {
     }
 
     async fn kept<'s>(spools: &'s Spools, body: &[u8], piece: usize) -> Spooled<'s> {
-        let mut spool = spools.begin(None).unwrap();
+        let mut spool = spools.begin(Holder::Crowd, None).unwrap();
         for piece in body.chunks(piece) {
             spool.add(piece).await.unwrap();
         }
@@ -457,7 +399,7 @@ mod tests {
             drop(whole);
             assert_eq!(spools.kept(), 0);
         }
-        assert_eq!(spools.memory.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(spools.memory.held(), 0);
     }
 
     #[tokio::test]
@@ -466,13 +408,16 @@ mod tests {
         let spools = spools(100_000, folder.path());
         let first = kept(&spools, &body(90_000), 10_000).await;
         // Known to be too long before any of it has come, or found out.
-        assert!(matches!(spools.begin(Some(10_001)), Err(SpoolError::Full)));
-        let mut second = spools.begin(None).unwrap();
+        assert!(matches!(
+            spools.begin(Holder::Crowd, Some(10_001)),
+            Err(SpoolError::Full)
+        ));
+        let mut second = spools.begin(Holder::Crowd, None).unwrap();
         second.add(&body(10_000)).await.unwrap();
         assert!(matches!(second.add(b"x").await, Err(SpoolError::Full)));
         drop(second);
         // What is only announced takes nothing from anybody.
-        let announced = spools.begin(Some(10_000)).unwrap();
+        let announced = spools.begin(Holder::Crowd, Some(10_000)).unwrap();
         assert_eq!(spools.kept(), 90_000);
         drop(announced);
         drop(first);
@@ -480,7 +425,7 @@ mod tests {
         drop(kept(&spools, &body(100_000), 10_000).await);
         // No patience would help.
         assert!(matches!(
-            spools.begin(Some(100_001)),
+            spools.begin(Holder::Crowd, Some(100_001)),
             Err(SpoolError::TooLarge)
         ));
     }
@@ -489,7 +434,10 @@ mod tests {
     async fn small_bodies_go_to_a_file_too_where_there_are_many_of_them() {
         let folder = tempfile::tempdir().unwrap();
         let spools = spools(1 << 30, folder.path());
-        assert!(spools.memory.take(ALL_IN_MEMORY - 5));
+        let _others = spools
+            .memory
+            .take(Holder::Crowd, ALL_IN_MEMORY - 5)
+            .unwrap();
         let [small, other] = [b"12345", b"67890"];
         let first = kept(&spools, small, 5).await;
         assert!(matches!(first.kept, Kept::Memory(_)));
@@ -510,7 +458,7 @@ mod tests {
         let big = body(IN_MEMORY + 1);
         // A write that has ended before anybody asked is not given up: then another is tried.
         for _ in 0..100 {
-            let mut spool = spools.begin(None).unwrap();
+            let mut spool = spools.begin(Holder::Crowd, None).unwrap();
             let given_up = {
                 let mut adding = std::pin::pin!(spool.add(&big));
                 let polled = std::future::poll_fn(|cx| {
@@ -534,7 +482,7 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_fails_is_told_from_one_that_is_full() {
         let spools = spools(1 << 20, Path::new("/nowhere"));
-        let mut spool = spools.begin(None).unwrap();
+        let mut spool = spools.begin(Holder::Crowd, None).unwrap();
         let failed = spool.add(&body(IN_MEMORY + 1)).await;
         assert!(matches!(failed, Err(SpoolError::Failed(_))), "{failed:?}");
         drop(spool);

@@ -22,6 +22,7 @@ use super::forward::{Standing, Switched};
 use super::origin;
 use super::pages::text::Text;
 use super::record::Record;
+use super::spec::HttpVersion;
 use super::{DrainWatch, Request};
 use crate::gate::authenticate::Proof;
 use crate::gate::authorize::Permit;
@@ -36,6 +37,8 @@ pub(super) enum NotUpgraded {
     Bad(BadHandshake),
     /// The page of another site asks for it in somebody's name.
     CrossSite,
+    /// Its backend is spoken to in a version of HTTP that cannot be left like this.
+    OtherVersion,
 }
 
 impl Request<'_> {
@@ -45,6 +48,10 @@ impl Request<'_> {
             return Ok(None);
         }
         let handshake = Handshake::read(self.head).map_err(NotUpgraded::Bad)?;
+        let upstream = &self.snapshot.upstreams[permit.route().upstream.0];
+        if upstream.spec.version != HttpVersion::Http11 {
+            return Err(NotUpgraded::OtherVersion);
+        }
         match self.is_of_foreign_page(permit) {
             true => Err(NotUpgraded::CrossSite),
             false => Ok(Some(handshake)),
@@ -95,6 +102,9 @@ impl Request<'_> {
         let page = match why {
             NotUpgraded::CrossSite => {
                 self.problem(StatusCode::FORBIDDEN, Text::RequestFromElsewhere)
+            }
+            NotUpgraded::OtherVersion => {
+                self.problem(StatusCode::NOT_IMPLEMENTED, Text::NoWebSocketHere)
             }
             NotUpgraded::Bad(why) => {
                 let text = Text::Unacceptable.with(why.to_string());
@@ -148,6 +158,7 @@ impl NotUpgraded {
         match self {
             Self::Bad(_) => "bad_handshake",
             Self::CrossSite => "cross_site",
+            Self::OtherVersion => "upstream_version",
         }
     }
 }

@@ -53,8 +53,6 @@ struct Backend {
     slots: Vec<Slot>,
     /// Requests under way.
     requests: usize,
-    /// WebSockets, and handshakes for them.
-    tunnels: usize,
     budget: Budget,
 }
 
@@ -110,7 +108,7 @@ impl UpstreamPool {
         let mut backends = self.backends.lock();
         let backend = backends.get_mut(upstream.id.0);
         let backend = backend.ok_or(ConnectFailure::Unresolved)?;
-        if *backend.count(purpose) >= share {
+        if purpose == Purpose::Request && backend.requests >= share {
             return Err(ConnectFailure::Full);
         }
         backend.refresh();
@@ -118,7 +116,7 @@ impl UpstreamPool {
             upstream.look_up_again();
             return Err(ConnectFailure::Unresolved);
         };
-        *backend.count(purpose) += 1;
+        backend.requests += usize::from(purpose == Purpose::Request);
         backend.budget.earn();
         let slot = &mut backend.slots[at];
         slot.destination.endpoint.begin(upstream);
@@ -154,8 +152,7 @@ impl UpstreamPool {
 pub enum Purpose {
     /// A request and its answer.
     Request,
-    /// A WebSocket, which may last for hours. They are counted by themselves, to the same number: a
-    /// client that opens many takes no place from requests.
+    /// A WebSocket: those are counted by [`Upstream::tunnels`], for all threads together.
     Tunnel,
 }
 
@@ -298,8 +295,8 @@ impl Drop for UnderWay<'_> {
         let Some(backend) = backends.get_mut(self.upstream.id.0) else {
             return;
         };
-        let count = backend.count(self.purpose);
-        *count = count.saturating_sub(1);
+        let ended = usize::from(self.purpose == Purpose::Request);
+        backend.requests = backend.requests.saturating_sub(ended);
         let connection = self.connection.take();
         // As many as were under way at one time, which `enter` bounds.
         if let Some(slot) = backend.slot(self.at, &self.destination) {
@@ -311,21 +308,12 @@ impl Drop for UnderWay<'_> {
 // === impl Backend ===
 
 impl Backend {
-    /// How many of those there are.
-    const fn count(&mut self, purpose: Purpose) -> &mut usize {
-        match purpose {
-            Purpose::Request => &mut self.requests,
-            Purpose::Tunnel => &mut self.tunnels,
-        }
-    }
-
     fn new(upstream: &Upstream) -> Self {
         let mut backend = Self {
             current: upstream.watch(),
             known: Arc::default(),
             slots: Vec::new(),
             requests: 0,
-            tunnels: 0,
             budget: Budget::default(),
         };
         backend.refresh();

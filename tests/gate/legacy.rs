@@ -341,6 +341,32 @@ fn where_there_is_no_room_left_a_client_is_told_to_come_again() {
 }
 
 #[test]
+fn one_client_has_no_more_bodies_kept_than_leaves_room_for_others() {
+    let backend = Backend::start();
+    let more = "buffering: {total: 100KiB}\ntrusted_proxies: [127.0.0.1]\n";
+    let settings = "buffer_requests: true";
+    let gate = Gate::start(&config(backend.address, settings, "{public: true}", more));
+    let from = |client: &str, length: usize| {
+        let client = format!("X-Forwarded-For: {client}");
+        let curl = gate.curl().args(["-H", &client, "-d", &"x".repeat(length)]);
+        curl.get("/it").status
+    };
+    let mut first = gate.connect();
+    let large = "X-Forwarded-For: 192.0.2.1\r\nContent-Length: 60001\r\n";
+    first.send(&[&head("POST", large)[..], &bytes(60_000)].concat());
+    eventually("it has more than is left", || {
+        (from("192.0.2.1", 100) == 429).then_some(())
+    });
+    await_error(&gate, "client_share");
+    assert_eq!(from("192.0.2.2", 30_000), 200);
+    // What it has already goes on.
+    first.send(b"x");
+    let answer = first.read_until("\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(from("192.0.2.1", 60_000), 200);
+}
+
+#[test]
 fn a_client_that_is_too_slow_or_logged_out_meanwhile_leaves_nothing_at_the_backend() {
     let backend = Backend::start();
     let gate = |routes, more| {

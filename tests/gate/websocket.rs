@@ -712,12 +712,16 @@ fn a_server_that_ends_tells_clients_at_once_to_come_back_elsewhere() {
 
 /// A public gate with more settings for its backend.
 fn with_upstream(backend: &Backend, settings: &str) -> Gate {
+    with_more(backend, settings, "")
+}
+
+fn with_more(backend: &Backend, settings: &str, more: &str) -> Gate {
     let (cert, key) = gate::certificate();
     Gate::start(&format!(
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
          tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
          upstreams: {{backend: {{url: 'http://{}', {settings}}}}}\n\
-         routes: [{{public: true}}]\nadmin: {{address: '127.0.0.1:0'}}\nthreads: 1\n",
+         routes: [{{public: true}}]\nadmin: {{address: '127.0.0.1:0'}}\nthreads: 1\n{more}",
         cert.display(),
         key.display(),
         backend.address
@@ -869,19 +873,68 @@ fn those_that_last_take_no_place_from_requests() {
         false
     });
     let gate = with_upstream(&backend, "max_requests: 2");
-    // The bound is divided among threads, and nobody knows on which of them a connection is.
-    let mut open = Vec::new();
-    let refused = (0..20).find_map(|_| {
-        let mut connection = gate.connect();
-        connection.send(handshake("/", "").as_bytes());
-        let answer = connection.read_until("\r\n\r\n");
-        let status = status_of(&answer);
-        open.push(connection);
-        (status != 101).then_some(status)
-    });
-    assert_eq!(refused, Some(503));
+    let open: Vec<_> = (0..3).map(|_| opened(&gate, "")).collect();
+    assert_eq!(
+        open.iter().map(|(status, _)| *status).collect::<Vec<_>>(),
+        [101, 101, 503]
+    );
     for _ in 0..10 {
         assert_eq!(gate.curl().get("/").status, 204);
+    }
+}
+
+/// What a handshake was answered, and its connection.
+fn opened(gate: &Gate, more: &str) -> (u16, Connection) {
+    let mut connection = gate.connect();
+    connection.send(handshake("/", more).as_bytes());
+    let answer = connection.read_until("\r\n\r\n");
+    (status_of(&answer), connection)
+}
+
+#[test]
+fn one_client_has_no_more_of_them_than_are_left_for_all_others() {
+    let backend = accepting(|stream| drop(stream.read(&mut [0; 1])));
+    let more = "trusted_proxies: [127.0.0.1]\n";
+    let gate = with_more(&backend, "max_requests: 8", more);
+    let from = |client: &str| opened(&gate, &format!("X-Forwarded-For: {client}\r\n"));
+    let first: Vec<_> = (0..5).map(|_| from("192.0.2.1")).collect();
+    assert_eq!(
+        first.iter().map(|(status, _)| *status).collect::<Vec<_>>(),
+        [101, 101, 101, 101, 429]
+    );
+    let refused = eventually("it is in the log", || {
+        gate.line_where(|line| line["error.type"] == "client_share")
+    });
+    assert_eq!(refused["http.response.status_code"], 429);
+    let reason = [("reason", "client_share")];
+    gate.await_metric("portcullis_http_requests_rejected_total", &reason, 1.0);
+    let others: Vec<_> = ["192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"]
+        .map(from)
+        .into();
+    assert!(others.iter().all(|(status, _)| *status == 101));
+    assert_eq!(from("192.0.2.6").0, 503, "none is left");
+    // Whoever ends one may have another.
+    drop((first, others));
+    eventually("they have ended", || {
+        (from("192.0.2.1").0 == 101).then_some(())
+    });
+}
+
+#[test]
+fn a_backend_that_is_spoken_to_in_another_version_is_asked_for_none() {
+    let backend = accepting(|stream| drop(stream.read(&mut [0; 1])));
+    for (settings, expected) in [
+        ("version: '1.0'", 501),
+        ("version: '2'", 501),
+        ("version: '1.1'", 101),
+    ] {
+        let gate = with_upstream(&backend, settings);
+        assert_eq!(opened(&gate, "").0, expected, "{settings}");
+        if expected == 501 {
+            eventually("it is in the log", || {
+                gate.line_where(|line| line["auth.reason"] == "upstream_version")
+            });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use http::StatusCode;
 use crate::http1::read::ReadError;
 use crate::proxy::exchange::{BodyFailure, ClientGone};
 use crate::proxy::rewrite::PrefixMismatch;
+use crate::proxy::shares::NoShare;
 use crate::proxy::spool::SpoolError;
 use crate::proxy::upstream::connection::ConnectFailure;
 use crate::proxy::upstream_login::LoginRefusal;
@@ -58,9 +59,21 @@ pub enum ForwardFailure {
     /// The backend does not let us in.
     #[error("the backend does not let us in: {0}")]
     LoginRefused(#[from] LoginRefusal),
+    /// It would last, and its client has as many of those as are left for all others.
+    #[error("one client has as many WebSockets as are left for all others")]
+    TooManyTunnels,
     /// Its body cannot be kept until it is whole.
     #[error(transparent)]
     NotKept(#[from] SpoolError),
+}
+
+impl From<NoShare> for ForwardFailure {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Full => Self::Connect(ConnectFailure::Full),
+            NoShare::TooMuch => Self::TooManyTunnels,
+        }
+    }
 }
 
 impl From<ClientGone> for ForwardFailure {
@@ -105,6 +118,7 @@ impl ForwardFailure {
             Self::Body(BodyFailure::Lost) | Self::NotKept(SpoolError::Failed(_)) => "buffer_failed",
             Self::NotKept(SpoolError::TooLarge) => "body_too_large",
             Self::NotKept(SpoolError::Full) => "buffer_full",
+            Self::NotKept(SpoolError::TooMuch) | Self::TooManyTunnels => "client_share",
             Self::NotKept(SpoolError::DiskFull(_)) => "buffer_disk_full",
             Self::NotKept(SpoolError::TooSlow) => "buffer_timeout",
             Self::LoginRefused(_) => "upstream_login_refused",
@@ -125,6 +139,7 @@ impl ForwardFailure {
                 | Self::CutOff
                 | Self::NotHttp2
                 | Self::Prefix(_)
+                | Self::TooManyTunnels
                 | Self::NotKept(_)
         )
     }
@@ -166,6 +181,9 @@ impl ForwardFailure {
             | Self::LoginRefused(_) => StatusCode::BAD_GATEWAY,
             Self::Body(BodyFailure::TooLarge) | Self::NotKept(SpoolError::TooLarge) => {
                 StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::TooManyTunnels | Self::NotKept(SpoolError::TooMuch) => {
+                StatusCode::TOO_MANY_REQUESTS
             }
             Self::NotKept(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,

@@ -105,6 +105,7 @@ texts! {
     // What cannot be served.
     NothingHere "nothing_here" "There is nothing at this address."
     AskedTooOften "asked_too_often" "You have asked too often. Try again in a moment."
+    TooMuchAtOnce "too_much_at_once" "You have too much under way here at one time. Try again when some of it has ended."
     OtherMethod "other_method" "This address does not take that method."
     AmbiguousPath "ambiguous_path" "The path of this request can be read in two ways: {why}."
     AuthorizationUnreadable "authorization_unreadable" "The Authorization field of this request cannot be read, or there are two of them."
@@ -118,6 +119,7 @@ texts! {
     OtherHost "other_host" "This connection was made for another host name, under other rules. Open a new connection for this address."
     BackendSlow "backend_slow" "The service behind this gate took too long to answer."
     BackendBusy "backend_busy" "The service behind this gate has too much to do. Try again in a moment."
+    NoWebSocketHere "no_websocket_here" "The service behind this gate does not speak WebSocket at this address."
     BackendUnreachable "backend_unreachable" "The service behind this gate cannot be reached."
     // The headings of all these, by status.
     BadRequest "bad_request" "Bad Request"
@@ -130,6 +132,7 @@ texts! {
     UnsupportedMediaType "unsupported_media_type" "Unsupported Media Type"
     MisdirectedRequest "misdirected_request" "Misdirected Request"
     TooManyRequests "too_many_requests" "Too Many Requests"
+    NotImplemented "not_implemented" "Not Implemented"
     BadGateway "bad_gateway" "Bad Gateway"
     ServiceUnavailable "service_unavailable" "Service Unavailable"
     GatewayTimeout "gateway_timeout" "Gateway Timeout"
@@ -164,6 +167,7 @@ impl Text {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::MISDIRECTED_REQUEST => Self::MisdirectedRequest,
             StatusCode::TOO_MANY_REQUESTS => Self::TooManyRequests,
+            StatusCode::NOT_IMPLEMENTED => Self::NotImplemented,
             StatusCode::BAD_GATEWAY => Self::BadGateway,
             StatusCode::SERVICE_UNAVAILABLE => Self::ServiceUnavailable,
             StatusCode::GATEWAY_TIMEOUT => Self::GatewayTimeout,

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::affinity;
 use super::condition::Condition;
 use crate::gate::route::UpstreamId;
+use crate::proxy::shares::Shares;
 use crate::proxy::spec::balance::Balance;
 use crate::proxy::spec::{ServerRole, UpstreamPlace, UpstreamServer, UpstreamSpec};
 
@@ -31,6 +32,9 @@ pub struct Upstream {
     pub id: UpstreamId,
     /// How it is configured.
     pub spec: UpstreamSpec,
+    /// Its WebSockets, and handshakes for them: as many as requests, and counted by themselves. They
+    /// may last for hours, and a client that opens many takes no place from requests.
+    pub tunnels: Arc<Shares>,
     /// Its addresses, in the order of the configuration.
     endpoints: Arc<ArcSwap<Endpoints>>,
     /// Wakes all who look after them.
@@ -107,6 +111,7 @@ impl Upstream {
             .collect();
         Self {
             id,
+            tunnels: Shares::of(spec.max_requests as u64),
             spec,
             endpoints: Arc::new(ArcSwap::from_pointee(endpoints)),
             changed: watch::Sender::new(()),

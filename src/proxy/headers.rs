@@ -93,6 +93,29 @@ const RESERVED: &[&str] = &[
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-envoy-original-path",
+    "x-middleware-subrequest",
+    // Servers of WSGI, ASGI and CGI cut these off the path, or take them for it: gunicorn from a
+    // front end beside it, daphne and mod_wsgi from anybody. The path that was decided about would
+    // not be the one that is served.
+    "script-name",
+    "path-info",
+    "path-translated",
+    "request-uri",
+    "x-script-name",
+    "daphne-root-path",
+    "x-ingress-path",
+    // As these say where from, or how, a client came.
+    "remote-addr",
+    "remote-host",
+    "auth-type",
+    "x-scheme",
+    "x-https",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    // What files Rack may have a front end send in place of an answer.
+    "x-sendfile-type",
+    "x-accel-mapping",
 ];
 
 /// See [`RESERVED`].

@@ -1,11 +1,14 @@
 //! The backend learns who is asking from the gate, and from nobody else.
 
+use std::net::SocketAddr;
+
 use portcullis::proxy::spec::IdentityPreset;
 
 use crate::harness::backend::{Backend, Recorded};
 use crate::harness::client::Connection;
-use crate::harness::eventually;
 use crate::harness::gate::{self, Gate, in_front_of};
+use crate::harness::process::Daemon;
+use crate::harness::{eventually, free_port};
 
 /// Every name under which some backend somewhere believes it is told who asks.
 const RESERVED: &[&str] = &[
@@ -423,6 +426,33 @@ fn neither_method_nor_path_can_be_overridden() {
     ] {
         let arrived = send(&gate, &backend, &format!("{name}: DELETE\r\n"));
         assert!(!arrived.head.contains("DELETE"), "{name}: {}", arrived.head);
+    }
+}
+
+#[test]
+fn a_server_of_wsgi_is_told_no_other_path_than_the_one_that_was_decided_about() {
+    let app = "def app(environ, start):\n    start('200 OK', [])\n    \
+               return [environ['PATH_INFO'].encode()]\n";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.py"), app).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let served_from = folder.path().to_str().unwrap();
+    let bound = address.to_string();
+    let args = ["--chdir", served_from, "--bind", &bound, "app:app"];
+    let _gunicorn = Daemon::start("gunicorn", args, address);
+    let gate = in_front_of(address);
+    // What it makes of it where nothing stands before it.
+    let direct = gate.curl().header("SCRIPT_NAME: /public");
+    let direct = direct.fetch(&format!("http://{address}/public/admin/"));
+    assert_eq!(direct.body, "/admin/");
+    for version in ["--http1.1", "--http2"] {
+        for name in ["SCRIPT_NAME", "script_name", "Script-Name", "SCRIPT.NAME"] {
+            let curl = gate.curl().args([version]);
+            let got = curl
+                .header(&format!("{name}: /public"))
+                .get("/public/admin/");
+            assert_eq!((got.status, &*got.body), (200, "/public/admin/"), "{name}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod h1;
 pub mod h2;
 pub mod headers;
 pub mod identity_headers;
+mod intake;
 pub mod keep_alive;
 pub mod login;
 mod memo;

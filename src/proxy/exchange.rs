@@ -3,6 +3,7 @@
 //!
 //! They are separate values, so that neither direction can block the other.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,11 @@ pub trait BodySource: Send {
 
     /// The next piece, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
+
+    /// Takes in what comes while something else is waited for, where it would be in the way of others.
+    fn take_in(&mut self) -> impl Future<Output = Infallible> + Send {
+        std::future::pending()
+    }
 
     /// From now on, a client that has nothing to say for a while is not held to a rate.
     fn be_patient(&mut self) {}
@@ -215,6 +221,15 @@ impl<'b, B: BodySource> Upload<'b, B> {
     /// See [`BodySource::be_patient`].
     pub fn be_patient(&mut self) {
         self.source.be_patient();
+    }
+
+    /// Waits for `work`, and [takes in](BodySource::take_in) what comes meanwhile.
+    pub async fn while_taking_in<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.source.take_in() => match never {},
+        }
     }
 
     /// Goes back to its first byte, where there is a way back; whether all of it is still to come.

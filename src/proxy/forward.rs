@@ -215,14 +215,24 @@ enum Reusable {
 /// How much of a request has left.
 struct Sent {
     whole: AtomicBool,
+    /// Whether nothing more of it leaves, be it whole or not.
+    over: AtomicBool,
     pieces: AtomicU64,
 }
 
+impl Sent {
+    /// A request of which nothing has left, or all that there is.
+    const fn so_far(whole: bool) -> Self {
+        Self {
+            whole: AtomicBool::new(whole),
+            over: AtomicBool::new(whole),
+            pieces: AtomicU64::new(0),
+        }
+    }
+}
+
 /// For requests without a body: everything has left with the head.
-static SENT: Sent = Sent {
-    whole: AtomicBool::new(true),
-    pieces: AtomicU64::new(0),
-};
+static SENT: Sent = Sent::so_far(true);
 
 struct Exchange<'e, S> {
     head: &'e [u8],
@@ -273,10 +283,7 @@ impl<'e, S: Standing> Exchange<'e, S> {
     ) -> Result<Reusable, ForwardFailure> {
         let UpstreamConnection { io, buffer, .. } = connection;
         let mut receive = self.receive;
-        let sent = Sent {
-            whole: AtomicBool::new(false),
-            pieces: AtomicU64::new(0),
-        };
+        let sent = Sent::so_far(false);
         receive.sent = &sent;
         let (mut read, mut write) = tokio::io::split(io);
         let upload = send_with_body(
@@ -301,15 +308,19 @@ async fn both_ways(
     tokio::pin!(upload, download);
     tokio::select! {
         biased;
-        done = &mut upload => match done {
-            Ok(()) => {
-                sent.whole.store(true, Ordering::Relaxed);
-                download.await
+        done = &mut upload => {
+            // From here on, its time to answer runs.
+            sent.over.store(true, Ordering::Relaxed);
+            match done {
+                Ok(()) => {
+                    sent.whole.store(true, Ordering::Relaxed);
+                    download.await
+                }
+                // It may have answered before it took no more: a refusal of the body, most likely.
+                Err(ForwardFailure::NoAnswer) => download.await.map(|_| Reusable::No),
+                Err(failure) => Err(failure),
             }
-            // It may have answered before it took no more: a refusal of the body, most likely.
-            Err(ForwardFailure::NoAnswer) => download.await.map(|_| Reusable::No),
-            Err(failure) => Err(failure),
-        },
+        }
         // The whole answer came while the body was still on its way: the rest is not wanted.
         received = &mut download => received.map(|_| Reusable::No),
     }
@@ -351,9 +362,12 @@ async fn send_with_body<B: BodySource>(
         let passed = encoder
             .encode_or_pass(&piece, &mut out)
             .map_err(malformed)?;
-        send(io, &out, limit).await?;
+        let sending = async {
+            send(io, &out, limit).await?;
+            send(io, passed, limit).await
+        };
+        body.while_taking_in(sending).await?;
         out.clear();
-        send(io, passed, limit).await?;
         pieces.fetch_add(1, Ordering::Relaxed);
     }
     let trailers = body.trailers().await.map_err(ForwardFailure::Body)?;

@@ -1,10 +1,11 @@
-//! Counting the frames of an HTTP/2 connection, beneath the h2 crate.
+//! The frames of an HTTP/2 connection, beneath the h2 crate: they are counted by their heads, and what
+//! would be too much for h2 at one moment waits. What is in them is h2's business.
 //!
 //! That crate bounds what it keeps: one PING and one SETTINGS to be acknowledged at a time, streams
-//! that were reset, empty and tiny DATA, CONTINUATION. What it does not bound is how many frames a
-//! client sends that ask for nothing, each of which costs us time and some of them an answer
-//! (CVE-2019-9512, -9514, -9515). Here they are counted by their heads alone: what is in them is h2's
-//! business.
+//! that were reset, tiny DATA, CONTINUATION. What it does not bound is how many frames a client sends
+//! that ask for nothing, each of which costs us time and some of them an answer (CVE-2019-9512, -9514,
+//! -9515): those are counted here. And some of its bounds are for the whole connection, on which many
+//! requests have a part: what is no abuse must not come near them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -28,90 +29,100 @@ const PER_SECOND: u32 = 100;
 /// What a long download can earn at the most.
 const MOST_EARNED: u32 = 10_000;
 
-/// A connection whose frames are counted.
+/// A DATA frame below this size costs h2 more to keep than what is in it: it takes them out of a
+/// budget of the connection, and ends that with all streams where nothing is left.
+pub(super) const SMALL: usize = 256;
+
+/// Small DATA frames that are read before the streams get a turn to take theirs.
+const AT_ONCE: u32 = 512;
+
+/// A connection whose frames are looked at.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub(super) struct Framed<S, W> {
     io: S,
+    watch: W,
     received: Heads,
-    sent: Heads,
-    budget: Budget,
-    flood: Flood,
+    /// Small DATA frames since the streams had a turn.
+    small: u32,
 }
 
-/// Whether a client has sent more frames than it may.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Flood(Arc<AtomicBool>);
+/// What is done about frames.
+pub(super) trait Watch: Unpin {
+    /// Something has come.
+    fn read(&mut self) {}
 
-impl Flood {
-    pub(super) fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// The head of a frame has come.
+    fn received(&mut self, _head: Head) {}
+
+    /// These bytes were sent.
+    fn sent(&mut self, _bytes: &[u8]) {}
+
+    /// Whether nothing more is to be read. Whoever finds that out ends the connection.
+    fn has_enough(&self) -> bool {
+        false
     }
 }
 
-impl<S> Counted<S> {
-    /// Counts from the preface on.
-    pub(super) fn new(io: S) -> (Self, Flood) {
-        const PREFACE: usize = 24;
-        let flood = Flood::default();
-        let counted = Self {
+impl<S, W: Watch> Framed<S, W> {
+    /// Looks at a connection whose peer begins with so many bytes that are no frame.
+    pub(super) const fn new(io: S, preface: usize, watch: W) -> Self {
+        Self {
             io,
-            received: Heads::after(PREFACE),
-            sent: Heads::after(0),
-            budget: Budget::new(Instant::now()),
-            flood: flood.clone(),
-        };
-        (counted, flood)
-    }
-
-    fn count_received(&mut self, bytes: &[u8]) {
-        let Self {
-            received, budget, ..
-        } = self;
-        let mut is_flood = false;
-        received.read(bytes, |head| match head.is_idle() {
-            true => is_flood |= !budget.spend(Instant::now),
-            false => budget.earn(),
-        });
-        if is_flood {
-            self.flood.0.store(true, Ordering::Relaxed);
+            watch,
+            received: Heads::after(preface),
+            small: 0,
         }
     }
 
-    fn count_sent(&mut self, bytes: &[u8]) {
-        let Self { sent, budget, .. } = self;
-        sent.read(bytes, |head| {
-            if !head.is_idle() {
-                budget.earn();
+    fn look_at(&mut self, bytes: &mut [u8]) {
+        self.watch.read();
+        let mut at = 0;
+        while let Some(head) = self.received.next(bytes, &mut at) {
+            self.watch.received(head);
+            self.small += u32::from(head.is_small_data());
+            // Nothing for anybody, and h2 takes a hundred of them in the life of a connection. What
+            // it does not know it passes over (RFC 9113 section 5.5). A head that came in two parts
+            // is left as it is.
+            if head.is_empty_data()
+                && let Some(kind) = at
+                    .checked_sub(Head::LENGTH - Head::KIND)
+                    .and_then(|kind| bytes.get_mut(kind))
+            {
+                *kind = Head::UNKNOWN;
             }
-        });
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin, W: Watch> AsyncRead for Framed<S, W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.flood.is_there() {
-            // Whoever looks at the flood ends the connection. Nothing more is taken in meanwhile.
+        if self.watch.has_enough() {
+            return Poll::Pending;
+        }
+        if self.small >= AT_ONCE {
+            self.small = 0;
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.count_received(&buf.filled()[before..]);
+        self.look_at(&mut buf.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin, W: Watch> AsyncWrite for Framed<S, W> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.count_sent(&bytes[..written]);
+        self.watch.sent(&bytes[..written]);
         Poll::Ready(Ok(written))
     }
 
@@ -124,7 +135,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         let mut left = written;
         for part in parts {
             let of_part = part.len().min(left);
-            self.count_sent(&part[..of_part]);
+            self.watch.sent(&part[..of_part]);
             left -= of_part;
         }
         Poll::Ready(Ok(written))
@@ -140,6 +151,61 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Counts the frames of a client.
+#[derive(Debug)]
+pub(super) struct ClientFrames {
+    sent: Heads,
+    budget: Budget,
+    flood: Flood,
+}
+
+/// Whether a client has sent more frames than it may.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flood(Arc<AtomicBool>);
+
+impl Flood {
+    pub(super) fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl ClientFrames {
+    /// Counts from the preface on.
+    pub(super) fn count<S>(io: S) -> (Framed<S, Self>, Flood) {
+        const PREFACE: usize = 24;
+        let flood = Flood::default();
+        let counted = Self {
+            sent: Heads::after(0),
+            budget: Budget::new(Instant::now()),
+            flood: flood.clone(),
+        };
+        (Framed::new(io, PREFACE, counted), flood)
+    }
+}
+
+impl Watch for ClientFrames {
+    fn received(&mut self, head: Head) {
+        if !head.is_idle() {
+            self.budget.earn();
+        } else if !self.budget.spend(Instant::now) {
+            self.flood.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn sent(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(head) = self.sent.next(bytes, &mut at) {
+            if !head.is_idle() {
+                self.budget.earn();
+            }
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.flood.is_there()
     }
 }
 
@@ -162,33 +228,38 @@ impl Heads {
         }
     }
 
-    fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(Head)) {
-        while !bytes.is_empty() {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            let taken = (Head::LENGTH - self.filled).min(bytes.len());
-            self.head[self.filled..][..taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled == Head::LENGTH {
-                let head = Head(self.head);
-                self.skip = head.length();
-                self.filled = 0;
-                each(head);
-            }
+    /// The next head that ends in `bytes` from `at` on, which is moved behind it; `None` at the end
+    /// of them.
+    fn next(&mut self, bytes: &[u8], at: &mut usize) -> Option<Head> {
+        let rest = bytes.get(*at..)?;
+        let skipped = self.skip.min(rest.len());
+        self.skip -= skipped;
+        let rest = &rest[skipped..];
+        let taken = (Head::LENGTH - self.filled).min(rest.len());
+        self.head[self.filled..][..taken].copy_from_slice(&rest[..taken]);
+        self.filled += taken;
+        *at += skipped + taken;
+        if self.filled < Head::LENGTH {
+            return None;
         }
+        let head = Head(self.head);
+        (self.skip, self.filled) = (head.length(), 0);
+        Some(head)
     }
 }
 
 /// The head of one frame.
 #[derive(Clone, Copy, Debug)]
-struct Head([u8; Self::LENGTH]);
+pub(super) struct Head([u8; Self::LENGTH]);
 
 impl Head {
     const LENGTH: usize = 9;
+    /// Where it says what it is.
+    const KIND: usize = 3;
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
+    /// Of those that nobody has a meaning for.
+    const UNKNOWN: u8 = 0xFA;
     const END_STREAM: u8 = 1;
 
     fn length(self) -> usize {
@@ -198,12 +269,21 @@ impl Head {
 
     /// Whether it brings neither a request nor a part of a body.
     fn is_idle(self) -> bool {
-        let [.., kind, flags, _, _, _, _] = self.0;
-        match kind {
+        match self.0[Self::KIND] {
             Self::HEADERS => false,
-            Self::DATA => self.length() == 0 && flags & Self::END_STREAM == 0,
+            Self::DATA => self.is_empty_data(),
             _ => true,
         }
+    }
+
+    /// Whether it is DATA that neither brings nor ends anything.
+    fn is_empty_data(self) -> bool {
+        let [.., kind, flags, _, _, _, _] = self.0;
+        kind == Self::DATA && self.length() == 0 && flags & Self::END_STREAM == 0
+    }
+
+    fn is_small_data(self) -> bool {
+        self.0[Self::KIND] == Self::DATA && self.length() < SMALL
     }
 }
 
@@ -265,7 +345,9 @@ mod tests {
             let mut found = Vec::new();
             let mut heads = Heads::after(24);
             for piece in bytes.chunks(size) {
-                heads.read(piece, |head| found.push(head.length()));
+                let mut at = 0;
+                let heads = std::iter::from_fn(|| heads.next(piece, &mut at));
+                found.extend(heads.map(Head::length));
             }
             assert_eq!(found, payloads, "in pieces of {size}");
         }
@@ -274,17 +356,64 @@ mod tests {
     #[test]
     fn a_frame_is_idle_unless_it_brings_a_request_or_a_part_of_one() {
         let is_idle = |kind, flags, payload| {
-            let mut idle = None;
-            Heads::after(0).read(&frame(kind, flags, payload), |head| {
-                idle = Some(head.is_idle());
-            });
-            idle.unwrap()
+            let head = Heads::after(0).next(&frame(kind, flags, payload), &mut 0);
+            head.unwrap().is_idle()
         };
         assert!(!is_idle(0, 0, 1) && !is_idle(0, 1, 0) && !is_idle(1, 4, 30));
         assert!(is_idle(0, 0, 0), "empty DATA");
         for kind in [2, 3, 4, 5, 6, 7, 8, 9, 42] {
             assert!(is_idle(kind, 0, 8), "{kind}");
         }
+    }
+
+    struct Nobody;
+
+    impl Watch for Nobody {}
+
+    #[test]
+    fn data_that_is_empty_is_made_what_h2_passes_over_and_nothing_else_is_changed() {
+        let frames = [
+            frame(0, 0, 0),
+            frame(0, 1, 0),
+            frame(0, 0, 1),
+            frame(9, 4, 0),
+        ];
+        let mut empty_as_unknown = frames[0].clone();
+        empty_as_unknown[3] = 0xFA;
+        let sent = [&frames[..], &frames[..]].concat().concat();
+        let expected = [&[empty_as_unknown][..], &frames[1..]].concat().concat();
+        let mut framed = Framed::new((), 0, Nobody);
+        let mut seen = sent.clone();
+        framed.look_at(&mut seen);
+        assert_eq!(seen, [&expected[..], &expected[..]].concat());
+        // A head in two parts: whatever of it has gone on cannot be taken back.
+        let mut framed = Framed::new((), 0, Nobody);
+        let (first, second) = seen.split_at_mut(5);
+        first.copy_from_slice(&sent[..5]);
+        second.copy_from_slice(&sent[5..]);
+        framed.look_at(first);
+        framed.look_at(second);
+        assert_eq!(seen[..9], frames[0]);
+        assert_eq!(seen[9..], [&expected[9..], &expected[..]].concat());
+    }
+
+    #[tokio::test]
+    async fn after_many_small_frames_others_get_a_turn() {
+        let sent = frame(0, 0, 5).repeat(3 * AT_ONCE as usize);
+        let mut framed = Framed::new(sent.as_slice(), 0, Nobody);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let (mut pieces, mut turns, mut read) = (0, 0, 0);
+        while read < sent.len() {
+            let mut room = [0; 1024];
+            let mut buf = ReadBuf::new(&mut room);
+            match Pin::new(&mut framed).poll_read(&mut context, &mut buf) {
+                Poll::Ready(done) => done.unwrap(),
+                Poll::Pending => turns += 1,
+            }
+            read += buf.filled().len();
+            pieces += 1;
+        }
+        assert!((2..=3).contains(&turns), "{turns} in {pieces}");
     }
 
     #[test]

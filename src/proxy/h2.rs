@@ -4,6 +4,7 @@
 //! pingora-core's bounded options. Streams are taken from it directly, not through pingora-core's
 //! session: that one reads and writes through one `&mut`, so an upload would block its download.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,8 @@ use tokio::time::{Instant, timeout};
 
 use super::client::ClientFacts;
 use super::exchange::{AnswerLength, AnswerSink, BodyFailure, BodySource, ClientGone, Upload};
-use super::frames::{Counted, Flood};
+use super::frames::{ClientFrames, Flood};
+use super::intake::Intake;
 use super::pace::Pace;
 use super::pages::text::Text;
 use super::record::{bad_head, flooded};
@@ -37,6 +39,10 @@ use crate::http1::timer::Timer;
 /// connection: what a fast link needs, and a bound on what we hold.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What small DATA frames may cost while nobody takes them, as h2 counts it: those of a client that
+/// sends them as fast as it can are taken long before, and 8000 of them take 2 MiB.
+const SMALL_FRAMES: usize = 2 << 20;
 
 /// Bytes of an answer held for a stream whose client is slow to take them: with 100 streams, a
 /// connection whose client reads nothing holds about 3 MiB of them.
@@ -63,8 +69,9 @@ where
         .max_concurrent_streams(stream_limit(worker))
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(SMALL_FRAMES)
         .max_send_buffer_size(SEND_BUFFER);
-    let (io, flood) = Counted::new(io);
+    let (io, flood) = ClientFrames::count(io);
     // The client's preface is a head like any other: it has to come in time.
     let mut draining = worker.draining.clone();
     let connection = tokio::select! {
@@ -334,8 +341,9 @@ async fn serve_request(
         }
     };
     let mut source = Source {
-        body,
+        body: Intake::new(body),
         ended,
+        given_up: false,
         pace: Pace::new(&timeouts),
     };
     let mut upload = Upload::new(&mut source);
@@ -344,9 +352,10 @@ async fn serve_request(
     Request::new(worker, client, snapshot, &head)
         .serve(&mut upload, &mut sink)
         .await;
-    if sink.given_up {
+    let has_ended = upload.has_ended();
+    if sink.given_up || source.given_up {
         conduct.given_up.fetch_add(1, Ordering::Relaxed);
-    } else if !upload.has_ended() {
+    } else if !has_ended {
         linger(&mut source.body).await;
     }
 }
@@ -354,10 +363,9 @@ async fn serve_request(
 /// Waits for the end of a body that nobody wants, or for the client to give it up. A stream that is
 /// let go is reset behind its answer, and there are clients (curl 7.88) that lose the answer when
 /// the reset comes while they are sending. No more than the stream's window is taken.
-async fn linger(body: &mut RecvStream) {
-    let rest = async { while let Some(Ok(_)) = body.data().await {} };
+async fn linger(body: &mut Intake) {
     // Either way, the stream has had its chance.
-    let _in_time = timeout(LINGER, rest).await;
+    let _in_time = timeout(LINGER, body.pass_over()).await;
 }
 
 async fn refuse_head(
@@ -379,8 +387,10 @@ async fn refuse_head(
 // --- The request body ---
 
 struct Source {
-    body: RecvStream,
+    body: Intake,
     ended: bool,
+    /// Whether the client reset the stream before its end.
+    given_up: bool,
     pace: Pace,
 }
 
@@ -390,18 +400,24 @@ impl BodySource for Source {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFailure> {
-        match self.pace.within(self.body.data()).await {
+        let next = poll_fn(|cx| self.body.poll_next(cx));
+        match self.pace.within(next).await {
             Err(_) => Err(BodyFailure::TooSlow),
             Ok(None) => Ok(None),
-            Ok(Some(Err(_))) => Err(BodyFailure::ClientGone),
+            Ok(Some(Err(error))) => Err(self.broken_off(&error)),
             Ok(Some(Ok(piece))) => {
-                // The client may send as much again. What is passed on slowly is bounded by the
-                // one piece that the forwarding loop holds.
-                drop(self.body.flow_control().release_capacity(piece.len()));
                 self.pace.moved(piece.len());
                 Ok(Some(piece))
             }
         }
+    }
+
+    async fn take_in(&mut self) -> Infallible {
+        let taking = poll_fn(|cx| {
+            self.body.take_in(cx);
+            Poll::Pending
+        });
+        taking.await
     }
 
     fn be_patient(&mut self) {
@@ -409,9 +425,10 @@ impl BodySource for Source {
     }
 
     async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
-        let trailers = match self.pace.within(self.body.trailers()).await {
+        let trailers = poll_fn(|cx| self.body.poll_trailers(cx));
+        let trailers = match self.pace.within(trailers).await {
             Err(_) => return Err(BodyFailure::TooSlow),
-            Ok(Err(_)) => return Err(BodyFailure::ClientGone),
+            Ok(Err(error)) => return Err(self.broken_off(&error)),
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(trailers))) => trailers,
         };
@@ -419,6 +436,13 @@ impl BodySource for Source {
         let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_bytes()));
         let trailers = Fields::from_pairs(pairs).map_err(|_| BodyFailure::Malformed)?;
         Ok(Some(trailers))
+    }
+}
+
+impl Source {
+    fn broken_off(&mut self, error: &h2::Error) -> BodyFailure {
+        self.given_up |= error.is_reset() && error.is_remote();
+        BodyFailure::ClientGone
     }
 }
 
@@ -434,7 +458,7 @@ struct Sink<'c> {
     /// How much of the body is still to come, where that is known.
     left: Option<u64>,
     begun: bool,
-    /// Whether the client reset the stream before the answer.
+    /// Whether the client reset the stream before the end of the answer.
     given_up: bool,
     pace: Pace,
 }
@@ -466,6 +490,13 @@ impl<'c> Sink<'c> {
             self.stream = Some(stream.map_err(|_| ClientGone)?);
         }
         Ok(())
+    }
+
+    /// Looks whether the client reset the stream, which we have not.
+    fn note_reset(&mut self) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let reset = self.stream.as_mut().map(|stream| stream.poll_reset(cx));
+        self.given_up |= matches!(reset, Some(Poll::Ready(Ok(_))));
     }
 
     /// Waits for the client to take more, and says how much.
@@ -559,7 +590,11 @@ impl AnswerSink for Sink<'_> {
         let parts = Self::write_parts(stream, &mut self.left, piece);
         let written = self.pace.within(parts).await;
         self.pace.moved(length);
-        written.unwrap_or(Err(ClientGone))
+        let written = written.unwrap_or(Err(ClientGone));
+        if written.is_err() {
+            self.note_reset();
+        }
+        written
     }
 
     async fn flush(&mut self) -> Result<(), ClientGone> {

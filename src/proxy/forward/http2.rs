@@ -3,6 +3,7 @@
 //! Both directions run beside each other until each has ended, as gRPC needs it. What is said to the
 //! client and when somebody is looked at again is the same as over HTTP/1.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -13,24 +14,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::{Method, Request};
 use tokio::time::Instant;
 
 use super::failure::ForwardFailure;
-use super::receive::{Receive, binds_connection};
+use super::receive::{MAX_INTERIM, Receive, binds_connection};
 use super::source::{ANSWER_LIMITS, AnswerSource};
 use super::{Forwarded, LOOK_AGAIN, Sent, Standing, after_no_connection, both_ways};
 use crate::http1::body::BodyError;
 use crate::http1::fields::Fields;
 use crate::http1::read::ReadError;
-use crate::http1::response::{ResponseFraming, ResponseHead};
+use crate::http1::response::{ResponseError, ResponseFraming, ResponseHead};
 use crate::http1::timer::within;
 use crate::http1::write::BodyEncoder;
 use crate::proxy::exchange::{AnswerSink, BodyFailure, BodySource, Upload};
 use crate::proxy::grpc;
 use crate::proxy::headers::UpstreamRequest;
 use crate::proxy::headers::http2::trailer_map;
+use crate::proxy::intake::Intake;
 use crate::proxy::upstream::affinity::Affinity;
 use crate::proxy::upstream::endpoint::Upstream;
 use crate::proxy::upstream::http2::{Place, Sharing};
@@ -119,10 +121,7 @@ async fn exchange<B: BodySource, A: AnswerSink>(
     let is_whole = body.has_ended();
     let opened = place.open(head.clone(), is_whole).map_err(not_opened);
     let (response, mut stream) = opened?;
-    let sent = Sent {
-        whole: AtomicBool::new(is_whole),
-        pieces: AtomicU64::new(0),
-    };
+    let sent = Sent::so_far(is_whole);
     let conversation = AtomicBool::new(grpc::is_call(request.head));
     let mut source = Http2Source::new(response, &conversation);
     let mut receive = Receive::new(request, standing, under_way, Instant::now(), report);
@@ -185,7 +184,7 @@ async fn upload<B: BodySource>(
             Some(None) => return Err(malformed),
             left => left.flatten(),
         };
-        send(stream, piece, limit).await?;
+        body.while_taking_in(send(stream, piece, limit)).await?;
         pieces.fetch_add(1, Ordering::Relaxed);
     }
     if left.is_some_and(|left| left > 0) {
@@ -241,15 +240,15 @@ struct Http2Source<'s> {
     conversation: &'s AtomicBool,
     /// Whether its head says that there is no body.
     has_no_body: bool,
-    /// Bytes that were passed on, and that the backend may send more for.
-    taken: usize,
+    /// Interim answers that have come while the client had not taken the one before.
+    interim: VecDeque<ResponseHead>,
     trailers: Option<Fields>,
     grpc_status: Option<u16>,
 }
 
 enum Answering {
     Head(ResponseFuture),
-    Body(RecvStream),
+    Body(Intake),
     Ended,
 }
 
@@ -259,7 +258,7 @@ impl<'s> Http2Source<'s> {
             state: Answering::Head(response),
             conversation,
             has_no_body: false,
-            taken: 0,
+            interim: VecDeque::new(),
             trailers: None,
             grpc_status: None,
         }
@@ -270,38 +269,65 @@ impl<'s> Http2Source<'s> {
         method: &Method,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, ForwardFailure>> {
+        if let Some(head) = self.interim.pop_front() {
+            return Poll::Ready(Ok(head));
+        }
+        if let Poll::Ready(Some(head)) = self.poll_interim(method, cx) {
+            return Poll::Ready(head);
+        }
         let Answering::Head(response) = &mut self.state else {
             return Poll::Ready(Err(ForwardFailure::NoAnswer));
         };
-        let bad = |error| ForwardFailure::BadAnswer(ReadError::Response(error));
-        if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
-            let (parts, ()) = interim.map_err(head_failure)?.into_parts();
-            let head = ResponseHead::from_http2(&parts, false, method, &ANSWER_LIMITS);
-            return Poll::Ready(head.map_err(bad));
-        }
         let response = std::task::ready!(Pin::new(response).poll(cx));
         let (parts, body) = response.map_err(head_failure)?.into_parts();
         let ended = body.is_end_stream();
-        let head = ResponseHead::from_http2(&parts, ended, method, &ANSWER_LIMITS).map_err(bad)?;
-        self.state = Answering::Body(body);
+        let head = ResponseHead::from_http2(&parts, ended, method, &ANSWER_LIMITS);
+        let head = head.map_err(bad_head)?;
+        self.state = Answering::Body(Intake::new(body));
         Poll::Ready(Ok(head))
     }
 
-    /// The next piece. What was passed on before may be sent again by the backend from now on: it
-    /// never has more under way than a window.
+    /// The next interim answer; `None` where the final one has come.
+    fn poll_interim(
+        &mut self,
+        method: &Method,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<ResponseHead, ForwardFailure>>> {
+        let Answering::Head(response) = &mut self.state else {
+            return Poll::Ready(None);
+        };
+        let interim = std::task::ready!(response.poll_informational(cx));
+        Poll::Ready(interim.map(|interim| {
+            let (parts, ()) = interim.map_err(head_failure)?.into_parts();
+            ResponseHead::from_http2(&parts, false, method, &ANSWER_LIMITS).map_err(bad_head)
+        }))
+    }
+
+    /// Takes in what comes. Interim answers are not held back by any window.
+    fn poll_take_in(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<ForwardFailure> {
+        if let Answering::Body(body) = &mut self.state {
+            body.take_in(cx);
+            return Poll::Pending;
+        }
+        while let Some(head) = std::task::ready!(self.poll_interim(method, cx)) {
+            match head {
+                Ok(head) if self.interim.len() < MAX_INTERIM => self.interim.push_back(head),
+                Ok(_) => return Poll::Ready(ForwardFailure::BadAnswer(ReadError::ClosedInHead)),
+                Err(failure) => return Poll::Ready(failure),
+            }
+        }
+        // The final one waits where it is.
+        Poll::Pending
+    }
+
+    /// The next piece.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ForwardFailure>> {
         let cut_short = |error| ForwardFailure::CutShort(into_io(error).into());
         let Answering::Body(body) = &mut self.state else {
             return Poll::Ready(Ok(None));
         };
-        let taken = std::mem::take(&mut self.taken);
-        if taken > 0 {
-            // Fails only for what was never received.
-            let _released = body.flow_control().release_capacity(taken);
-        }
-        if let Some(piece) = std::task::ready!(body.poll_data(cx)) {
+        if let Some(piece) = std::task::ready!(body.poll_next(cx)) {
             let piece = piece.map_err(cut_short)?;
-            self.taken = piece.len();
             return Poll::Ready(match self.has_no_body && !piece.is_empty() {
                 true => Err(ForwardFailure::CutShort(BodyError::TooLong.into())),
                 false => Ok(Some(piece)),
@@ -353,6 +379,10 @@ impl AnswerSource for Http2Source<'_> {
         piece.await.unwrap_or(Err(ForwardFailure::TooSlow))
     }
 
+    async fn take_in(&mut self, method: &Method) -> ForwardFailure {
+        poll_fn(|cx| self.poll_take_in(method, cx)).await
+    }
+
     fn trailers(&mut self) -> Option<Fields> {
         self.trailers.take()
     }
@@ -364,6 +394,10 @@ impl AnswerSource for Http2Source<'_> {
     fn is_conversation(&self) -> bool {
         self.conversation.load(Ordering::Relaxed)
     }
+}
+
+fn bad_head(error: ResponseError) -> ForwardFailure {
+    ForwardFailure::BadAnswer(ReadError::Response(error))
 }
 
 fn head_failure(error: h2::Error) -> ForwardFailure {

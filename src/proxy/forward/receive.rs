@@ -26,7 +26,7 @@ use crate::proxy::upstream::UnderWay;
 use crate::proxy::upstream_login::{self, Turn};
 
 /// Interim answers (1xx) that a backend may send before the final one.
-const MAX_INTERIM: usize = 16;
+pub(super) const MAX_INTERIM: usize = 16;
 
 /// The answer's way back.
 pub(super) struct Receive<'e, S> {
@@ -111,7 +111,7 @@ impl<'e, S: Standing> Receive<'e, S> {
         }
         self.begin(&head, answer);
         if head.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.while_it_stands(answer.flush()).await?;
+            self.while_it_stands(source, answer.flush()).await?;
             return Ok(Reusable::Switched);
         }
         source.begin_body(&head);
@@ -120,7 +120,7 @@ impl<'e, S: Standing> Receive<'e, S> {
         let replaces = |name: &[u8]| self.backwards.replaces(name);
         let trailers = trailers.map(|trailers| answer_trailers(&trailers, replaces));
         let finished = answer.finish(trailers.as_ref());
-        self.while_it_stands(finished).await?;
+        self.while_it_stands(source, finished).await?;
         Ok(self.reusable(&head, source, answered))
     }
 
@@ -175,6 +175,11 @@ impl<'e, S: Standing> Receive<'e, S> {
         self.sent.whole.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing more of the request leaves: then the backend is all that is waited for.
+    fn is_over(&self) -> bool {
+        self.sent.over.load(Ordering::Relaxed)
+    }
+
     /// Whether the client has sent something behind a handshake that was not accepted. It was meant
     /// as WebSocket and would be read as a request (RFC 9931).
     fn is_refused_upgrade<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) -> bool {
@@ -206,7 +211,7 @@ impl<'e, S: Standing> Receive<'e, S> {
                     let fields = fields.filter(|field| self.backwards.leaves_as_it_is(field));
                     let fields: Vec<_> = fields.collect();
                     let sent = answer.send_interim(status, &fields);
-                    self.while_it_stands(sent).await?;
+                    self.while_it_stands(source, sent).await?;
                 }
                 _ => return Ok(head),
             }
@@ -224,7 +229,7 @@ impl<'e, S: Standing> Receive<'e, S> {
     ) -> Result<ResponseHead, ForwardFailure> {
         let mut patience = self.header_limit;
         loop {
-            let (was_sent, sent) = (self.is_sent(), self.pieces_sent());
+            let (was_over, sent) = (self.is_over(), self.pieces_sent());
             let limit = patience.min(LOOK_AGAIN);
             let head = tokio::select! {
                 biased;
@@ -232,7 +237,7 @@ impl<'e, S: Standing> Receive<'e, S> {
                 () = answer.gone(self.header_limit.saturating_sub(patience)) => return Err(ForwardFailure::ClientGone),
             };
             match head {
-                Err(ForwardFailure::TooSlow) if was_sent || self.is_silent(source, sent) => {
+                Err(ForwardFailure::TooSlow) if was_over || self.is_silent(source, sent) => {
                     self.go_on(&mut patience, limit).await?;
                 }
                 Err(ForwardFailure::TooSlow) => {
@@ -283,12 +288,20 @@ impl<'e, S: Standing> Receive<'e, S> {
     /// meanwhile, so that an upload would outlive what it was let in for.
     async fn while_it_stands(
         &mut self,
+        source: &mut impl AnswerSource,
         work: impl Future<Output = Result<(), ClientGone>>,
     ) -> Result<(), ForwardFailure> {
         let mut work = pin!(work);
         loop {
-            match within(LOOK_AGAIN, work.as_mut()).await {
-                Ok(done) => return Ok(done?),
+            let waiting = async {
+                tokio::select! {
+                    biased;
+                    done = work.as_mut() => Ok(done?),
+                    failure = source.take_in(self.method) => Err(failure),
+                }
+            };
+            match within(LOOK_AGAIN, waiting).await {
+                Ok(done) => return done,
                 Err(_) => self.look().await?,
             }
         }
@@ -341,12 +354,12 @@ impl<'e, S: Standing> Receive<'e, S> {
                 Some(piece) => piece,
                 // Nothing more is here yet, and it may be long in coming (a stream of events).
                 None => {
-                    self.while_it_stands(answer.flush()).await?;
+                    self.while_it_stands(source, answer.flush()).await?;
                     self.next_piece(source, answer).await?
                 }
             };
             let Some(piece) = piece else { return Ok(()) };
-            self.pass(piece, answer).await?;
+            self.pass(piece, source, answer).await?;
         }
     }
 
@@ -357,7 +370,7 @@ impl<'e, S: Standing> Receive<'e, S> {
     ) -> Result<Option<Bytes>, ForwardFailure> {
         let mut patience = self.read_limit;
         loop {
-            let (was_sent, sent) = (self.is_sent(), self.pieces_sent());
+            let (was_over, sent) = (self.is_over(), self.pieces_sent());
             let limit = patience.min(LOOK_AGAIN);
             let piece = tokio::select! {
                 biased;
@@ -365,7 +378,7 @@ impl<'e, S: Standing> Receive<'e, S> {
                 () = answer.gone(self.read_limit.saturating_sub(patience)) => return Err(ForwardFailure::ClientGone),
             };
             match piece {
-                Err(ForwardFailure::TooSlow) if was_sent || self.is_silent(source, sent) => {
+                Err(ForwardFailure::TooSlow) if was_over || self.is_silent(source, sent) => {
                     self.go_on(&mut patience, limit).await?;
                 }
                 Err(ForwardFailure::TooSlow) => {
@@ -380,6 +393,7 @@ impl<'e, S: Standing> Receive<'e, S> {
     async fn pass<A: AnswerSink>(
         &mut self,
         piece: Bytes,
+        source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<(), ForwardFailure> {
         // Much of an answer may come without a wait, to a client that is slower than the backend.
@@ -387,7 +401,7 @@ impl<'e, S: Standing> Receive<'e, S> {
             self.look().await?;
         }
         let length = piece.len() as u64;
-        self.while_it_stands(answer.write(piece)).await?;
+        self.while_it_stands(source, answer.write(piece)).await?;
         self.report.answer_bytes += length;
         Ok(())
     }

@@ -46,6 +46,12 @@ pub(super) trait AnswerSource: Send {
         limit: Duration,
     ) -> impl Future<Output = Result<Option<Bytes>, ForwardFailure>> + Send;
 
+    /// Takes in what comes while the client is waited for, where it would be in the way of others.
+    /// Resolves where that is more than may come.
+    fn take_in(&mut self, _method: &Method) -> impl Future<Output = ForwardFailure> + Send {
+        std::future::pending()
+    }
+
     /// The trailers, after the end.
     fn trailers(&mut self) -> Option<Fields>;
 

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,13 +16,13 @@ use bytes::Bytes;
 use h2::client::{self, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::connection::{ConnectFailure, UpstreamConnection, is_current};
 use super::endpoint::Endpoint;
 use super::transport::Transport;
+use crate::proxy::frames::{Framed, Watch};
 use crate::proxy::spec::UpstreamSpec;
 use crate::proxy_protocol::Header;
 use crate::tls::connector::Trust;
@@ -41,6 +40,10 @@ const STREAM_WINDOW: u32 = 128 << 10;
 /// The same on all streams of a connection: as much as all of them may hold, so that no client that
 /// is slow to read takes from the others. Memory is only held for what has come.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST_STREAMS as u32;
+
+/// What small DATA frames may cost while nobody takes them, as h2 counts it. It counts those of all
+/// streams together, and each stream takes its own in at once.
+const SMALL_FRAMES: usize = 32 << 20;
 
 /// Bytes of a request that are held for a stream whose backend is slow to take them.
 const SEND_BUFFER: usize = 64 << 10;
@@ -92,6 +95,12 @@ struct Traffic {
     streams: AtomicUsize,
     /// Reads that brought something.
     reads: AtomicU64,
+}
+
+impl Watch for Arc<Traffic> {
+    fn read(&mut self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether a request may be on a connection with others.
@@ -228,16 +237,14 @@ impl Http2Connection {
         let made = UpstreamConnection::make(upstream, endpoint, announced).await?;
         let (io, trust) = made.into_transport();
         let traffic = Arc::new(Traffic::default());
-        let io = Watched {
-            io,
-            traffic: Arc::clone(&traffic),
-        };
+        let io = Framed::new(io, 0, Arc::clone(&traffic));
         let handshake = client::Builder::new()
             .enable_push(false)
             // None until the settings are there.
             .initial_max_send_streams(0)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .data_frame_budget(SMALL_FRAMES)
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(HEADER_LIST)
             .handshake(io);
@@ -303,7 +310,10 @@ impl Drop for Place {
 /// Moves the frames of a connection until it ends: when nobody has it any more and its streams have
 /// ended, when the backend closes it, or when nobody is there any more. Streams that are open then
 /// end with it.
-async fn drive(mut connection: Connection<Watched, Bytes>, traffic: Arc<Traffic>) {
+async fn drive(
+    mut connection: Connection<Framed<Transport, Arc<Traffic>>, Bytes>,
+    traffic: Arc<Traffic>,
+) {
     let mut pulse = connection.ping_pong().map(|pings| Pulse {
         pings,
         reads: 0,
@@ -363,55 +373,5 @@ impl Pulse {
             self.asked = self.pings.send_ping(Ping::opaque()).is_ok();
         }
         false
-    }
-}
-
-/// A transport on which it is counted what comes.
-struct Watched {
-    io: Transport,
-    traffic: Arc<Traffic>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if read.is_ready() {
-            self.traffic.reads.fetch_add(1, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 use crate::harness::backend::Backend;
 use crate::harness::client::{Connection, status_of, tcp};
 use crate::harness::eventually;
+use crate::harness::frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING,
+    PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+};
 use crate::harness::gate::{self, Gate};
 
 /// How much more memory a flood may take: the buffers of its connections, and what the allocator
@@ -49,19 +53,6 @@ fn under(gate: &Gate, flood: impl FnOnce() + Send) {
 
 // === HTTP/2 ===
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
 /// ENHANCE_YOUR_CALM (RFC 9113 section 7).
 const CALM: u32 = 11;
 
@@ -69,73 +60,23 @@ const CALM: u32 = 11;
 const GET: &[u8] = b"\x82\x87\x04\x08/public/\x01\x09localhost";
 const POST: &[u8] = b"\x83\x87\x04\x08/public/\x01\x09localhost";
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let stream = stream.to_be_bytes();
-    [&length[1..], &[kind, flags], &stream, payload].concat()
-}
-
-/// An HTTP/2 connection on which a test sends the frames that it likes.
-struct Frames {
-    connection: Connection,
-    received: Vec<u8>,
-}
-
-impl Frames {
-    #[track_caller]
-    fn open(gate: &Gate) -> Self {
-        let mut connection = Connection::http2(gate.address);
-        connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        connection.send(&frame(SETTINGS, 0, 0, &[]));
-        Self {
-            connection,
-            received: Vec::new(),
+/// The reason that the connection is ended with; 0 where it is closed without one.
+#[track_caller]
+fn end(mut client: Frames) -> u32 {
+    let mut reason = 0;
+    while let Some(frame) = client.next() {
+        if frame.kind == GOAWAY {
+            reason = u32::from_be_bytes(frame.payload[4..8].try_into().unwrap());
         }
     }
-
-    fn send(&mut self, frames: &[u8]) {
-        self.connection.send(frames);
-    }
-
-    /// The next frame: kind, stream and payload. `None` at the end.
-    #[track_caller]
-    fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
-        loop {
-            if let Some((head, rest)) = self.received.split_first_chunk::<9>() {
-                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-                if rest.len() >= length {
-                    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                    let found = (head[3], stream, rest[..length].to_vec());
-                    self.received.drain(..9 + length);
-                    return Some(found);
-                }
-            }
-            let more = self.connection.read_some();
-            if more.is_empty() {
-                return None;
-            }
-            self.received.extend(more);
-        }
-    }
-
-    /// The reason that the connection is ended with; 0 where it is closed without one.
-    #[track_caller]
-    fn end(mut self) -> u32 {
-        let mut reason = 0;
-        while let Some((kind, _, payload)) = self.next() {
-            if kind == GOAWAY {
-                reason = u32::from_be_bytes(payload[4..8].try_into().unwrap());
-            }
-        }
-        reason
-    }
+    reason
 }
 
 /// Sends `frames` again and again, at most `times`, until the gate ends the connection; the reason
 /// that it gives. Nothing is read before that.
 #[track_caller]
 fn flood(gate: &Gate, first: &[u8], times: usize, frames: impl Fn(u32) -> Vec<u8>) -> u32 {
-    let mut client = Frames::open(gate);
+    let mut client = Frames::open(gate.address);
     client.send(first);
     let mut batch = Vec::new();
     for time in 0..times {
@@ -146,7 +87,7 @@ fn flood(gate: &Gate, first: &[u8], times: usize, frames: impl Fn(u32) -> Vec<u8
         }
     }
     client.send(&batch);
-    client.end()
+    end(client)
 }
 
 /// Checks that a client is cut off that sends `frames` so often, and which reasons do for it.
@@ -262,7 +203,7 @@ fn no_more_streams_than_announced_are_served_at_one_time() {
         false
     });
     let gate = gate::with(backend.address, "limits: {http2_streams: 5}\n");
-    let mut client = Frames::open(&gate);
+    let mut client = Frames::open(gate.address);
     for stream in 0..6 {
         client.send(&frame(
             HEADERS,
@@ -273,12 +214,14 @@ fn no_more_streams_than_announced_are_served_at_one_time() {
     }
     let (mut announced, mut refused) = (None, None);
     while announced.is_none() || refused.is_none() {
-        match client.next().unwrap() {
-            (SETTINGS, _, payload) => {
+        let frame = client.next().unwrap();
+        let (stream, payload) = (frame.stream, frame.payload);
+        match frame.kind {
+            SETTINGS => {
                 let settings = payload.chunks(6).find(|it| it[..2] == [0, 3]);
                 announced = settings.map(|it| it[5]).or(announced);
             }
-            (RST_STREAM, stream, payload) => refused = Some((stream, payload[3])),
+            RST_STREAM => refused = Some((stream, payload[3])),
             _ => {}
         }
     }
@@ -293,16 +236,16 @@ fn no_more_streams_than_announced_are_served_at_one_time() {
 fn a_connection_ends_in_order_after_so_many_requests() {
     let backend = Backend::start();
     let gate = gate::with(backend.address, "limits: {requests_per_connection: 3}\n");
-    let mut client = Frames::open(&gate);
+    let mut client = Frames::open(gate.address);
     for stream in [1, 3, 5] {
         client.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, GET));
     }
     let mut answered = 0;
     let mut goodbye = None;
-    while let Some((kind, _, payload)) = client.next() {
+    while let Some(Frame { kind, payload, .. }) = client.next() {
         match kind {
             HEADERS => answered += 1,
-            PING => client.send(&frame(PING, 1, 0, &payload)),
+            PING => client.send(&frame(PING, ACK, 0, &payload)),
             GOAWAY => goodbye = Some(payload[7]),
             _ => {}
         }
@@ -314,7 +257,7 @@ fn a_connection_ends_in_order_after_so_many_requests() {
 fn a_client_that_works_is_no_flood_however_long_it_does() {
     let backend = Backend::start();
     let gate = warm(&backend, "");
-    let mut client = Frames::open(&gate);
+    let mut client = Frames::open(gate.address);
     for time in 0..2_000 {
         let stream = 2 * time + 1;
         client.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, GET));
@@ -326,9 +269,9 @@ fn a_client_that_works_is_no_flood_however_long_it_does() {
         ];
         client.send(&beside.concat());
         loop {
-            let (kind, on, payload) = client.next().expect("it goes on");
-            assert_ne!(kind, GOAWAY, "{time}: {payload:?}");
-            if kind == DATA && on == stream {
+            let frame = client.next().expect("it goes on");
+            assert_ne!(frame.kind, GOAWAY, "{time}: {frame:?}");
+            if frame.kind == DATA && frame.stream == stream {
                 break;
             }
         }
@@ -343,7 +286,7 @@ fn a_client_that_opens_its_window_by_the_byte_is_cut_off() {
         stream.write_all(&whole).is_ok()
     });
     let gate = gate::with(backend.address, "timeouts: {body: 1s}\n");
-    let mut client = Frames::open(&gate);
+    let mut client = Frames::open(gate.address);
     // No window to begin with.
     client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
     client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, GET));
@@ -352,11 +295,11 @@ fn a_client_that_opens_its_window_by_the_byte_is_cut_off() {
         client.send(&frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]));
         client.send(&frame(PING, 0, 0, &[0; 8]));
         loop {
-            let (kind, stream, _) = client.next().expect("only the stream ends");
-            if kind == RST_STREAM && stream == 1 {
+            let frame = client.next().expect("only the stream ends");
+            if frame.kind == RST_STREAM && frame.stream == 1 {
                 return Some(());
             }
-            if kind == PING {
+            if frame.kind == PING {
                 thread::sleep(Duration::from_millis(50));
                 return None;
             }

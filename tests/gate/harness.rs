@@ -4,6 +4,7 @@ pub mod apache;
 pub mod backend;
 pub mod browser;
 pub mod client;
+pub mod frames;
 pub mod gate;
 pub mod grpc;
 pub mod haproxy;

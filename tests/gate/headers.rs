@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use portcullis::proxy::spec::IdentityPreset;
 
 use crate::harness::backend::{Backend, Recorded};
-use crate::harness::client::Connection;
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, block, frame};
 use crate::harness::gate::{self, Gate, in_front_of};
 use crate::harness::process::Daemon;
 use crate::harness::{eventually, free_port};
@@ -184,38 +184,28 @@ fn a_client_says_nothing_of_itself_in_connection_or_behind_its_body() {
 }
 
 /// Sends `ok` over HTTP/2 with these fields in front of it and behind it.
-fn post_with_trailers(gate: &Gate, claims: &[(String, &str)]) -> Connection {
-    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-    }
-    /// Literals that nobody is to remember (RFC 7541 section 6.2.3); none is longer than 126.
-    fn literals<'f>(fields: impl IntoIterator<Item = (&'f str, &'f str)>) -> Vec<u8> {
-        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-        let field = |(name, value): (&str, &str)| {
-            [vec![0x10], text(&name.to_lowercase()), text(value)].concat()
-        };
-        fields.into_iter().flat_map(field).collect()
-    }
-    const HEADERS: u8 = 1;
-    const END_STREAM: u8 = 1;
-    const END_HEADERS: u8 = 4;
-    let claims = || claims.iter().map(|(name, value)| (name.as_str(), *value));
+fn post_with_trailers(gate: &Gate, claims: &[(String, &str)]) -> Frames {
+    let claims = claims.iter();
+    let behind: Vec<_> = claims
+        .map(|(name, value)| (name.to_lowercase(), *value))
+        .collect();
     let pseudo = [
         (":method", "POST"),
         (":scheme", "https"),
         (":authority", "localhost"),
         (":path", "/public/"),
     ];
-    let head = literals(pseudo.into_iter().chain(claims()));
-    let mut connection = Connection::http2(gate.address);
-    connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    connection.send(&frame(4, 0, 0, &[]));
-    connection.send(&frame(HEADERS, END_HEADERS, 1, &head));
-    connection.send(&frame(0, 0, 1, b"ok"));
-    let behind = literals(claims());
-    connection.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &behind));
-    connection
+    let head = [block(&pseudo), block(&behind)].concat();
+    let mut client = Frames::open(gate.address);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head));
+    client.send(&frame(DATA, 0, 1, b"ok"));
+    client.send(&frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &block(&behind),
+    ));
+    client
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::backend::Backend;
 use crate::harness::eventually;
+use crate::harness::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, field,
+};
 use crate::harness::gate::{self, Gate, with_hash};
 use crate::harness::http2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameBackend, GOAWAY, HEADERS,
-    INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, OK, PUSH_PROMISE, Peer, RST_STREAM,
-    RecordingBackend, field,
+    FrameBackend, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, OK, Peer, RecordingBackend,
 };
 use crate::harness::nginx::Nginx;
 
@@ -199,7 +200,7 @@ fn an_answer_that_is_none_is_refused() {
         }),
         ("upstream_bad_answer", |peer, stream| {
             // A head without an end.
-            let part = field("x-bomb", &"b".repeat(16_000));
+            let part = field("x-bomb", "b".repeat(16_000));
             peer.send(HEADERS, 0, stream, &[OK, &part].concat())?;
             loop {
                 peer.send(CONTINUATION, 0, stream, &part)?;

@@ -1,29 +1,15 @@
-//! Frames and field blocks of HTTP/2 as a test writes them: nothing is checked or made right.
+//! Cases over HTTP/2, frame by frame, and what becomes of them.
 
 use std::net::SocketAddr;
 
 use super::{Arrives, Bytes, Case};
-use crate::harness::client::Connection;
-
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const PRIORITY: u8 = 2;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH_PROMISE: u8 = 5;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const CONTINUATION: u8 = 9;
-
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-pub const PADDED: u8 = 8;
+use crate::harness::frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS,
+    block, frame,
+};
 
 /// An error code of RFC 9113 section 7.
 pub const PROTOCOL_ERROR: u32 = 1;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What becomes of the stream 1, or of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,40 +19,6 @@ pub enum Outcome {
     Reset(u32),
     /// The connection ends. The code is not looked at: the h2 crate says PROTOCOL_ERROR for all.
     Ended,
-}
-
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-    [&head, payload].concat()
-}
-
-/// Field lines as literals without Huffman coding that nobody is to remember (RFC 7541 section 6.2.3).
-pub fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0x10);
-        text(&mut block, name.as_ref());
-        text(&mut block, value.as_ref());
-    }
-    block
-}
-
-/// A string of any length (sections 5.1 and 5.2).
-fn text(block: &mut Vec<u8>, text: &[u8]) {
-    match u8::try_from(text.len()) {
-        Ok(length @ 0..127) => block.push(length),
-        _ => {
-            block.push(127);
-            let mut rest = text.len() - 127;
-            while rest >= 128 {
-                block.push(u8::try_from(rest % 128).unwrap() | 0x80);
-                rest /= 128;
-            }
-            block.push(u8::try_from(rest).unwrap());
-        }
-    }
-    block.extend_from_slice(text);
 }
 
 /// The pseudo fields of a GET of the case.
@@ -194,36 +146,21 @@ impl Http2 {
 
 /// Sends it all, and waits for what becomes of stream 1.
 pub fn outcome_of(gate: SocketAddr, frames: &[u8]) -> Outcome {
-    let mut connection = Connection::http2(gate);
-    connection.send(frames);
-    let mut unread = Vec::new();
-    loop {
-        while let Some((kind, stream, payload)) = take_frame(&mut unread) {
-            let code = |from: usize| {
-                let bytes = payload[from..from + 4].try_into().unwrap();
-                u32::from_be_bytes(bytes)
-            };
-            match (kind, stream) {
-                (HEADERS, 1) => return Outcome::Status(status(&payload)),
-                (RST_STREAM, 1) => return Outcome::Reset(code(0)),
-                (GOAWAY, 0) if code(4) != 0 => return Outcome::Ended,
-                _ => {}
-            }
+    let mut client = Frames::raw(gate);
+    client.send(frames);
+    while let Some(frame) = client.next() {
+        let code = |from: usize| {
+            let bytes = frame.payload[from..from + 4].try_into().unwrap();
+            u32::from_be_bytes(bytes)
+        };
+        match (frame.kind, frame.stream) {
+            (HEADERS, 1) => return Outcome::Status(status(&frame.payload)),
+            (RST_STREAM, 1) => return Outcome::Reset(code(0)),
+            (GOAWAY, 0) if code(4) != 0 => return Outcome::Ended,
+            _ => {}
         }
-        let more = connection.read_some();
-        if more.is_empty() {
-            return Outcome::Ended;
-        }
-        unread.extend_from_slice(&more);
     }
-}
-
-fn take_frame(unread: &mut Vec<u8>) -> Option<(u8, u32, Vec<u8>)> {
-    let [l0, l1, l2, kind, _, s0, s1, s2, s3] = *unread.first_chunk::<9>()?;
-    let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
-    let payload = unread.get(9..9 + length)?.to_vec();
-    unread.drain(..9 + length);
-    Some((kind, u32::from_be_bytes([s0, s1, s2, s3]), payload))
+    Outcome::Ended
 }
 
 /// The status at the front of the first field block of a connection: one of the static table, or a

@@ -1,10 +1,8 @@
 //! Fields of HTTP/2 and what they become in HTTP/1 (RFC 9113 section 8.2).
 
 use super::Case;
-use super::http2::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, PROTOCOL_ERROR, block, case, frame, headers,
-    headers_of_body, long_headers, post_with, with,
-};
+use super::http2::{PROTOCOL_ERROR, case, headers, headers_of_body, long_headers, post_with, with};
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 const GET: &str = "GET /public/@@@@";
 const POST: &str = "POST /public/@@@@";

@@ -2,6 +2,7 @@
 
 use super::http2::*;
 use super::{Arrives, Case};
+use crate::harness::frames::*;
 
 const GET: &str = "GET /public/@@@@";
 const POST: &str = "POST /public/@@@@";

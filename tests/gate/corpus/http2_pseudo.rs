@@ -1,9 +1,8 @@
 //! Pseudo fields of HTTP/2 and what they become in HTTP/1 (RFC 9113 section 8.3).
 
 use super::Case;
-use super::http2::{
-    DATA, END_STREAM, PROTOCOL_ERROR, case, frame, headers, headers_of_body, replaced, with,
-};
+use super::http2::{PROTOCOL_ERROR, case, headers, headers_of_body, replaced, with};
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 const GET: &str = "GET /public/@@@@";
 
@@ -249,10 +248,10 @@ pub fn cases() -> Vec<Case> {
                 headers_of_body(&with(&[])),
                 frame(DATA, 0, 1, b"ok"),
                 frame(
-                    super::http2::HEADERS,
-                    END_STREAM | super::http2::END_HEADERS,
+                    HEADERS,
+                    END_STREAM | END_HEADERS,
                     1,
-                    &super::http2::block(&[(":path", "/admin/")]),
+                    &block(&[(":path", "/admin/")]),
                 ),
             ]
             .concat(),

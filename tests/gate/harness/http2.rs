@@ -9,19 +9,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Response};
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH_PROMISE: u8 = 5;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const CONTINUATION: u8 = 9;
-
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+use super::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, SETTINGS, begun, frame,
+};
 
 /// Settings, by their numbers.
 pub const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -29,15 +19,6 @@ pub const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// `:status: 200`, and `:status: 204`, as HPACK's static table has them.
 pub const OK: &[u8] = &[0x88];
-
-/// One frame.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    pub kind: u8,
-    pub flags: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
-}
 
 /// The backend's side of a connection.
 pub struct Peer {
@@ -90,9 +71,9 @@ impl FrameBackend {
 
 impl Peer {
     fn greet(&mut self, settings: &[(u16, u32)]) -> io::Result<()> {
-        let mut preface = [0; 24];
+        let mut preface = [0; PREFACE.len()];
         self.stream.read_exact(&mut preface)?;
-        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(preface, PREFACE);
         let mut payload = Vec::new();
         for (setting, value) in settings {
             payload.extend(setting.to_be_bytes());
@@ -102,12 +83,7 @@ impl Peer {
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.stream.write_all(&frame)
+        self.stream.write_all(&frame(kind, flags, stream, payload))
     }
 
     /// The next frame. Settings and pings are answered on the way.
@@ -115,25 +91,16 @@ impl Peer {
         loop {
             let mut head = [0; 9];
             self.stream.read_exact(&mut head)?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            self.stream.read_exact(&mut payload)?;
-            let [kind, flags] = [head[3], head[4]];
-            match kind {
-                SETTINGS | PING if flags & ACK == 0 => {
-                    let echoed = if kind == PING { &*payload } else { &[] };
+            let (mut frame, length) = begun(head);
+            frame.payload.resize(length, 0);
+            self.stream.read_exact(&mut frame.payload)?;
+            match frame.kind {
+                kind @ (SETTINGS | PING) if frame.flags & ACK == 0 => {
+                    let echoed = if kind == PING { &*frame.payload } else { &[] };
                     self.send(kind, ACK, 0, echoed)?;
                 }
                 SETTINGS | PING => {}
-                _ => {
-                    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                    return Ok(Frame {
-                        kind,
-                        flags,
-                        stream,
-                        payload,
-                    });
-                }
+                _ => return Ok(frame),
             }
         }
     }
@@ -158,27 +125,6 @@ impl Peer {
         self.send(HEADERS, END_HEADERS, stream, OK)?;
         self.send(DATA, END_STREAM, stream, body)
     }
-}
-
-/// A field as HPACK writes it without any table.
-pub fn field(name: &str, value: &str) -> Vec<u8> {
-    let mut bytes = vec![0];
-    for part in [name, value] {
-        let length = part.len();
-        if length < 127 {
-            bytes.push(u8::try_from(length).unwrap());
-        } else {
-            bytes.push(127);
-            let mut rest = length - 127;
-            while rest >= 128 {
-                bytes.push(u8::try_from(rest % 128).unwrap() | 128);
-                rest /= 128;
-            }
-            bytes.push(u8::try_from(rest).unwrap());
-        }
-        bytes.extend(part.bytes());
-    }
-    bytes
 }
 
 /// A request as it arrived.

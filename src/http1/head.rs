@@ -8,13 +8,13 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, StatusCode};
 use memchr::{memchr, memchr2, memmem};
 
 use super::fields::{
     CRLF, FieldError, Fields, ascii, check_line_ends, end_of_head, is_token, legal_run,
-    list_elements, take_head,
+    list_elements,
 };
 
 /// How much of a head is read before it is refused.
@@ -101,7 +101,8 @@ impl RequestHead {
     /// # Errors
     ///
     /// When the bytes are not a head this gate accepts. The connection cannot be used any further:
-    /// where the next request would begin is not known.
+    /// where the next request would begin is not known. The bytes stay: what they begin with says
+    /// how that is answered.
     pub fn parse(buffer: &mut BytesMut, limits: &HeadLimits) -> Result<Option<Self>, HeadError> {
         let window = &buffer[..buffer.len().min(limits.bytes)];
         let end = end_of_head(window);
@@ -110,7 +111,10 @@ impl RequestHead {
         check_line_ends(window)?;
         match (line, end) {
             (Some(line), Some(end)) => {
-                Self::from_block(line, take_head(buffer, end), limits.fields).map(Some)
+                let block = Bytes::copy_from_slice(window);
+                let head = Self::from_block(line, block, limits.fields)?;
+                buffer.advance(end);
+                Ok(Some(head))
             }
             _ if window.len() < limits.bytes => Ok(None),
             (None, _) => Err(HeadError::RequestLineTooLong),

@@ -78,6 +78,13 @@ impl ReadBuffer {
         &self.bytes
     }
 
+    /// Whether they are a request for HEAD, whose answer has no content. A request whose head is
+    /// refused is still there.
+    #[must_use]
+    pub fn asks_for_head(&self) -> bool {
+        self.bytes.starts_with(b"HEAD ")
+    }
+
     /// Takes so many of them off the front.
     pub fn consume(&mut self, length: usize) {
         self.bytes.advance(length);

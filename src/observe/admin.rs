@@ -183,7 +183,7 @@ async fn serve_connection(
                     &mut stream,
                     answer,
                     Reply {
-                        body: true,
+                        body: !buffer.asks_for_head(),
                         keep: false,
                     },
                 )

@@ -72,12 +72,14 @@ where
         let head = match next_head(&snapshot, &mut buffer, &mut io).await {
             Ok(head) => head,
             Err(ReadError::Head(error)) => {
-                refuse_head(worker, client, &snapshot, &error, &mut io).await;
+                let refused = (&*snapshot, buffer.asks_for_head());
+                refuse_head(worker, client, refused, &error, &mut io).await;
                 linger(&mut io).await;
                 return;
             }
             Err(ReadError::TooSlow) => {
-                refuse_slow_head(worker, client, &snapshot, &mut io).await;
+                let refused = (&*snapshot, buffer.asks_for_head());
+                refuse_slow_head(worker, client, refused, &mut io).await;
                 break;
             }
             Err(_) => break,
@@ -206,7 +208,7 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(io: &mut S) {
 async fn refuse_head<S: AsyncWrite + Unpin + Send>(
     worker: &Worker,
     client: &ClientFacts,
-    snapshot: &Snapshot,
+    refused: (&Snapshot, bool),
     error: &HeadError,
     io: &mut S,
 ) {
@@ -214,24 +216,24 @@ async fn refuse_head<S: AsyncWrite + Unpin + Send>(
     bad_head(worker, client, &id, error);
     let said = Text::Unacceptable.with(error.to_string());
     let problem = (error.status(), said);
-    refuse((worker, client), snapshot, problem, &id, io).await;
+    refuse((worker, client), refused, problem, &id, io).await;
 }
 
 async fn refuse_slow_head<S: AsyncWrite + Unpin + Send>(
     worker: &Worker,
     client: &ClientFacts,
-    snapshot: &Snapshot,
+    refused: (&Snapshot, bool),
     io: &mut S,
 ) {
     let id = RequestId::generate();
     slow_head(worker, client, &id);
     let problem = (StatusCode::REQUEST_TIMEOUT, Text::HeadTooSlow.into());
-    refuse((worker, client), snapshot, problem, &id, io).await;
+    refuse((worker, client), refused, problem, &id, io).await;
 }
 
 async fn refuse<S: AsyncWrite + Unpin + Send>(
     (worker, client): (&Worker, &ClientFacts),
-    snapshot: &Snapshot,
+    (snapshot, head_only): (&Snapshot, bool),
     (status, said): (StatusCode, Said<'_>),
     id: &RequestId,
     io: &mut S,
@@ -251,7 +253,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
     };
     let answer = Answer::problem(status, said, Audience::Other, &snapshot.pages, id);
     // A client that is gone already is told nothing.
-    let _told = answer.send(false, id, &mut sink).await;
+    let _told = answer.send(head_only, id, &mut sink).await;
 }
 
 // --- The request body ---

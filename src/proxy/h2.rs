@@ -15,7 +15,7 @@ use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{HeaderMap, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use parking_lot::Mutex;
 use pingora_core::protocols::http::v2::server::default_h2_options;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -331,12 +331,13 @@ async fn serve_request(
     let timeouts = snapshot.timeouts;
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
+    let head_only = parts.method == Method::HEAD;
     let mut sink = Sink::new(client, respond, Pace::new(&timeouts));
     let head = match RequestHead::from_http2(parts, ended, &snapshot.limits.head) {
         Ok(head) => head,
         Err(error) => {
             conduct.bad_heads.fetch_add(1, Ordering::Relaxed);
-            refuse_head(worker, client, &snapshot, &error, &mut sink).await;
+            refuse_head(worker, client, (&snapshot, head_only), &error, &mut sink).await;
             return;
         }
     };
@@ -371,7 +372,7 @@ async fn linger(body: &mut Intake) {
 async fn refuse_head(
     worker: &Worker,
     client: &ClientFacts,
-    snapshot: &Snapshot,
+    (snapshot, head_only): (&Snapshot, bool),
     error: &HeadError,
     sink: &mut Sink<'_>,
 ) {
@@ -381,7 +382,7 @@ async fn refuse_head(
     let pages = &snapshot.pages;
     let answer = Answer::problem(error.status(), said, Audience::Other, pages, &id);
     // A client that is gone already is told nothing.
-    let _told = answer.send(false, &id, sink).await;
+    let _told = answer.send(head_only, &id, sink).await;
 }
 
 // --- The request body ---

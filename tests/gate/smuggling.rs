@@ -2,6 +2,9 @@
 
 use crate::harness::backend::Backend;
 use crate::harness::client::status_of;
+use crate::harness::frames::{
+    DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, block, frame,
+};
 use crate::harness::gate::{self, in_front_of};
 
 /// Sends each request on a connection of its own, and checks the status and that the backend saw
@@ -248,4 +251,41 @@ fn the_limit_for_a_head_is_ten_seconds_for_all_of_it() {
     assert_eq!(status_of(&drip.read_to_end()), 408);
     assert_eq!(status_of(&dripper.read_to_end()), 408);
     assert!(started.elapsed().as_secs() >= 9);
+}
+
+#[test]
+fn head_is_answered_without_content_also_where_it_is_refused_before_it_is_read() {
+    let backend = Backend::start();
+    let gate = gate::with(backend.address, "timeouts: {head: 500ms}\n");
+    for (method, has_content) in [("GET", true), ("HEAD", false)] {
+        for (behind, status) in [("Content-Length: 1, 1\r\n\r\n", 400), ("Host: lo", 408)] {
+            let answer = gate.raw(format!("{method} /public/ HTTP/1.1\r\n{behind}").as_bytes());
+            assert_eq!(status_of(&answer), status, "{answer}");
+            assert_eq!(answer.ends_with('}'), has_content, "{method}: {answer}");
+            assert_eq!(answer.ends_with("\r\n\r\n"), !has_content, "{answer}");
+        }
+        let head = block(&[
+            (":method", method),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", "/public/"),
+            ("transfer_encoding", "chunked"),
+        ]);
+        let mut client = Frames::open(gate.address);
+        client.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head));
+        let (mut content, mut ended) = (0, false);
+        while !ended {
+            let frame = client.next().expect("the stream ends first");
+            assert_ne!(frame.kind, RST_STREAM, "{method}: {frame:?}");
+            let is_of_answer = [HEADERS, DATA].contains(&frame.kind);
+            ended = is_of_answer && frame.flags & END_STREAM != 0;
+            content += if frame.kind == DATA {
+                frame.payload.len()
+            } else {
+                0
+            };
+        }
+        assert_eq!(content > 0, has_content, "{method}");
+    }
+    assert!(backend.seen().is_empty());
 }

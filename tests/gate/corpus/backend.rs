@@ -77,11 +77,12 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Seen>) -> Vec<u8> {
     let mut bytes = [0; 16 << 10];
     loop {
         while let Some(arrived) = take_request(&mut buffer) {
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
-                arrived.line.len(),
-                arrived.line
-            );
+            let content = match arrived.line.starts_with("HEAD ") {
+                true => "",
+                false => &arrived.line,
+            };
+            let length = arrived.line.len();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{content}");
             seen.lock().unwrap().requests.push(arrived);
             if stream.write_all(answer.as_bytes()).is_err() {
                 return buffer;

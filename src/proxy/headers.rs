@@ -580,12 +580,20 @@ const NEVER_IN_TRAILERS: &[&str] = &[
     "www-authenticate",
 ];
 
-/// What a client gets of the trailers of an answer. `replaces` says which names the route writes or
-/// removes itself.
+/// What a client gets of the trailers behind an answer with this head. `replaces` says which names the
+/// route writes or removes itself.
 #[must_use]
-pub fn answer_trailers(trailers: &Fields, replaces: impl Fn(&[u8]) -> bool) -> Fields {
+pub fn answer_trailers(
+    head: &ResponseHead,
+    trailers: &Fields,
+    replaces: impl Fn(&[u8]) -> bool,
+) -> Fields {
+    let nominated = nominated(head.fields());
     kept_trailers(trailers, |name| {
-        !is_one_of(name, HOP_BY_HOP) && !is_one_of(name, OURS_IN_ANSWERS) && !replaces(name)
+        !is_one_of(name, HOP_BY_HOP)
+            && !is_one_of(name, OURS_IN_ANSWERS)
+            && !is_in(name, &nominated)
+            && !replaces(name)
     })
 }
 

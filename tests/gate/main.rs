@@ -44,6 +44,7 @@ mod streaming;
 mod streams;
 mod structure;
 mod tls;
+mod trailers;
 mod upstreams;
 mod users;
 mod websocket;

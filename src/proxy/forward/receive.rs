@@ -118,7 +118,7 @@ impl<'e, S: Standing> Receive<'e, S> {
         self.pass_body(source, answer).await?;
         let trailers = source.trailers();
         let replaces = |name: &[u8]| self.backwards.replaces(name);
-        let trailers = trailers.map(|trailers| answer_trailers(&trailers, replaces));
+        let trailers = trailers.map(|trailers| answer_trailers(&head, &trailers, replaces));
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(source, finished).await?;
         Ok(self.reusable(&head, source, answered))

@@ -13,6 +13,8 @@ pub struct Recorded {
     /// The request line and the fields, without the empty line.
     pub head: String,
     pub body: Vec<u8>,
+    /// The fields behind a body in chunks, as lines.
+    pub trailers: String,
     /// Which connection it came on, counted from 0.
     pub connection: usize,
 }
@@ -130,12 +132,13 @@ fn serve(
         let mut request = Recorded {
             head,
             body: Vec::new(),
+            trailers: String::new(),
             connection,
         };
         if request.field("expect").is_some() {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
         }
-        request.body = read_body(&request, &mut reader)?;
+        (request.body, request.trailers) = read_body(&request, &mut reader)?;
         seen.lock().unwrap().push(request.clone());
         if !handler(&request, &mut stream) {
             return None;
@@ -155,8 +158,8 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
     }
 }
 
-fn read_body(request: &Recorded, reader: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
+fn read_body(request: &Recorded, reader: &mut impl BufRead) -> Option<(Vec<u8>, String)> {
+    let (mut body, mut trailers) = (Vec::new(), String::new());
     if let Some(length) = request.field("content-length") {
         reader
             .take(length.parse().ok()?)
@@ -167,13 +170,14 @@ fn read_body(request: &Recorded, reader: &mut impl BufRead) -> Option<Vec<u8>> {
             let mut size = String::new();
             reader.read_line(&mut size).ok()?;
             let size = u64::from_str_radix(size.trim_end(), 16).ok()?;
+            if size == 0 {
+                trailers = read_head(reader)?;
+                break;
+            }
             reader.take(size).read_to_end(&mut body).ok()?;
             let mut end = String::new();
             reader.read_line(&mut end).ok()?;
-            if size == 0 {
-                break;
-            }
         }
     }
-    Some(body)
+    Some((body, trailers))
 }

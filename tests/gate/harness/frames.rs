@@ -135,4 +135,49 @@ impl Frames {
             self.unread.extend(more);
         }
     }
+
+    /// Sends `ok` as the body of a POST on stream 1, with these fields in front of it and behind it.
+    #[track_caller]
+    pub fn post(
+        gate: SocketAddr,
+        path: &str,
+        front: &[(&str, &str)],
+        behind: &[(&str, &str)],
+    ) -> Self {
+        let lower = |fields: &[(&str, &str)]| {
+            let fields = fields.iter();
+            let fields = fields.map(|(name, value)| (name.to_lowercase(), (*value).to_owned()));
+            block(&fields.collect::<Vec<_>>())
+        };
+        let pseudo = [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", path),
+        ];
+        let head = [block(&pseudo), lower(front)].concat();
+        let mut frames = Self::open(gate);
+        frames.send(&frame(HEADERS, END_HEADERS, 1, &head));
+        frames.send(&frame(DATA, 0, 1, b"ok"));
+        let flags = END_HEADERS | END_STREAM;
+        frames.send(&frame(HEADERS, flags, 1, &lower(behind)));
+        frames
+    }
+
+    /// The frames of an answer up to its end, which has to be one in order.
+    #[track_caller]
+    pub fn end_of(&mut self, stream: u32) -> Vec<Frame> {
+        let mut answer = Vec::new();
+        loop {
+            let frame = self.next().expect("an answer before the end");
+            if frame.stream == stream && [HEADERS, DATA, RST_STREAM].contains(&frame.kind) {
+                assert_ne!(frame.kind, RST_STREAM, "{answer:?} {frame:?}");
+                let ends = frame.flags & END_STREAM != 0;
+                answer.push(frame);
+                if ends {
+                    return answer;
+                }
+            }
+        }
+    }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderMap, Response};
+use http::Response;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, SETTINGS, begun, frame,
@@ -137,16 +138,29 @@ pub struct Seen {
     pub trailers: HeaderMap,
 }
 
-/// A backend that answers everything with 200, its request line, and a trailer; ends with the test
-/// process.
+/// A backend that answers everything with 200 and with trailers; ends with the test process.
 pub struct RecordingBackend {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl RecordingBackend {
+    /// Says the request line, and behind it a checksum and a cookie.
     #[track_caller]
     pub fn start() -> Self {
+        Self::saying(None, &[("x-checksum", "right"), ("set-cookie", "a=b")])
+    }
+
+    /// Says this, or the request line, and these trailers behind it.
+    #[track_caller]
+    pub fn saying(body: Option<&'static str>, trailers: &[(&str, &str)]) -> Self {
+        let trailers = trailers.iter();
+        let trailers: HeaderMap = trailers
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect::<Vec<(HeaderName, HeaderValue)>>()
+            .into_iter()
+            .collect();
+        let said = Arc::new((body, trailers));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -157,7 +171,7 @@ impl RecordingBackend {
             runtime.enable_all().build().unwrap().block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, Arc::clone(&record)));
+                    tokio::spawn(serve(stream, Arc::clone(&said), Arc::clone(&record)));
                 }
             });
         });
@@ -171,10 +185,14 @@ impl RecordingBackend {
     }
 }
 
-async fn serve(stream: tokio::net::TcpStream, seen: Arc<Mutex<Vec<Seen>>>) -> Option<()> {
+async fn serve(
+    stream: tokio::net::TcpStream,
+    said: Arc<(Option<&'static str>, HeaderMap)>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+) -> Option<()> {
     let mut connection = h2::server::handshake(stream).await.ok()?;
     while let Some(Ok((request, mut respond))) = connection.accept().await {
-        let seen = Arc::clone(&seen);
+        let (said, seen) = (Arc::clone(&said), Arc::clone(&seen));
         tokio::spawn(async move {
             let (parts, mut body) = request.into_parts();
             let mut request = Seen {
@@ -187,14 +205,12 @@ async fn serve(stream: tokio::net::TcpStream, seen: Arc<Mutex<Vec<Seen>>>) -> Op
                 request.body.extend(piece);
             }
             request.trailers = body.trailers().await.ok()?.unwrap_or_default();
-            let line = request.line.clone();
+            let (body, trailers) = &*said;
+            let body = body.map_or_else(|| request.line.clone(), str::to_owned);
             seen.lock().unwrap().push(request);
             let mut stream = respond.send_response(Response::new(()), false).ok()?;
-            stream.send_data(line.into_bytes().into(), false).ok()?;
-            let mut trailers = HeaderMap::new();
-            trailers.insert("x-checksum", "right".parse().unwrap());
-            trailers.insert("set-cookie", "a=b".parse().unwrap());
-            stream.send_trailers(trailers).ok()
+            stream.send_data(body.into_bytes().into(), false).ok()?;
+            stream.send_trailers(trailers.clone()).ok()
         });
     }
     Some(())

@@ -379,6 +379,42 @@ fn an_answer_that_is_no_101_leaves_the_connection_to_http_unless_something_follo
     assert_eq!(backend.only().path(), "/public/first");
 }
 
+#[test]
+fn a_backend_s_connection_on_which_an_upgrade_was_refused_serves_nobody_else() {
+    // What its backend takes a connection for after that, nobody knows.
+    for refusal in ["200 OK", "403 Forbidden", "426 Upgrade Required"] {
+        let backend = Backend::answering(move |request, stream| {
+            let status = match request.field("upgrade") {
+                Some(_) => refusal,
+                None => "200 OK",
+            };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
+            stream.write_all(answer.as_bytes()).is_ok()
+        });
+        let gate = with_upstream(&backend, "tunnel_timeout: 1h");
+        let mut client = gate.connect();
+        let mut ask = |request: &str| {
+            client.send(request.as_bytes());
+            status_of(&client.read_answer())
+        };
+        let ordinary = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let expected: u16 = refusal[..3].parse().unwrap();
+        for (request, status) in [
+            (ordinary, 200),
+            (ordinary, 200),
+            (&handshake("/", ""), expected),
+            (ordinary, 200),
+            (ordinary, 200),
+        ] {
+            assert_eq!(ask(request), status, "{refusal}");
+        }
+        let seen = backend.seen();
+        let on: Vec<_> = seen.iter().map(|request| request.connection).collect();
+        assert_eq!(on, [0, 0, 0, 1, 1], "{refusal}");
+        assert!(seen[2].field("upgrade").is_some(), "{seen:?}");
+    }
+}
+
 // --- Who may ---
 
 #[test]
@@ -489,6 +525,59 @@ fn a_certificate_comes_along_by_itself_as_a_session_does_and_a_token_does_not() 
         status(gate.connect(), "/token", &format!("{bearer}{foreign}")),
         101
     );
+}
+
+#[test]
+fn where_somebody_is_and_that_the_gate_logs_in_are_credentials_that_come_along_by_themselves_too() {
+    let plain = "tunnel_timeout: 1h";
+    let basic = "login: {basic: {username: gate, password: s3cret}}";
+    for (upstream, route, asks_for_origin) in [
+        (plain, "{public: true}", false),
+        (
+            plain,
+            "{public: true, addresses: {allow: [127.0.0.0/8]}}",
+            true,
+        ),
+        (
+            plain,
+            "{public: true, addresses: {deny: [10.0.0.0/8]}}",
+            true,
+        ),
+        (basic, "{public: true}", true),
+    ] {
+        let backend = accepting(|_| ());
+        let gate = Gate::start(&format!(
+            "listeners: [{{address: '127.0.0.1:0', protocol: http}}]\n\
+             upstreams: {{backend: {{url: 'http://{}', {upstream}}}}}\nroutes: [{route}]\n",
+            backend.address
+        ));
+        let own = format!("http://{}", gate.address);
+        for (origin, is_own) in [
+            ("", true),
+            (own.as_str(), true),
+            ("https://evil.example", false),
+            ("null", false),
+        ] {
+            backend.forget();
+            let mut connection = Connection::plain(gate.address);
+            let host = format!("Host: {}\r\n", gate.address);
+            let more = match origin {
+                "" => String::new(),
+                origin => format!("Origin: {origin}\r\n"),
+            };
+            let text = handshake("/", &more).replace("Host: localhost\r\n", &host);
+            connection.send(text.as_bytes());
+            let status = status_of(&connection.read_until("\r\n\r\n"));
+            let passes = is_own || !asks_for_origin;
+            let expected = if passes { 101 } else { 403 };
+            assert_eq!(status, expected, "{upstream} {route} {origin}");
+            assert_eq!(backend.seen().len(), usize::from(passes), "{origin}");
+        }
+        let is_refused = |line: &Value| line["auth.reason"] == "cross_site";
+        if asks_for_origin {
+            eventually("it is on record", || gate.line_where(is_refused));
+        }
+    }
 }
 
 // --- How it ends ---

@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::eventually;
-use crate::harness::gate::{self, Gate};
+use crate::harness::gate::{self, Gate, with_hash};
 use crate::harness::grpc::{Server, client};
 use crate::harness::pki::{Client, FUTURE, Pki};
 use crate::harness::process::{Finished, Process, finished, portcullis};
 use crate::harness::served;
 
+/// `$2b$04$HASH` in it is the hash of [`gate::PASSWORD`].
 const USERS: &str = "\
 robot:
   roles: [user]
@@ -20,6 +21,12 @@ robot:
 admin:
   roles: [administrator]
   tokens: {}
+ada:
+  roles: [administrator]
+  password: $2b$04$HASH
+ralph:
+  roles: [user]
+  password: $2b$04$HASH
 ";
 
 /// A gate in front of a server, with tokens and certificates of clients.
@@ -49,7 +56,7 @@ impl Fronted {
             pki.crl(issuer, FUTURE, &format!("{issuer}.crl"));
         }
         pki.join(&["root.crl", "int.crl"], "crls");
-        pki.write("users.yaml", USERS);
+        pki.write("users.yaml", &with_hash(USERS));
         let (cert, key) = gate::certificate();
         let url = match upstream {
             "" => format!("{{url: 'h2c://127.0.0.1:{}'}}", server.port),
@@ -62,7 +69,7 @@ impl Fronted {
                  tls:\n  certificates: [{{cert: {}, key: {}}}]\n{tls}\
                  upstreams: {{backend: {url}}}\n{routes}\
                  roles: {{user: [view], administrator: [view, edit]}}\nusers: users.yaml\n\
-                 admin: {{address: '127.0.0.1:0'}}\nthreads: 2\n{more}",
+                 admin: {{address: '127.0.0.1:0', socket: admin.sock}}\nthreads: 2\n{more}",
                 cert.display(),
                 key.display(),
             ),
@@ -236,11 +243,61 @@ fn a_call_ends_with_a_status_when_the_token_or_the_right_does() {
             call.out.contains("status 0").then_some(())
         });
     };
-    taken_away(&|_| USERS.to_owned(), "status 16");
+    taken_away(&|_| with_hash(USERS), "status 16");
     taken_away(&|users| users.replacen("[user]", "[]", 1), "status 7");
     fronted.server.await_word("wait ended");
     let line = fronted.logged(|line| line["error.type"] == "no_longer_permitted");
     assert_eq!(line["rpc.grpc.status_code"], 16);
+}
+
+#[test]
+fn a_call_ends_with_a_status_when_its_session_or_the_right_does_and_those_of_others_go_on() {
+    let fronted = Fronted::start(TOKENS, "", "");
+    let log_out = |session: &str| assert_eq!(fronted.gate.log_out(session).status, 200);
+    let end_as_administrator = |_: &str| {
+        let config = fronted.pki.path("portcullis.yaml");
+        let config = config.to_str().unwrap();
+        let args = ["sessions", "end", "--user", "ralph", "-c", config];
+        assert_eq!(finished(portcullis(args), "").code, Some(0));
+    };
+    let take_right = |_: &str| {
+        // The gate writes better hashes into the file, and then leaves it alone.
+        let users = eventually("no hash is old", || {
+            let users = fronted.pki.read("users.yaml");
+            (!users.contains("$2b$")).then_some(users)
+        });
+        let (others, ralph) = users.split_once("ralph:").unwrap();
+        let ralph = ralph.replace("[user]", "[]");
+        fronted
+            .pki
+            .write("users.yaml", &format!("{others}ralph:{ralph}"));
+    };
+    let call = |session: &str| {
+        let cookie = format!("__Host-portcullis={session}");
+        fronted.conversation(&[("COOKIE", &cookie)])
+    };
+    let other = call(&fronted.gate.log_in("ada"));
+    // A session ends with a right that its user has lost, too.
+    let ends: [&dyn Fn(&str); 3] = [&log_out, &end_as_administrator, &take_right];
+    for (times, end) in ends.into_iter().enumerate() {
+        let session = fronted.gate.log_in("ralph");
+        let conversation = call(&session);
+        end(&session);
+        let done = conversation.finish();
+        check(&done, &["message waiting", "status 16"]);
+        // Both may still say something to each other.
+        other.signal("USR1");
+        eventually("the other is heard", || {
+            let heard = other.out().matches("message heard still here").count();
+            (heard > times).then_some(())
+        });
+        assert!(!other.out().contains("status"), "{}", other.out());
+    }
+    let of_ralph = |line: &Value| line["user.name"] == "ralph" && line["event"] == "access";
+    let is_cut = |line: &Value| of_ralph(line) && line["error.type"] == "no_longer_permitted";
+    eventually("all are on record", || {
+        (fronted.gate.count_lines(is_cut) == 3).then_some(())
+    });
 }
 
 const CLIENTS: &str = "clients: [{match: {cn: 'c*'}, name: '{cn}', roles: [user]}]\n";

@@ -1,9 +1,10 @@
 """A gRPC client over TLS. Arguments: port, the file of whom to trust, what to do, and more for that.
-In the environment: TOKEN to send as a bearer token, CERTIFICATE with a key to show. Prints what comes,
-a line each, and at last `status` with the code and the details."""
+In the environment: TOKEN to send as a bearer token, COOKIE to send as one, CERTIFICATE with a key to
+show. Prints what comes, a line each, and at last `status` with the code and the details."""
 
 import os
 import queue
+import signal
 import sys
 import time
 
@@ -30,6 +31,8 @@ channel = grpc.secure_channel(
 sent = [("x-asked", "yes")]
 if "TOKEN" in os.environ:
     sent.append(("authorization", "Bearer " + os.environ["TOKEN"]))
+if "COOKIE" in os.environ:
+    sent.append(("cookie", os.environ["COOKIE"]))
 service = os.environ.get("SERVICE", "echo.Echo")
 
 
@@ -128,8 +131,9 @@ def do_bidi():
 
 
 def do_wait():
-    """A conversation in which nobody says much: what comes is printed."""
-    outgoing = queue.Queue()
+    """A conversation in which nobody says much: what comes is printed. SIGUSR1 makes it say something."""
+    outgoing = queue.SimpleQueue()
+    signal.signal(signal.SIGUSR1, lambda *_: outgoing.put(b"still here"))
     call = channel.stream_stream(f"/{service}/Wait")(iter(outgoing.get, None), metadata=sent)
     for message in call:
         say("message", message.decode())

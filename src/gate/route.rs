@@ -348,12 +348,14 @@ fn first_segment(path: &str) -> Option<(&str, &str)> {
 }
 
 /// A path as the most forgiving backend reads it: without what follows an encoded `?` or `#`,
-/// without spaces and dots at the end of a segment (Windows), without a slash at the end, and
-/// without case (by way of upper case, since some letters only meet there).
+/// without spaces and dots at the end of a segment and the `::$DATA` of a file (Windows), without a
+/// slash at the end, and without case (both ways, since some letters only meet there: `ẞ` is `ß` in
+/// lower and `SS` in upper case; and the dot that is left of `İ` counts for nothing).
 fn fold(path: &str) -> Cow<'_, str> {
     let bytes = path.as_bytes();
     let plain = |(at, byte): (usize, &u8)| match byte {
         b'?' | b'#' => false,
+        b':' => bytes.get(at + 1) != Some(&b'$'),
         b'.' | b' ' => !matches!(bytes.get(at + 1), None | Some(b'/')),
         byte => byte.is_ascii() && !byte.is_ascii_uppercase(),
     };
@@ -361,12 +363,17 @@ fn fold(path: &str) -> Cow<'_, str> {
         return path.trim_end_matches('/').into();
     }
     let path = path.split(['?', '#']).next().unwrap_or_default();
-    let segments = path
-        .split('/')
-        .map(|segment| segment.trim_end_matches([' ', '.']));
+    let segments = path.split('/').map(|segment| {
+        let named = match segment.contains(":$") {
+            true => segment.split(':').next().unwrap_or_default(),
+            false => segment,
+        };
+        named.trim_end_matches([' ', '.'])
+    });
     let joined = segments.collect::<Vec<_>>().join("/");
     let joined = joined.trim_end_matches('/');
-    joined.to_uppercase().to_lowercase().into()
+    let lower = joined.to_lowercase().to_uppercase().to_lowercase();
+    lower.replace('\u{307}', "").into()
 }
 
 /// Whether `path` is `folder` or lies in it.
@@ -1863,6 +1870,26 @@ mod tests {
             "/{x}{y}", "/{x}/{x}", "/{", "/}", "/{}", "/{X}", "/{x y}", "/{*}", "/{{x}}", "/{x}//",
         ] {
             assert!(PathPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_folds_as_the_most_forgiving_backend_reads_it() {
+        for (path, expected) in [
+            ("/admin/x", "/admin/x"),
+            ("/ADMIN./x /", "/admin/x"),
+            ("/admin?/x", "/admin"),
+            ("/stra\u{1e9e}e", "/strasse"),
+            ("/straße", "/strasse"),
+            ("/ADM\u{130}N", "/admin"),
+            ("/adm\u{131}n", "/admin"),
+            ("/\u{212a}ey", "/key"),
+            ("/secret.txt::$DATA", "/secret.txt"),
+            ("/admin:$i30:$INDEX_ALLOCATION/x", "/admin/x"),
+            ("/admin. ::$INDEX_ALLOCATION/x", "/admin/x"),
+            ("/v1/things:cancel", "/v1/things:cancel"),
+        ] {
+            assert_eq!(fold(path), expected, "{path}");
         }
     }
 

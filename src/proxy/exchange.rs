@@ -41,7 +41,8 @@ pub trait BodySource: Send {
     /// The next piece, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFailure>> + Send;
 
-    /// Takes in what comes while something else is waited for, where it would be in the way of others.
+    /// Takes in what comes while something else is waited for: where it would be in the way of others,
+    /// and, once the body has ended, where it tells that the client has gone.
     fn take_in(&mut self) -> impl Future<Output = Infallible> + Send {
         std::future::pending()
     }
@@ -221,6 +222,11 @@ impl<'b, B: BodySource> Upload<'b, B> {
     /// See [`BodySource::be_patient`].
     pub fn be_patient(&mut self) {
         self.source.be_patient();
+    }
+
+    /// See [`BodySource::take_in`].
+    pub async fn take_in(&mut self) -> Infallible {
+        self.source.take_in().await
     }
 
     /// Waits for `work`, and [takes in](BodySource::take_in) what comes meanwhile.

@@ -173,13 +173,17 @@ fn after_no_connection(
     failure: ConnectFailure,
 ) -> Result<Option<UpstreamConnection>, ForwardFailure> {
     let now = Instant::now();
-    under_way.failed(now);
+    // One that is full is well.
+    if failure != ConnectFailure::Full {
+        under_way.failed(now);
+    }
     let other = match failure {
         ConnectFailure::TimedOut => under_way.retry(now),
-        ConnectFailure::Refused | ConnectFailure::NotHttp2 | ConnectFailure::Tls(_) => {
-            under_way.pass_on(now)
-        }
-        ConnectFailure::Unresolved | ConnectFailure::Full => None,
+        ConnectFailure::Refused
+        | ConnectFailure::NotHttp2
+        | ConnectFailure::Full
+        | ConnectFailure::Tls(_) => under_way.pass_on(now),
+        ConnectFailure::Unresolved => None,
     };
     other.ok_or(ForwardFailure::Connect(failure))
 }
@@ -227,6 +231,26 @@ impl Sent {
             whole: AtomicBool::new(whole),
             over: AtomicBool::new(whole),
             pieces: AtomicU64::new(0),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more of it leaves from here on, and the client is looked after until there is an
+    /// answer. A backend that took no more may have answered before: a refusal of the body, most
+    /// likely.
+    async fn ended<B: BodySource>(
+        &self,
+        done: Result<(), ForwardFailure>,
+        body: &mut Upload<'_, B>,
+    ) -> ForwardFailure {
+        self.whole.store(done.is_ok(), Ordering::Relaxed);
+        self.over.store(true, Ordering::Relaxed);
+        match done {
+            Ok(()) | Err(ForwardFailure::NoAnswer) => match body.take_in().await {},
+            Err(failure) => failure,
         }
     }
 }
@@ -286,43 +310,30 @@ impl<'e, S: Standing> Exchange<'e, S> {
         let sent = Sent::so_far(false);
         receive.sent = &sent;
         let (mut read, mut write) = tokio::io::split(io);
-        let upload = send_with_body(
-            &mut write,
-            self.head,
-            self.request,
-            (body, &sent.pieces),
-            self.write_limit,
-        );
+        let upload = async {
+            let (to, pieces) = (&mut write, &sent.pieces);
+            let sending = (&mut *body, pieces);
+            let done = send_with_body(to, self.head, self.request, sending, self.write_limit);
+            let done = done.await;
+            sent.ended(done, body).await
+        };
         let mut source = Http1Source::new(&mut read, buffer);
         let download = receive.run(&mut source, answer);
-        both_ways(upload, download, &sent).await
+        both_ways(upload, download).await
     }
 }
 
-/// Runs both directions of an exchange beside each other.
+/// Runs both directions of an exchange beside each other, until there is an answer or the request
+/// fails.
 async fn both_ways(
-    upload: impl Future<Output = Result<(), ForwardFailure>>,
+    upload: impl Future<Output = ForwardFailure>,
     download: impl Future<Output = Result<Reusable, ForwardFailure>>,
-    sent: &Sent,
 ) -> Result<Reusable, ForwardFailure> {
-    tokio::pin!(upload, download);
     tokio::select! {
         biased;
-        done = &mut upload => {
-            // From here on, its time to answer runs.
-            sent.over.store(true, Ordering::Relaxed);
-            match done {
-                Ok(()) => {
-                    sent.whole.store(true, Ordering::Relaxed);
-                    download.await
-                }
-                // It may have answered before it took no more: a refusal of the body, most likely.
-                Err(ForwardFailure::NoAnswer) => download.await.map(|_| Reusable::No),
-                Err(failure) => Err(failure),
-            }
-        }
-        // The whole answer came while the body was still on its way: the rest is not wanted.
-        received = &mut download => received.map(|_| Reusable::No),
+        failure = upload => Err(failure),
+        // Where the body is still on its way, the rest of it is not wanted.
+        received = download => received,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Clients that speak HTTP/1: heads read one after the other, each answered before the next.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::Guard;
@@ -38,6 +40,10 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How much is read while lingering: a client that is busy sending may look for the answer late.
 const MAX_LINGER: usize = 16 << 20;
+
+/// How much is read behind a request while its client is looked after: what it sends further stays
+/// with it, and so does the news that it has gone.
+const AHEAD: usize = 16 << 10;
 
 /// How long an answer may be silent whose client has ended its side. A client that closes its sending
 /// side may still want the answer (`curl` never does, `nc` does), and nothing tells it from one that
@@ -152,18 +158,21 @@ where
 {
     let (worker, client, head) = (request.worker, request.client, request.head);
     let timeouts = request.snapshot.timeouts;
+    let leaving = Leaving::default();
     let decoder = match head.framing() {
         RequestFraming::Length(length) if length > 0 => BodyDecoder::length(length),
         RequestFraming::Chunked => BodyDecoder::chunked(),
         // HTTP/2 framing does not come from this codec.
         RequestFraming::None | RequestFraming::Length(_) | RequestFraming::Stream { .. } => {
             let whole = Whole { io, buffer };
-            let mut sink = Sink::new((worker, client), whole, head, Pace::new(&timeouts));
+            let pace = Pace::new(&timeouts);
+            let mut sink = Sink::new((worker, client), whole, head, pace, &leaving);
             sink.keep &= !is_last;
             request
                 .serve(&mut Upload::new(&mut NoBody), &mut sink)
                 .await;
             return match sink.end().await {
+                After::Next if leaving.is_over(buffer) => After::Close,
                 // It has sent more than its request.
                 After::Close if !buffer.is_empty() => After::Linger,
                 after => after,
@@ -175,15 +184,19 @@ where
         io: read,
         buffer,
         decoder,
+        is_whole: false,
+        leaving: &leaving,
         pace: Pace::new(&timeouts),
     };
-    let mut sink = Sink::new((worker, client), write, head, Pace::new(&timeouts));
+    let pace = Pace::new(&timeouts);
+    let mut sink = Sink::new((worker, client), write, head, pace, &leaving);
     sink.keep &= !is_last;
     let mut body = Upload::new(&mut source);
     request.serve(&mut body, &mut sink).await;
     let read_whole = body.has_ended();
     match sink.end().await {
         After::Next if !read_whole && !discard(&mut source).await => After::Linger,
+        After::Next if leaving.is_over(buffer) => After::Close,
         After::Close if !read_whole => After::Linger,
         after => after,
     }
@@ -249,7 +262,7 @@ async fn refuse<S: AsyncWrite + Unpin + Send>(
         trailers: false,
         state: State::Nothing,
         pace: Pace::at_most(LINGER),
-        client_ended: false,
+        leaving: &Leaving::default(),
     };
     let answer = Answer::problem(status, said, Audience::Other, &snapshot.pages, id);
     // A client that is gone already is told nothing.
@@ -275,6 +288,9 @@ struct Source<'b, R> {
     io: R,
     buffer: &'b mut ReadBuffer,
     decoder: BodyDecoder,
+    /// Whether its end has come.
+    is_whole: bool,
+    leaving: &'b Leaving,
     pace: Pace,
 }
 
@@ -294,7 +310,20 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
             _ => BodyFailure::ClientGone,
         })?;
         self.pace.moved(piece.as_ref().map_or(0, Bytes::len));
+        self.is_whole = piece.is_none();
         Ok(piece)
+    }
+
+    /// What comes behind the body is the next request, or the news that the client has gone.
+    async fn take_in(&mut self) -> Infallible {
+        if !self.is_whole {
+            return std::future::pending().await;
+        }
+        let looking = poll_fn(|cx| {
+            self.leaving.look(cx, self.buffer, &mut self.io);
+            Poll::Pending
+        });
+        looking.await
     }
 
     fn be_patient(&mut self) {
@@ -303,6 +332,50 @@ impl<R: AsyncRead + Unpin + Send> BodySource for Source<'_, R> {
 
     async fn trailers(&mut self) -> Result<Option<Fields>, BodyFailure> {
         Ok(self.decoder.trailers())
+    }
+}
+
+/// Whether a client is about to go that waits for its answer. Whoever reads from its connection finds
+/// out, and whoever writes to it acts on that: the two may be apart.
+#[derive(Debug, Default)]
+struct Leaving {
+    /// It has ended its side.
+    ended: AtomicBool,
+    /// It has broken off.
+    broken: AtomicBool,
+}
+
+impl Leaving {
+    fn look(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuffer,
+        io: &mut (impl AsyncRead + Unpin),
+    ) {
+        let is_there = || !self.has_ended() && !self.broken.load(Ordering::Relaxed);
+        while is_there() && buffer.waiting().len() < AHEAD {
+            match buffer.poll_fill(cx, io) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => self.ended.store(true, Ordering::Relaxed),
+                // The next request, which waits.
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => self.broken.store(true, Ordering::Relaxed),
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is not there any more, for an answer that has been silent for so long.
+    fn is_gone(&self, silence: Duration) -> bool {
+        self.broken.load(Ordering::Relaxed) || (self.has_ended() && silence >= HALF_CLOSED)
+    }
+
+    /// Whether no further request comes.
+    fn is_over(&self, buffer: &ReadBuffer) -> bool {
+        self.has_ended() && buffer.is_empty()
     }
 }
 
@@ -365,8 +438,7 @@ struct Sink<'w, W> {
     /// Whether the client asked for trailers.
     trailers: bool,
     state: State,
-    /// Whether the client has ended its side.
-    client_ended: bool,
+    leaving: &'w Leaving,
     pace: Pace,
 }
 
@@ -384,6 +456,7 @@ impl<'w, W> Sink<'w, W> {
         io: W,
         head: &RequestHead,
         pace: Pace,
+        leaving: &'w Leaving,
     ) -> Self {
         Self {
             worker,
@@ -395,7 +468,7 @@ impl<'w, W> Sink<'w, W> {
             keep: head.keep_alive(),
             trailers: head.takes_trailers(),
             state: State::Nothing,
-            client_ended: false,
+            leaving,
             pace,
         }
     }
@@ -406,7 +479,7 @@ impl<W: Outlet> Sink<'_, W> {
     /// is, if it takes it at once.
     async fn end(&mut self) -> After {
         match self.state {
-            State::Whole if self.keep && !self.client_ended => After::Next,
+            State::Whole if self.keep => After::Next,
             State::Whole => After::Close,
             State::Nothing | State::Begun | State::Broken => {
                 self.pace = Pace::at_most(Duration::ZERO);
@@ -588,24 +661,14 @@ impl<W: Outlet> AnswerSink for Sink<'_, W> {
     /// the end of its side.
     async fn gone(&mut self, silence: Duration) {
         // Not looked for at all where the backend is quick.
-        let watched = match silence.is_zero() {
-            true => None,
-            false => self.io.client(),
-        };
-        let Some(ClientEnd { mut io, buffer }) = watched else {
+        if silence.is_zero() {
             return std::future::pending().await;
-        };
-        let ended = &mut self.client_ended;
+        }
         poll_fn(|cx| {
-            while !*ended && buffer.is_empty() {
-                match ready!(buffer.poll_fill(cx, &mut io)) {
-                    Ok(0) => *ended = true,
-                    // The next request, which waits.
-                    Ok(_) => {}
-                    Err(_) => return Poll::Ready(()),
-                }
+            if let Some(ClientEnd { mut io, buffer }) = self.io.client() {
+                self.leaving.look(cx, buffer, &mut io);
             }
-            match *ended && silence >= HALF_CLOSED {
+            match self.leaving.is_gone(silence) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             }

@@ -113,6 +113,17 @@ const RESERVED: &[&str] = &[
     "x-https",
     "x-envoy-external-address",
     "x-envoy-internal",
+    "proxy-client-ip",
+    "proxy-auth-cert",
+    "proxy-ssl-id",
+    "x-proxied-https",
+    "eppn",
+    "x-userinfo",
+    "x-sso-user",
+    "x-proxy-user",
+    "x-proxy-roles",
+    "x-redmine-switch-user",
+    "es-security-runas-user",
     // What files Rack may have a front end send in place of an answer.
     "x-sendfile-type",
     "x-accel-mapping",
@@ -138,6 +149,24 @@ const RESERVED_PREFIXES: &[&str] = &[
     "x-pomerium-",
     "ssl-client-",
     "x-ssl-",
+    "x-authenticated-",
+    "x-consumer-",
+    "x-appengine-",
+    "x-ms-token-",
+    "oidc-",
+    "oam-",
+    "osso-",
+    "shib-",
+    "mellon-",
+    "iv-",
+    "sm-",
+    // Servers of Java, from the front ends that they were sold with: `$WSRU` is the user.
+    "-ws",
+    "wl-proxy-",
+    // Whoever may do that as an administrator does it as somebody else: the gate may have logged in
+    // as one (`upstreams.NAME.login`).
+    "impersonate-",
+    "x-auth-couchdb-",
 ];
 
 /// Fields of an answer that are written anew.
@@ -244,9 +273,20 @@ const fn table(lists: &[&[&str]], prefixes: &[&str]) -> [u64; 256] {
     let mut at = 0;
     while at < prefixes.len() {
         let first = prefixes[at].as_bytes()[0];
-        assert!(first.is_ascii_lowercase());
-        special[first as usize] = u64::MAX;
-        special[first.to_ascii_uppercase() as usize] = u64::MAX;
+        if first == b'-' {
+            // Whatever folds to it.
+            let mut byte = 0;
+            while byte < special.len() {
+                if !(byte as u8).is_ascii_alphanumeric() {
+                    special[byte] = u64::MAX;
+                }
+                byte += 1;
+            }
+        } else {
+            assert!(first.is_ascii_lowercase());
+            special[first as usize] = u64::MAX;
+            special[first.to_ascii_uppercase() as usize] = u64::MAX;
+        }
         at += 1;
     }
     special

@@ -13,6 +13,10 @@ use tokio::time::{Instant, timeout};
 
 use super::spec::ClientTimeouts;
 
+/// How much waiting can be earned, in longest single waits: a client that was fast for an hour is not
+/// waited for for a day.
+const MOST_EARNED: u32 = 2;
+
 /// The waits for a client in one direction of an exchange.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -20,8 +24,8 @@ pub(super) struct Pace {
     limit: Duration,
     /// Bytes a second; 0 for any.
     rate: u64,
-    moved: u64,
-    waited: Duration,
+    /// How long it may still be waited for, as far as the rate goes.
+    left: Duration,
 }
 
 impl Pace {
@@ -30,8 +34,7 @@ impl Pace {
         Self {
             limit: timeouts.body,
             rate: timeouts.body_rate,
-            moved: 0,
-            waited: Duration::ZERO,
+            left: timeouts.body,
         }
     }
 
@@ -40,8 +43,7 @@ impl Pace {
         Self {
             limit,
             rate: 0,
-            moved: 0,
-            waited: Duration::ZERO,
+            left: limit,
         }
     }
 
@@ -52,17 +54,19 @@ impl Pace {
     }
 
     /// So many bytes more have come or gone.
-    pub(super) const fn moved(&mut self, bytes: usize) {
-        self.moved = self.moved.saturating_add(bytes as u64);
+    pub(super) fn moved(&mut self, bytes: usize) {
+        let micros = (bytes as u64).saturating_mul(1_000_000);
+        let earned = micros.checked_div(self.rate).unwrap_or(0);
+        let left = self.left.saturating_add(Duration::from_micros(earned));
+        self.left = left.min(self.limit.saturating_mul(MOST_EARNED));
     }
 
     /// How long the next wait may last.
     pub(super) fn patience(&self) -> Duration {
-        let Some(earned) = self.moved.saturating_mul(1000).checked_div(self.rate) else {
-            return self.limit;
-        };
-        let all = self.limit.saturating_add(Duration::from_millis(earned));
-        self.limit.min(all.saturating_sub(self.waited))
+        match self.rate {
+            0 => self.limit,
+            _ => self.limit.min(self.left),
+        }
     }
 
     /// Waits for `work`, at most as long as it may last.
@@ -94,7 +98,7 @@ impl Pace {
     async fn timed<F: Future>(&mut self, work: F) -> F::Output {
         let begun = Instant::now();
         let done = work.await;
-        self.waited = self.waited.saturating_add(begun.elapsed());
+        self.left = self.left.saturating_sub(begun.elapsed());
         done
     }
 }
@@ -134,6 +138,17 @@ mod tests {
         assert!((19 * SECOND..22 * SECOND).contains(&half), "{half:?}");
         assert!(held(&mut pace(100), 101, SECOND).await >= 1000 * SECOND);
         assert!(held(&mut pace(0), 1, SECOND).await >= 1000 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_fast_before_is_not_waited_for_for_ever() {
+        let mut pace = pace(100);
+        pace.moved(100 << 20);
+        let trickle = held(&mut pace, 1, 9 * SECOND).await;
+        assert!((18 * SECOND..30 * SECOND).contains(&trickle), "{trickle:?}");
+        // But each pause within its limit, as long as there is something between them.
+        let pauses = held(&mut self::pace(100), 1000, 9 * SECOND).await;
+        assert!(pauses >= 1000 * SECOND, "{pauses:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -439,6 +439,32 @@ fn the_nonce_that_a_backend_gives_for_the_next_request_is_used() {
     assert_eq!(strict.challenges.load(Ordering::SeqCst), 1);
 }
 
+#[test]
+fn what_a_backend_says_of_our_login_is_not_for_clients_wherever_it_stands() {
+    let info = "Authentication-Info: rspauth=\"6629\", cnonce=\"ours\"\r\n";
+    let backend = Backend::answering(move |request, stream| {
+        let answer = match request.field("authorization") {
+            None => "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\", \
+                     nonce=\"n\", qop=\"auth\", algorithm=SHA-256\r\nContent-Length: 0\r\n\r\n"
+                .to_owned(),
+            Some(_) => format!(
+                "HTTP/1.1 103 Early Hints\r\n{info}X-Early: yes\r\n\r\n\
+                 HTTP/1.1 200 OK\r\n{info}Transfer-Encoding: chunked\r\n\r\n\
+                 2\r\nok\r\n0\r\n{info}X-Late: yes\r\n\r\n"
+            ),
+        };
+        stream.write_all(answer.as_bytes()).is_ok()
+    });
+    let logged_in = LoggedIn::start(backend.address, "digest");
+    let request = "GET /x HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\n\
+                   Connection: TE, close\r\n\r\n";
+    let answer = logged_in.gate.raw(request.as_bytes());
+    for passed in ["X-Early: yes", "200 OK", "X-Late: yes"] {
+        assert!(answer.contains(passed), "{passed}: {answer}");
+    }
+    assert!(!answer.contains("rspauth"), "{answer}");
+}
+
 /// A backend that asks for something in each answer, whatever it gets.
 fn asking(challenge: &'static str) -> Backend {
     Backend::saying(challenge)

@@ -152,6 +152,23 @@ fn requests_that_are_reset_at_once_are_a_flood() {
 }
 
 #[test]
+fn requests_with_bodies_that_are_reset_are_a_flood_too() {
+    let backend = Backend::start();
+    let gate = warm(&backend, "");
+    under(&gate, || {
+        let reason = flood(&gate, &[], 20_000, |time| {
+            let stream = 2 * time + 1;
+            let mut frames = frame(HEADERS, END_HEADERS, stream, POST);
+            frames.extend(frame(DATA, 0, stream, b"x"));
+            frames.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+            frames
+        });
+        assert!([0, CALM].contains(&reason), "{reason}");
+    });
+    assert!(backend.seen().len() < 2_000, "{}", backend.seen().len());
+}
+
+#[test]
 fn streams_that_we_are_made_to_reset_are_a_flood() {
     let backend = Backend::start();
     let gate = warm(&backend, "");

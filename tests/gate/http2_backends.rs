@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::harness::backend::Backend;
+use crate::harness::client::Connection;
 use crate::harness::eventually;
 use crate::harness::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, field,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, block, field, frame,
 };
 use crate::harness::gate::{self, Gate, with_hash};
 use crate::harness::http2::{
@@ -17,13 +19,17 @@ use crate::harness::nginx::Nginx;
 
 /// A gate in front of this upstream, where everything is public but `/mine/`.
 fn in_front_of(upstream: &str) -> Gate {
+    in_front_of_with(upstream, 2)
+}
+
+fn in_front_of_with(upstream: &str, threads: usize) -> Gate {
     let (cert, key) = gate::certificate();
     Gate::start(&with_hash(&format!(
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
          tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
          upstreams: {{backend: {upstream}}}\n\
          routes: [{{match: /mine/, can: view}}, {{public: true}}]\n\
-         threads: 2\n{}",
+         threads: {threads}\n{}",
         cert.display(),
         key.display(),
         gate::ROLES_AND_USERS,
@@ -328,6 +334,110 @@ fn what_does_not_speak_http2_gets_no_request() {
     let got = gate.curl().get("/");
     assert_eq!(got.status, 502, "{got:?}");
     logged(&gate, "upstream_http2_not_spoken");
+}
+
+#[test]
+fn data_frames_with_nothing_in_them_end_no_connection_however_many_there_are() {
+    let backend = FrameBackend::start(&[], |peer| {
+        loop {
+            let stream = peer.request()?;
+            peer.send(HEADERS, END_HEADERS, stream, OK)?;
+            peer.send(DATA, 0, stream, b"")?;
+            peer.send(DATA, 0, stream, b"whole")?;
+            peer.send(DATA, 0, stream, b"")?;
+            peer.send(DATA, END_STREAM, stream, b"")?;
+        }
+    });
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let got = gate.curl().get("/?request=[1-300]");
+    assert_eq!((got.status, got.exit), (200, 0), "{got:?}");
+    assert_eq!(got.body.matches("whole").count(), 300);
+    assert!(backend.connections() <= 2, "one for each thread");
+}
+
+/// A client over HTTP/2 that takes nothing of any answer.
+fn taking_nothing(gate: &Gate, requests: u32) -> Frames {
+    let mut client = Frames::raw(gate.address);
+    client.send(PREFACE);
+    let window = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &[0; 4]].concat();
+    client.send(&frame(SETTINGS, 0, 0, &window));
+    let head = block(&[
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/"),
+    ]);
+    for number in 0..requests {
+        let flags = END_HEADERS | END_STREAM;
+        client.send(&frame(HEADERS, flags, 2 * number + 1, &head));
+    }
+    client
+}
+
+#[test]
+fn many_small_messages_that_one_client_does_not_take_end_nobody_else_s_calls() {
+    const SLOW: usize = 8;
+    // Just below what a stream may hold.
+    const MESSAGES: usize = 26_000;
+    let backend = FrameBackend::start(&[], |peer| {
+        for _ in 0..SLOW {
+            let stream = peer.request()?;
+            peer.send(HEADERS, END_HEADERS, stream, OK)?;
+            let message = frame(DATA, 0, stream, b"hello");
+            peer.send_raw(&message.repeat(MESSAGES))?;
+        }
+        loop {
+            let stream = peer.request()?;
+            peer.answer(stream, b"for somebody else")?;
+        }
+    });
+    let upstream = format!("{{url: 'h2c://{}'}}", backend.address);
+    let gate = in_front_of_with(&upstream, 1);
+    assert_eq!(backend.connections(), 0);
+    let before = gate.resident_kib();
+    let slow = taking_nothing(&gate, u32::try_from(SLOW).unwrap());
+    for _ in 0..5 {
+        let got = gate.curl().get("/");
+        assert_eq!((got.status, &*got.body), (200, "for somebody else"));
+    }
+    assert_eq!(backend.connections(), 1);
+    let now = gate.resident_kib();
+    assert!(now < before + (48 << 10), "{before} KiB before, {now} now");
+    drop(slow);
+}
+
+#[test]
+fn interim_answers_without_end_are_none_and_fill_nothing() {
+    let backend = FrameBackend::start(&[], |peer| {
+        let stream = peer.request()?;
+        let hint = [&[0x08, 3][..], b"103", &field("x-hint", "x".repeat(60_000))].concat();
+        // In parts, as no frame may be larger.
+        let (first, rest) = hint.split_at(16 << 10);
+        loop {
+            peer.send(HEADERS, 0, stream, first)?;
+            let mut parts = rest.chunks(16 << 10).peekable();
+            while let Some(part) = parts.next() {
+                let flags = if parts.peek().is_none() {
+                    END_HEADERS
+                } else {
+                    0
+                };
+                peer.send(CONTINUATION, flags, stream, part)?;
+            }
+        }
+    });
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let before = gate.resident_kib();
+    // Almost nothing fits between the gate and a client that does not read.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_tcp_mss(536).unwrap();
+    socket.connect(&gate.address.into()).unwrap();
+    let mut client = Connection::tls_over(socket.into(), "http/1.1");
+    client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    logged(&gate, "upstream_bad_answer");
+    let now = gate.resident_kib();
+    assert!(now < before + (48 << 10), "{before} KiB before, {now} now");
 }
 
 #[test]

@@ -21,6 +21,43 @@ const GIB: u64 = 1 << 30;
 /// What the gate may hold of a stream, far below the stream's size.
 const FLAT_KIB: u64 = 24 << 10;
 
+#[test]
+fn a_client_that_leaves_is_noticed_whatever_it_has_sent() {
+    // Answers nobody, and sees who hangs up.
+    let (hung_up, seen) = channel();
+    let hung_up = Mutex::new(hung_up);
+    let backend = serving(move |mut stream| {
+        let mut all = Vec::new();
+        drop(stream.read_to_end(&mut all));
+        hung_up.lock().unwrap().send(all).unwrap();
+    });
+    let gate = in_front_of(backend);
+    let head = |method: &str, more: &str| {
+        format!("{method} /public/ HTTP/1.1\r\nHost: localhost\r\n{more}\r\n")
+    };
+    for (what, sent) in [
+        ("a request", head("GET", "")),
+        ("and the next", head("GET", "") + &head("GET", "")),
+        ("a body", head("POST", "Content-Length: 3\r\n") + "abc"),
+        (
+            "a body in chunks",
+            head("POST", "Transfer-Encoding: chunked\r\n") + "1\r\na\r\n0\r\n\r\n",
+        ),
+        (
+            "a body and the next",
+            head("POST", "Content-Length: 3\r\n") + "abc" + &head("GET", ""),
+        ),
+    ] {
+        let mut client = gate.connect();
+        client.send(sent.as_bytes());
+        gate.await_metric("portcullis_http_requests_in_flight", &[], 1.0);
+        client.break_off();
+        let arrived = seen.recv_timeout(PATIENCE);
+        assert!(arrived.is_ok(), "{what}");
+        gate.await_metric("portcullis_http_requests_in_flight", &[], 0.0);
+    }
+}
+
 /// A backend that one connection at a time is served by, byte by byte, as the test says.
 fn serving(serve: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,7 +1,9 @@
 //! Backends behind TLS and Unix sockets: a real nginx, which gets nothing where there is doubt
 //! whether it is the one that was meant.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
 use crate::harness::backend::Backend;
@@ -385,6 +387,32 @@ fn a_backend_at_a_unix_socket_is_spoken_to_and_one_that_is_not_there_is_502() {
     }
     let gone = Fronted::start(&pki, "{url: 'unix:/nowhere/app.sock'}");
     assert_eq!(gone.refused(), "upstream_refused");
+}
+
+#[test]
+fn a_backend_that_takes_no_more_of_a_request_has_its_time_to_answer_and_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("app.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            stream.read_exact(&mut [0; 100]).unwrap();
+            stream.shutdown(Shutdown::Read).unwrap();
+            open.push(stream);
+        }
+    });
+    let pki = pki();
+    let upstream = format!("{{url: 'unix:{}', read_timeout: 1s}}", socket.display());
+    let fronted = Fronted::start(&pki, &upstream);
+    let body = folder.path().join("body");
+    std::fs::write(&body, vec![b'x'; 3 << 20]).unwrap();
+    let data = format!("@{}", body.display());
+    let post = fronted.gate.curl().args(["--data-binary", &data]);
+    assert_eq!(post.get("/x").status, 504);
+    fronted
+        .gate
+        .await_metric("portcullis_http_requests_in_flight", &[], 0.0);
 }
 
 // --- Connections that somebody has authenticated ---

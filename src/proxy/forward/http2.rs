@@ -72,7 +72,7 @@ pub(super) async fn forward<B: BodySource, A: AnswerSink>(
             place = under_way.place(sharing, request.client.announced()) => place,
             () = answer.gone(Duration::ZERO) => return Err(ForwardFailure::ClientGone),
         };
-        let place = match place {
+        let mut place = match place {
             Ok(place) => place,
             Err(failure) => {
                 after_no_connection(&mut under_way, failure)?;
@@ -88,7 +88,7 @@ pub(super) async fn forward<B: BodySource, A: AnswerSink>(
         if std::mem::take(&mut waits_for_continue) {
             answer.send_continue().await?;
         }
-        let on = (&under_way, &place);
+        let on = (&under_way, &mut place);
         let exchange = exchange(on, request, &head, standing, (body, answer), report);
         let Err(failure) = exchange.await else {
             return Ok(());
@@ -111,7 +111,7 @@ pub(super) async fn forward<B: BodySource, A: AnswerSink>(
 }
 
 async fn exchange<B: BodySource, A: AnswerSink>(
-    (under_way, place): (&UnderWay<'_>, &Place),
+    (under_way, place): (&UnderWay<'_>, &mut Place),
     request: &UpstreamRequest<'_>,
     head: &Request<()>,
     standing: &impl Standing,
@@ -132,16 +132,15 @@ async fn exchange<B: BodySource, A: AnswerSink>(
         receive.run(&mut source, answer).await
     } else {
         let limit = request.upstream.spec.write_timeout;
-        let upload = upload(
-            &mut stream,
-            request,
-            (body, &sent.pieces),
-            &conversation,
-            limit,
-        );
+        let upload = async {
+            let sending = (&mut *body, &sent.pieces);
+            let done = upload(&mut stream, request, sending, &conversation, limit).await;
+            sent.ended(done, body).await
+        };
         let download = receive.run(&mut source, answer);
-        both_ways(upload, download, &sent).await
+        both_ways(upload, download).await
     };
+    place.ended = done.is_ok() && sent.is_whole();
     report.grpc_status = source.grpc_status;
     // A stream that has not ended on both sides is reset when it is dropped here (CANCEL).
     done.map(|_| ())

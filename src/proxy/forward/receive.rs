@@ -28,6 +28,10 @@ use crate::proxy::upstream_login::{self, Turn};
 /// Interim answers (1xx) that a backend may send before the final one.
 pub(super) const MAX_INTERIM: usize = 16;
 
+/// Bytes of their fields that a client gets. Those of one over HTTP/2 are held for it until it takes
+/// them, and no flow control counts them.
+const INTERIM_BYTES: usize = 16 << 10;
+
 /// The answer's way back.
 pub(super) struct Receive<'e, S> {
     method: &'e Method,
@@ -117,7 +121,7 @@ impl<'e, S: Standing> Receive<'e, S> {
         source.begin_body(&head);
         self.pass_body(source, answer).await?;
         let trailers = source.trailers();
-        let replaces = |name: &[u8]| self.backwards.replaces(name);
+        let replaces = |name: &[u8]| self.backwards.replaces(name) || self.is_about_login(name);
         let trailers = trailers.map(|trailers| answer_trailers(&head, &trailers, replaces));
         let finished = answer.finish(trailers.as_ref());
         self.while_it_stands(source, finished).await?;
@@ -172,7 +176,7 @@ impl<'e, S: Standing> Receive<'e, S> {
     }
 
     fn is_sent(&self) -> bool {
-        self.sent.whole.load(Ordering::Relaxed)
+        self.sent.is_whole()
     }
 
     /// Whether nothing more of the request leaves: then the backend is all that is waited for.
@@ -195,6 +199,7 @@ impl<'e, S: Standing> Receive<'e, S> {
         source: &mut impl AnswerSource,
         answer: &mut A,
     ) -> Result<ResponseHead, ForwardFailure> {
+        let mut left = INTERIM_BYTES;
         for _ in 0..MAX_INTERIM {
             let head = self.next_head(source, answer).await?;
             match head.status() {
@@ -207,9 +212,14 @@ impl<'e, S: Standing> Receive<'e, S> {
                 }
                 StatusCode::CONTINUE if !self.expects_continue => {}
                 status if status.is_informational() => {
-                    let fields = answer_fields(&head, self.strict_transport);
+                    let fields = self.passed(&head);
                     let fields = fields.filter(|field| self.backwards.leaves_as_it_is(field));
                     let fields: Vec<_> = fields.collect();
+                    let length = |field: &Received<'_>| field.name().len() + field.value().len();
+                    let Some(rest) = left.checked_sub(fields.iter().map(length).sum()) else {
+                        continue;
+                    };
+                    left = rest;
                     let sent = answer.send_interim(status, &fields);
                     self.while_it_stands(source, sent).await?;
                 }
@@ -315,6 +325,10 @@ impl<'e, S: Standing> Receive<'e, S> {
         let is_logged_in = self.login.is_some();
         let fields = answer_fields(head, self.strict_transport);
         fields.filter(move |field| !(is_logged_in && upstream_login::is_ours(field.name())))
+    }
+
+    fn is_about_login(&self, name: &[u8]) -> bool {
+        self.login.is_some() && upstream_login::is_ours(name)
     }
 
     fn begin<A: AnswerSink>(&self, head: &ResponseHead, answer: &mut A) {

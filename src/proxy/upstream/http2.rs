@@ -51,6 +51,11 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Bytes of a head as RFC 9113 section 6.5.2 counts them; what is larger is no head.
 const HEADER_LIST: u32 = 64 << 10;
 
+/// Streams that we give up on a connection before it gets no more of them. Servers take many resets
+/// for an attack (CVE-2023-44487) and end the connection with whatever else is on it; whoever gives up
+/// much is to meet its own requests only.
+const MOST_GIVEN_UP: usize = 32;
+
 /// How often a connection is looked at.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -93,6 +98,8 @@ struct Http2Connection {
 struct Traffic {
     /// Streams that are open.
     streams: AtomicUsize,
+    /// Those that were given up before their end.
+    given_up: AtomicUsize,
     /// Reads that brought something.
     reads: AtomicU64,
 }
@@ -118,6 +125,8 @@ pub struct Place {
     connections: Arc<Http2Connections>,
     /// Whether the connection has served others before.
     pub reused: bool,
+    /// Whether the stream has ended on both sides.
+    pub ended: bool,
 }
 
 // === impl Http2Connections ===
@@ -202,6 +211,7 @@ impl Http2Connections {
             connection,
             connections: Arc::clone(self),
             reused,
+            ended: false,
         }
     }
 
@@ -275,6 +285,9 @@ impl Http2Connection {
 
     /// Whether it is neither closed nor going away.
     fn takes_requests(&self) -> bool {
+        if self.traffic.given_up.load(Ordering::Relaxed) >= MOST_GIVEN_UP {
+            return false;
+        }
         let mut context = Context::from_waker(Waker::noop());
         let ready = self.requests.clone().poll_ready(&mut context);
         !matches!(ready, Poll::Ready(Err(_)))
@@ -299,6 +312,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let connection = &self.connection;
+        let given_up = usize::from(!self.ended);
+        connection
+            .traffic
+            .given_up
+            .fetch_add(given_up, Ordering::Relaxed);
         *connection.until.lock() = Instant::now() + connection.idle_timeout;
         connection.traffic.streams.fetch_sub(1, Ordering::Relaxed);
         self.connections.changed.notify_one();

@@ -87,6 +87,11 @@ impl Peer {
         self.stream.write_all(&frame(kind, flags, stream, payload))
     }
 
+    /// Sends several at once, or what is none.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
     /// The next frame. Settings and pings are answered on the way.
     pub fn next(&mut self) -> io::Result<Frame> {
         loop {

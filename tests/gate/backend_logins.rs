@@ -38,14 +38,20 @@ impl LoggedIn {
 
     #[track_caller]
     fn with(backend: SocketAddr, scheme: &str, more: &str) -> Self {
+        Self::to(&format!("url: 'http://{backend}'"), scheme, more)
+    }
+
+    /// To an upstream that is described like this.
+    #[track_caller]
+    fn to(upstream: &str, scheme: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (cert, key) = gate::certificate();
         let config = format!(
             "listeners: [{{address: '127.0.0.1:0'}}]\nthreads: 2\n\
              admin: {{address: '127.0.0.1:0'}}\n\
              tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
-             upstreams:\n  backend:\n    url: 'http://{backend}'\n\
-             \x20   login: {{{scheme}: {{username: {USER}, password: {{file: pass}}}}}}\n{more}",
+             upstreams:\n  backend: {{{upstream}, \
+             login: {{{scheme}: {{username: {USER}, password: {{file: pass}}}}}}}}\n{more}",
             cert.display(),
             key.display(),
         );
@@ -58,6 +64,21 @@ impl LoggedIn {
 
     fn password_file(&self) -> PathBuf {
         self.folder.path().join("pass")
+    }
+
+    fn count(&self, event: &str, result: &str) -> usize {
+        let is_it = |line: &Value| line["event"] == event && line["result"] == result;
+        self.gate.count_lines(is_it)
+    }
+
+    /// Puts another password into the file, and waits until it is read.
+    #[track_caller]
+    fn change_password(&self, text: &str) {
+        let before = self.count("upstream.login", "success");
+        std::fs::write(self.password_file(), text).unwrap();
+        eventually("it is read", || {
+            (self.count("upstream.login", "success") > before).then_some(())
+        });
     }
 
     fn get(&self, path: &str) -> Got {
@@ -99,11 +120,17 @@ impl LoggedIn {
 
 /// An nginx that lets [`USER`] in, and the folder that says so.
 fn nginx() -> (Nginx, TempDir) {
+    nginx_with("")
+}
+
+/// The same with more said about its server, in front of that.
+fn nginx_with(more: &str) -> (Nginx, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users");
     std::fs::write(&users, format!("{USER}:{{PLAIN}}{PASSWORD}\n")).unwrap();
     let users = users.display();
-    let nginx = Nginx::listening(&format!("auth_basic device; auth_basic_user_file {users};"));
+    let login = format!("auth_basic device; auth_basic_user_file {users};");
+    let nginx = Nginx::listening(&format!("{more}{login}"));
     (nginx, folder)
 }
 
@@ -131,38 +158,54 @@ fn nginx_lets_the_gate_in_with_basic_whoever_is_asking() {
 }
 
 #[test]
+fn a_backend_over_http2_lets_the_gate_in_with_basic_as_another_does() {
+    let (cert, key) = gate::certificate();
+    let [cert, key] = [&cert, &key].map(|it| it.display());
+    let files = format!("ssl_http2 ssl_certificate {cert}; ssl_certificate_key {key}; ");
+    let (nginx, _users) = nginx_with(&files);
+    let port = nginx.address.port();
+    let upstream = format!("url: 'https://localhost:{port}', version: '2', tls: {{ca: {cert}}}");
+    let logged_in = LoggedIn::to(&upstream, "basic", "routes: [{public: true}]\n");
+    // Asked for by nobody, and known to everybody.
+    assert_eq!(logged_in.get("/version").body, "HTTP/2.0 GET /version");
+    for args in [
+        &["--http1.1"][..],
+        &["--http2"],
+        &["--http2", "-u", "somebody:else"],
+    ] {
+        let curl = logged_in.gate.curl().args(args.iter().copied());
+        assert_eq!(curl.get("/").body, "<p>the backend</p>\n", "{args:?}");
+    }
+    logged_in.change_password("the wrong one\n");
+    logged_in.refused("/");
+    let said = "the backend does not let us in: it does not take our user name and password";
+    assert_eq!(logged_in.said(), said);
+    logged_in.change_password(PASSWORD);
+    assert_eq!(logged_in.get("/").status, 200);
+}
+
+#[test]
 fn a_wrong_password_is_a_matter_between_gate_and_backend_until_its_file_has_the_right_one() {
     let (nginx, _users) = nginx();
     let logged_in = LoggedIn::start(nginx.address, "basic");
-    let write = |text: &str| std::fs::write(logged_in.password_file(), text).unwrap();
-    let count = |event: &'static str, result: &'static str| {
-        let is_it = move |line: &Value| line["event"] == event && line["result"] == result;
-        logged_in.gate.count_lines(is_it)
-    };
-    write("the wrong one\n");
-    eventually("it is read", || {
-        (count("upstream.login", "success") == 1).then_some(())
-    });
+    logged_in.change_password("the wrong one\n");
     for _ in 0..3 {
         logged_in.refused("/");
     }
     let said = "the backend does not let us in: it does not take our user name and password";
     assert_eq!(logged_in.said(), said);
     // Once a minute is enough.
-    assert_eq!(count("upstream.login", "refused"), 1);
+    assert_eq!(logged_in.count("upstream.login", "refused"), 1);
     let errors = [("upstream", "backend"), ("reason", "login_refused")];
     logged_in
         .gate
         .await_metric("portcullis_upstream_errors_total", &errors, 3.0);
     // What cannot be used keeps what was there.
-    write("two\nlines\n");
+    std::fs::write(logged_in.password_file(), "two\nlines\n").unwrap();
     eventually("it is said", || {
-        (count("config.reload", "failure") > 0).then_some(())
+        (logged_in.count("config.reload", "failure") > 0).then_some(())
     });
-    write(PASSWORD);
-    eventually("it is read", || {
-        (count("upstream.login", "success") == 2).then_some(())
-    });
+    logged_in.change_password(PASSWORD);
     assert_eq!(logged_in.get("/").status, 200);
 }
 
@@ -203,11 +246,23 @@ fn a_password_has_to_be_there_at_the_start() {
 #[test]
 fn apache_lets_the_gate_in_with_digest_and_is_asked_what_it_wants_only_once() {
     let apache = Apache::start(USER, PASSWORD, 300);
+    lets_in_with_digest(&apache, &format!("url: 'http://{}'", apache.address));
+}
+
+#[test]
+fn apache_lets_the_gate_in_with_digest_over_http2_as_well() {
+    let apache = Apache::speaking("h2c", USER, PASSWORD, 300);
+    lets_in_with_digest(&apache, &format!("url: 'h2c://{}'", apache.address));
+}
+
+#[track_caller]
+fn lets_in_with_digest(apache: &Apache, upstream: &str) {
+    let start = || LoggedIn::to(upstream, "digest", "routes: [{public: true}]\n");
     let page = (0..100_000_u32)
         .flat_map(u32::to_be_bytes)
         .collect::<Vec<_>>();
     std::fs::write(apache.files().join("a page.txt"), "the device\n").unwrap();
-    let logged_in = LoggedIn::start(apache.address, "digest");
+    let logged_in = start();
     for _ in 0..10 {
         let got = logged_in.get("/a%20page.txt?x=%22%5c&y");
         assert_eq!(got.body, "the device\n", "{got:?}");
@@ -242,7 +297,7 @@ fn apache_lets_the_gate_in_with_digest_and_is_asked_what_it_wants_only_once() {
         assert!(std::fs::read(apache.files().join(name)).unwrap() == page);
     }
     // Another gate's first request has a body: it is sent twice, and arrives once.
-    let another = LoggedIn::start(apache.address, "digest");
+    let another = start();
     let put = another.gate.curl().args(["-T", file]);
     assert_eq!(put.get("/first").status, 201);
     assert!(std::fs::read(apache.files().join("first")).unwrap() == page);

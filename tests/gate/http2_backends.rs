@@ -1,8 +1,8 @@
 //! Backends that speak HTTP/2: what they get, what comes back, and what a bad one can do.
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::harness::backend::Backend;
 use crate::harness::client::Connection;
@@ -541,4 +541,46 @@ fn a_request_is_written_as_http2_has_it() {
     let seen = backend.last();
     assert_eq!(seen.body, b"body");
     assert!(!seen.fields.contains_key("content-length"), "{seen:?}");
+}
+
+#[test]
+fn a_connection_that_a_client_may_authenticate_is_its_own_and_ends_with_its_request() {
+    let ended = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&ended);
+    let backend = FrameBackend::start(&[], move |peer| {
+        while let Ok(stream) = peer.request() {
+            peer.answer(stream, peer.connection.to_string().as_bytes())?;
+        }
+        seen.lock().unwrap().push(peer.connection);
+        Ok(())
+    });
+    let gate = in_front_of(&format!("{{url: 'h2c://{}'}}", backend.address));
+    let on = |authorization: &str| {
+        let curl = gate
+            .curl()
+            .header(&format!("Authorization: {authorization}"));
+        curl.get("/").body.parse::<usize>().unwrap()
+    };
+    // Each of the threads has connections that all its clients share.
+    let mut shared: Vec<_> = (0..20).map(|_| on("Bearer ntlm")).collect();
+    shared.sort_unstable();
+    shared.dedup();
+    assert!(shared.len() <= 2, "{shared:?}");
+    let schemes = ["NTLM TlRMTVNTUAAB", "negotiate YIIB", "Negotiate", "ntlm"];
+    let own = schemes.map(on);
+    assert!(
+        own.iter().all(|it| !shared.contains(it)),
+        "{own:?} {shared:?}"
+    );
+    assert!(own.is_sorted_by(|one, next| one < next), "{own:?}");
+    let others = ["Basic cmFscGg6eA==", "Digest username=ntlm", "Bearer x"];
+    for authorization in others.iter().cycle().take(12) {
+        let it = on(authorization);
+        assert!(!own.contains(&it), "{authorization}: {it} of {own:?}");
+    }
+    eventually("they end, and nothing else does", || {
+        let mut ended = ended.lock().unwrap().clone();
+        ended.sort_unstable();
+        (ended == own).then_some(())
+    });
 }

@@ -65,7 +65,8 @@ fn pki() -> Pki {
     pki
 }
 
-/// An nginx that shows the certificate `FILE.crt`, with the intermediate where one has issued it.
+/// An nginx that shows the certificate `FILE.crt`, with the intermediate where one has issued it. Where
+/// `more` begins with `http2`, it speaks that.
 #[track_caller]
 fn nginx(pki: &Pki, file: &str, more: &str) -> Nginx {
     let chain = format!("{file}.chain");
@@ -76,8 +77,12 @@ fn nginx(pki: &Pki, file: &str, more: &str) -> Nginx {
         true => "",
         false => "ssl_protocols TLSv1.2 TLSv1.3;",
     };
+    let (http2, more) = match more.strip_prefix("http2") {
+        Some(more) => ("ssl_http2 ", more),
+        None => ("", more),
+    };
     Nginx::listening(&format!(
-        "ssl_certificate {chain}; ssl_certificate_key {key}; {protocols} {more}"
+        "{http2}ssl_certificate {chain}; ssl_certificate_key {key}; {protocols} {more}"
     ))
 }
 
@@ -303,14 +308,30 @@ fn a_backend_that_asks_who_we_are_is_shown_the_certificate_that_is_for_it() {
 
 #[test]
 fn a_ca_that_is_taken_out_counts_at_once_also_for_connections_that_are_there() {
+    taken_out_at_once("", "1.1");
+}
+
+#[test]
+fn a_ca_that_is_taken_out_counts_at_once_also_for_connections_that_requests_share() {
+    taken_out_at_once("http2", "2");
+}
+
+#[track_caller]
+fn taken_out_at_once(speaks: &str, version: &str) {
     let pki = pki();
-    let nginx = nginx(&pki, "backend", "");
+    let counted = "location = /counted { return 200 $connection_requests; }";
+    let nginx = nginx(&pki, "backend", &format!("{speaks} {counted}"));
     let other = Pki::new().read("root.crt");
     let good = pki.read("root.crt");
     pki.write("backend-ca.crt", &good);
     let tls = "tls: {ca: backend-ca.crt, server_name: backend.example}";
-    let fronted = Fronted::start(&pki, &format!("{{{}, {tls}}}", url(&nginx)));
-    assert_eq!(fronted.get("/whoami").status, 200);
+    let upstream = format!("{{{}, version: '{version}', {tls}}}", url(&nginx));
+    let fronted = Fronted::start(&pki, &upstream);
+    // So that all threads have one that could be used again.
+    let is_used_again = || fronted.get("/counted").body.parse::<u32>().unwrap() > 10;
+    eventually("connections are used again", || {
+        is_used_again().then_some(())
+    });
     let renewed = |result: &str| {
         fronted.gate.count_lines(|line| {
             let is_it = line["event"] == "upstream.tls" || line["event"] == "config.reload";
@@ -323,7 +344,7 @@ fn a_ca_that_is_taken_out_counts_at_once_also_for_connections_that_are_there() {
     assert_eq!(fronted.get("/whoami").status, 200);
     pki.write("backend-ca.crt", &other);
     eventually("it is read", || (renewed("success") > 0).then_some(()));
-    for _ in 0..3 {
+    for _ in 0..6 {
         assert_eq!(fronted.refused(), "upstream_tls_untrusted");
     }
     pki.write("backend-ca.crt", &good);

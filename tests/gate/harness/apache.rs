@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use super::free_port;
 use super::process::Daemon;
 
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "mpm_event",
+    "http2",
     "authn_core",
     "authn_file",
     "authz_core",
@@ -34,6 +35,12 @@ impl Apache {
     /// for `lifetime` seconds.
     #[track_caller]
     pub fn start(user: &str, password: &str, lifetime: u32) -> Self {
+        Self::speaking("http/1.1", user, password, lifetime)
+    }
+
+    /// The same over this protocol, as Apache calls it.
+    #[track_caller]
+    pub fn speaking(protocol: &str, user: &str, password: &str, lifetime: u32) -> Self {
         const REALM: &str = "the old device, of 1999";
         let folder = tempfile::tempdir().unwrap();
         let www = folder.path().join("www");
@@ -56,6 +63,7 @@ impl Apache {
             .collect();
         let config = format!(
             "{modules}ServerRoot {root}\nServerName localhost\nListen 127.0.0.1:{port}\n\
+             Protocols {protocol}\n\
              PidFile {root}/pid\nErrorLog {root}/error.log\nDefaultRuntimeDir {root}\n\
              CustomLog {root}/access.log \"%>s\"\nUser www-data\nGroup www-data\n\
              DocumentRoot {root}/www\nDavLockDB {root}/dav-locks\n\

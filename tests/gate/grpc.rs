@@ -234,10 +234,10 @@ fn a_call_ends_with_a_status_when_the_token_or_the_right_does() {
     let taken_away = |change: &dyn Fn(&str) -> String, status: &str| {
         let conversation = fronted.conversation(&with);
         let before = fronted.pki.read("users.yaml");
-        fronted.pki.write("users.yaml", &change(&before));
+        fronted.pki.replace("users.yaml", &change(&before));
         let done = conversation.finish();
         check(&done, &["message waiting", status]);
-        fronted.pki.write("users.yaml", &before);
+        fronted.pki.replace("users.yaml", &before);
         eventually("the gate knows the token again", || {
             let call = fronted.call("unary", &["hello"], &with);
             call.out.contains("status 0").then_some(())
@@ -268,9 +268,8 @@ fn a_call_ends_with_a_status_when_its_session_or_the_right_does_and_those_of_oth
         });
         let (others, ralph) = users.split_once("ralph:").unwrap();
         let ralph = ralph.replace("[user]", "[]");
-        fronted
-            .pki
-            .write("users.yaml", &format!("{others}ralph:{ralph}"));
+        let users = format!("{others}ralph:{ralph}");
+        fronted.pki.replace("users.yaml", &users);
     };
     let call = |session: &str| {
         let cookie = format!("__Host-portcullis={session}");

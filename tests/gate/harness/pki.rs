@@ -97,6 +97,13 @@ impl Pki {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    /// Puts a file in the place of another, as an editor does: nobody reads half of it.
+    pub fn replace(&self, name: &str, text: &str) {
+        let new = format!("{name}.new");
+        self.write(&new, text);
+        std::fs::rename(self.path(&new), self.path(name)).unwrap();
+    }
+
     /// Several files one after the other in one.
     pub fn join(&self, names: &[&str], into: &str) {
         let text: String = names.iter().map(|name| self.read(name)).collect();

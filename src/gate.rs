@@ -79,7 +79,7 @@ impl Gate {
     #[must_use]
     pub fn decide(&self, request: &RequestView<'_>, now: Timestamp) -> Decision {
         let decision = self.decide_path(request, now);
-        match (decision, request.destination) {
+        match (decision, &request.destination) {
             (Decision::Forward(permit), Destination::Path(path)) => {
                 let there = RequestView {
                     path,
@@ -87,7 +87,7 @@ impl Gate {
                 };
                 match allow_writing(permit, self.decide_path(&there, now)) {
                     Decision::Forward(permit)
-                        if [request.path, path]
+                        if [request.path, &**path]
                             .iter()
                             .any(|it| self.holds_others(it, &permit)) =>
                     {
@@ -406,23 +406,27 @@ mod tests {
     fn what_is_moved_needs_to_be_allowed_where_it_goes_too() {
         use Destination::{Elsewhere, Path};
         for (path, destination, expected) in [
-            ("/app/a", Path("/app/b"), "forward as ralph"),
-            ("/app/a", Path("/admin/b"), "405"),
-            ("/public/a", Path("/app/b"), "forward as ralph"),
-            ("/app/a", Path("/app/../admin/b"), "400"),
-            ("/app/a", Path("/nowhere"), "404"),
-            ("/app/a", Path("/auth/login"), "403 destination"),
+            ("/app/a", Path("/app/b".into()), "forward as ralph"),
+            ("/app/a", Path("/admin/b".into()), "405"),
+            ("/public/a", Path("/app/b".into()), "forward as ralph"),
+            ("/app/a", Path("/app/../admin/b".into()), "400"),
+            ("/app/a", Path("/nowhere".into()), "404"),
+            ("/app/a", Path("/auth/login".into()), "403 destination"),
             ("/app/a", Elsewhere, "403 destination"),
-            ("/app/", Path("/app/b"), "forward as ralph"),
-            ("/public/tree/", Path("/public/x"), "403 destination"),
-            ("/public/x", Path("/public/Tree"), "403 destination"),
-            ("/public/tree/inner/x", Path("/public/x"), "405"),
+            ("/app/", Path("/app/b".into()), "forward as ralph"),
+            ("/public/tree/", Path("/public/x".into()), "403 destination"),
+            ("/public/x", Path("/public/Tree".into()), "403 destination"),
+            ("/public/tree/inner/x", Path("/public/x".into()), "405"),
         ] {
             let session = session_of("ralph", 1, NOW);
-            let decided = decide_both("MOVE", path, destination, session);
-            assert_eq!(decided, expected, "{path} to {destination:?}");
+            let what = format!("{path} to {destination:?}");
+            assert_eq!(
+                decide_both("MOVE", path, destination, session),
+                expected,
+                "{what}"
+            );
         }
-        let decided = decide_both("MOVE", "/public/a", Path("/app/b"), anonymous());
+        let decided = decide_both("MOVE", "/public/a", Path("/app/b".into()), anonymous());
         assert_eq!(decided, "login: not_presented");
     }
 

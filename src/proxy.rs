@@ -55,7 +55,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::gate::authorize::{Permit, Refusal, RefusalReason};
-use crate::gate::request::{Destination, PresentedAuthorization, PresentedSession, RequestView};
+use crate::gate::request::{PresentedAuthorization, PresentedSession, RequestView};
 use crate::gate::session::{SessionDigest, Timestamp};
 use crate::gate::{Decision, Gate};
 use crate::http1::head::{RequestFraming, RequestHead};
@@ -446,8 +446,7 @@ impl<'r> Request<'r> {
             method: self.head.method().as_str(),
             authority: self.head.authority(),
             path: self.head.path(),
-            destination: destination::of(self.head)
-                .map_or_else(|it| it, |it| Destination::Path(it.path())),
+            destination: destination::second_path(self.head),
             address: self.client.vouched_for(),
             session: self.presented_session().await,
             authorization: self.authorization.clone(),

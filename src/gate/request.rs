@@ -1,5 +1,6 @@
 //! A request as the gate sees it: nothing but what a decision may depend on.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub struct RequestView<'r> {
     pub authority: Option<&'r str>,
     /// The raw path, without the query.
     pub path: &'r str,
-    /// What it writes to besides.
+    /// What it writes to, or reads from, besides.
     pub destination: Destination<'r>,
     /// Where it comes from: the client's own address, whatever stands between.
     pub address: IpAddr,
@@ -31,13 +32,14 @@ pub struct RequestView<'r> {
     pub certificate: Result<PresentedCertificate, NoIdentity>,
 }
 
-/// The second resource of a request that copies or moves the first (RFC 4918 section 10.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The second resource of a request that copies or moves one to the other (RFC 4918 section 10.3, and
+/// the copy sources of object stores).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination<'r> {
     /// There is none.
     None,
     /// This raw path, on the same host.
-    Path(&'r str),
+    Path(Cow<'r, str>),
     /// Not on this host, or not to be told from what was sent.
     Elsewhere,
 }

@@ -1,7 +1,10 @@
 //! `Destination`, where WebDAV's COPY and MOVE write to (RFC 4918 section 10.3): a second path, which
-//! the gate decides about like the first, and which the backend gets as it gets the first.
+//! the gate decides about like the first, and which the backend gets as it gets the first. And the
+//! fields by which a PUT to an object store reads from a second path instead of from its body.
 //!
 //! Which of them may go where is the gate's to say.
+
+use std::borrow::Cow;
 
 use super::headers::UpstreamRequest;
 use super::rewrite::PrefixMismatch;
@@ -14,6 +17,47 @@ use crate::http1::head::RequestHead;
 pub(super) struct Written<'h> {
     target: &'h str,
     path_length: usize,
+}
+
+/// Where object stores of Amazon, Google, OpenStack and Azure are told what to copy.
+const SOURCES: [&str; 5] = [
+    "x-amz-copy-source",
+    "x-goog-copy-source",
+    "x-copy-from",
+    "x-ms-copy-source",
+    "x-ms-rename-source",
+];
+
+/// The second path of a request.
+pub(super) fn second_path(head: &RequestHead) -> Destination<'_> {
+    let source = source_of(head);
+    match (of(head), source) {
+        (Err(Destination::None), None) => Destination::None,
+        (Err(Destination::None), Some(Some(source))) => Destination::Path(source),
+        (Ok(written), None) => Destination::Path(written.path().into()),
+        // One of them that cannot be told, or both.
+        _ => Destination::Elsewhere,
+    }
+}
+
+/// What is to be copied, where that is said: the raw path, or nothing that can be told. Reading asks
+/// for nothing of the kind, and is spared the search.
+fn source_of(head: &RequestHead) -> Option<Option<Cow<'_, str>>> {
+    if !matches!(head.method().as_str(), "PUT" | "POST") {
+        return None;
+    }
+    let fields = head.fields();
+    let mut named = SOURCES.iter().flat_map(|name| fields.get_all(name));
+    let value = std::str::from_utf8(named.next()?).ok();
+    let path = value.and_then(|value| {
+        // Most programs write `bucket/key`.
+        if value.starts_with('/') || value.contains("://") {
+            return Some(Written::read(value, head.authority())?.path().into());
+        }
+        let value = format!("/{value}");
+        Some(Written::read(&value, None)?.path().to_owned().into())
+    });
+    Some(path.filter(|_| named.next().is_none()))
 }
 
 /// That of a request, or why there is none. Other methods have none: to them it is a field like any
@@ -66,6 +110,13 @@ impl<'h> Written<'h> {
 /// What the backend is to get as `Destination`, where it gets one: a URL of its own. A server that is
 /// told of a scheme or a host that it does not have refuses to write there.
 pub(super) fn for_backend(request: &UpstreamRequest<'_>) -> Result<Option<String>, PrefixMismatch> {
+    if let Some(Some(source)) = source_of(request.head) {
+        // It may be signed, and is not ours to write anew.
+        let target = request.rewrite.path.target(&source, source.len())?;
+        if target.target != source {
+            return Err(PrefixMismatch);
+        }
+    }
     let Ok(written) = of(request.head) else {
         return Ok(None);
     };

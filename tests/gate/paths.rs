@@ -178,6 +178,73 @@ fn what_is_copied_or_moved_is_allowed_where_it_goes_too() {
     assert_eq!(arrived(), "/home/ada/b");
 }
 
+#[test]
+fn what_an_object_store_is_to_copy_is_allowed_where_it_comes_from_too() {
+    let backend = Backend::start();
+    let routes = "routes:\n  - {match: /open/, public: true}\n\
+                  \x20 - {match: /cut/, public: true, strip_prefix: /cut}\n\
+                  \x20 - {match: /secret/, can: edit}\n";
+    let config = gate::config(backend.address, "");
+    let gate = Gate::start(&config.replace(gate::ROUTES, routes));
+    let put = |field: &str, path: &str| {
+        backend.forget();
+        let curl = gate.curl().args(["-X", "PUT"]).header(field);
+        curl.get(path).status
+    };
+    for name in [
+        "X-Amz-Copy-Source",
+        "x-goog-copy-source",
+        "X-Copy-From",
+        "x-ms-copy-source",
+        "x-ms-rename-source",
+    ] {
+        for (source, expected) in [
+            ("/open/a", 200),
+            ("open/a?versionId=3", 200),
+            ("/secret/a", 401),
+            ("secret/a", 401),
+            ("open/../secret/a", 400),
+            ("/open/%2e%2e/secret/a", 400),
+            ("https://evil.example/open/a", 403),
+            ("//open/a", 403),
+        ] {
+            let field = format!("{name}: {source}");
+            assert_eq!(put(&field, "/open/b"), expected, "{field}");
+            let arrived: Vec<_> = backend
+                .seen()
+                .iter()
+                .map(|it| it.all(name).join("|"))
+                .collect();
+            let whole = if expected == 200 {
+                vec![source.to_owned()]
+            } else {
+                vec![]
+            };
+            assert_eq!(arrived, whole, "{field}");
+        }
+    }
+    // It would mean another path there.
+    assert_eq!(put("X-Amz-Copy-Source: /cut/a", "/cut/b"), 400);
+    assert_eq!(put("X-Other: /cut/a", "/cut/b"), 200);
+    // Two of them are none.
+    let twice = gate
+        .curl()
+        .args(["-X", "PUT"])
+        .header("X-Copy-From: /open/a");
+    assert_eq!(
+        twice.header("X-Copy-From: /secret/a").get("/open/b").status,
+        403
+    );
+    // To who reads it is a field like any other.
+    assert_eq!(
+        gate.curl()
+            .header("X-Copy-From: /secret/a")
+            .get("/open/b")
+            .status,
+        200
+    );
+}
+
 /// A gate with a folder for each relaxation, in the order of [`RELAXED`], and one without.
 fn relaxed(backend: &Backend) -> Gate {
     let routes: String = RELAXED

@@ -548,6 +548,9 @@ pub struct EjectSettingsFile {
     /// For how long; then one request tries the address. Default: `10s`.
     #[serde(rename = "for")]
     pub time: Option<Span>,
+    /// How many of all addresses may be left out at one time, 1 to 100 in a hundred, rounded up. Default:
+    /// 100; where none is left, all are tried.
+    pub max_percent: Option<Number>,
     /// Answers that count as failures too, as `[502, 503]`. Default: none.
     pub statuses: Option<Items<Number>>,
 }

@@ -16,6 +16,7 @@ pub mod condition;
 pub mod connection;
 pub mod endpoint;
 pub mod http2;
+mod places;
 pub mod probe;
 pub mod transport;
 
@@ -35,11 +36,10 @@ use condition::Usable;
 use connection::{ConnectFailure, UpstreamConnection};
 use endpoint::{Endpoint, Endpoints, Upstream};
 use http2::{Http2Connections, Place, Sharing};
+use places::Held;
 
 /// The backends as one thread has them.
 pub struct UpstreamPool {
-    /// Among how many threads the bound on requests is divided.
-    threads: usize,
     /// In the order of their ids. Only its own thread takes this lock, so nobody ever waits for it.
     backends: Mutex<Vec<Backend>>,
 }
@@ -51,8 +51,8 @@ struct Backend {
     /// Those that `slots` were made of.
     known: Arc<Endpoints>,
     slots: Vec<Slot>,
-    /// Requests under way.
-    requests: usize,
+    /// Room for requests.
+    places: Held,
     budget: Budget,
 }
 
@@ -85,9 +85,8 @@ impl UpstreamPool {
     /// The pool of one of `threads` threads.
     #[must_use]
     pub fn new(upstreams: &[Arc<Upstream>], threads: usize) -> Self {
-        let backends = upstreams.iter().map(|upstream| Backend::new(upstream));
+        let backends = upstreams.iter().map(|it| Backend::new(it, threads));
         Self {
-            threads: threads.max(1),
             backends: Mutex::new(backends.collect()),
         }
     }
@@ -96,7 +95,7 @@ impl UpstreamPool {
     /// still works, if there is one: the last used first.
     ///
     /// # Errors
-    /// [`ConnectFailure::Full`] when this thread's share of what the backend may get is under way,
+    /// [`ConnectFailure::Full`] when all that the backend may get is under way,
     /// [`ConnectFailure::Unresolved`] when it has no address.
     pub fn enter<'p>(
         &'p self,
@@ -104,19 +103,17 @@ impl UpstreamPool {
         (purpose, affinity): (Purpose, Option<Affinity>),
         now: Instant,
     ) -> Result<(UnderWay<'p>, Option<UpstreamConnection>), ConnectFailure> {
-        let share = upstream.spec.max_requests.div_ceil(self.threads).max(1);
         let mut backends = self.backends.lock();
         let backend = backends.get_mut(upstream.id.0);
         let backend = backend.ok_or(ConnectFailure::Unresolved)?;
-        if purpose == Purpose::Request && backend.requests >= share {
-            return Err(ConnectFailure::Full);
-        }
         backend.refresh();
         let Some(at) = backend.choose(upstream, affinity, &[], now) else {
             upstream.look_up_again();
             return Err(ConnectFailure::Unresolved);
         };
-        backend.requests += usize::from(purpose == Purpose::Request);
+        if purpose == Purpose::Request && !backend.places.enter(&upstream.places) {
+            return Err(ConnectFailure::Full);
+        }
         backend.budget.earn();
         let slot = &mut backend.slots[at];
         slot.destination.endpoint.begin(upstream);
@@ -225,11 +222,14 @@ impl UnderWay<'_> {
         let Some(eject) = &self.upstream.spec.eject else {
             return;
         };
-        // One that has no others beside it is never left out.
-        if self.upstream.endpoints().len() > 1 {
-            let condition = &self.destination.endpoint.condition;
-            condition.failed(self.upstream.millis(now), eject);
-        }
+        let endpoints = self.upstream.endpoints();
+        let condition = &self.destination.endpoint.condition;
+        let out = endpoints.iter().filter(|it| it.condition.is_left_out());
+        let others = out
+            .count()
+            .saturating_sub(usize::from(condition.is_left_out()));
+        let may_leave_out = others < eject.most_of(endpoints.len());
+        condition.failed(self.upstream.millis(now), may_leave_out.then_some(eject));
     }
 
     /// Goes to another address, one where it has not been: with an idle connection there, if there
@@ -295,8 +295,9 @@ impl Drop for UnderWay<'_> {
         let Some(backend) = backends.get_mut(self.upstream.id.0) else {
             return;
         };
-        let ended = usize::from(self.purpose == Purpose::Request);
-        backend.requests = backend.requests.saturating_sub(ended);
+        if self.purpose == Purpose::Request {
+            backend.places.leave(&self.upstream.places);
+        }
         let connection = self.connection.take();
         // As many as were under way at one time, which `enter` bounds.
         if let Some(slot) = backend.slot(self.at, &self.destination) {
@@ -308,12 +309,12 @@ impl Drop for UnderWay<'_> {
 // === impl Backend ===
 
 impl Backend {
-    fn new(upstream: &Upstream) -> Self {
+    fn new(upstream: &Upstream, threads: usize) -> Self {
         let mut backend = Self {
             current: upstream.watch(),
             known: Arc::default(),
             slots: Vec::new(),
-            requests: 0,
+            places: Held::none(&upstream.places, threads),
             budget: Budget::default(),
         };
         backend.refresh();

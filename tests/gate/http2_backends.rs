@@ -361,17 +361,21 @@ fn taking_nothing(gate: &Gate, requests: u32) -> Frames {
     client.send(PREFACE);
     let window = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &[0; 4]].concat();
     client.send(&frame(SETTINGS, 0, 0, &window));
+    for number in 0..requests {
+        client.send(&get_on(2 * number + 1));
+    }
+    client
+}
+
+/// A request on this stream.
+fn get_on(stream: u32) -> Vec<u8> {
     let head = block(&[
         (":method", "GET"),
         (":scheme", "https"),
         (":authority", "localhost"),
         (":path", "/"),
     ]);
-    for number in 0..requests {
-        let flags = END_HEADERS | END_STREAM;
-        client.send(&frame(HEADERS, flags, 2 * number + 1, &head));
-    }
-    client
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)
 }
 
 #[test]
@@ -438,6 +442,111 @@ fn interim_answers_without_end_are_none_and_fill_nothing() {
     logged(&gate, "upstream_bad_answer");
     let now = gate.resident_kib();
     assert!(now < before + (48 << 10), "{before} KiB before, {now} now");
+}
+
+#[test]
+fn an_address_whose_streams_are_all_taken_is_passed_over_and_not_blamed() {
+    // Never answers, and takes one at a time.
+    let full = FrameBackend::start(&[(MAX_CONCURRENT_STREAMS, 1)], |peer| {
+        loop {
+            peer.next()?;
+        }
+    });
+    let free = FrameBackend::start(&[], |peer| {
+        loop {
+            let stream = peer.request()?;
+            peer.answer(stream, b"free")?;
+        }
+    });
+    let gate = in_front_of_with(
+        &format!(
+            "{{urls: ['h2c://{}', 'h2c://{}'], connect_timeout: 300ms, eject: {{failures: 1}}}}",
+            full.address, free.address
+        ),
+        1,
+    );
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let ask = || gate.curl().args(["--max-time", "8"]).get("/").status;
+        let asking: Vec<_> = (0..30).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let count = |status| statuses.iter().filter(|it| **it == status).count();
+    // Connections of the gate to one address, with a stream each.
+    assert_eq!((count(0), count(200)), (8, 22), "{statuses:?}");
+    assert_eq!(
+        gate.count_lines(|line| line["event"] == "upstream.ejected"),
+        0
+    );
+}
+
+#[test]
+fn a_connection_on_which_much_is_given_up_gets_no_more_requests() {
+    let per_connection = Arc::new(Mutex::new(Vec::new()));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (counted, seen) = (Arc::clone(&per_connection), Arc::clone(&requests));
+    let backend = FrameBackend::start(&[], move |peer| {
+        counted.lock().unwrap().push(0);
+        loop {
+            match peer.next()?.kind {
+                HEADERS => drop(seen.fetch_add(1, Ordering::SeqCst)),
+                RST_STREAM => counted.lock().unwrap()[peer.connection] += 1,
+                _ => {}
+            }
+        }
+    });
+    let gate = in_front_of_with(&format!("{{url: 'h2c://{}'}}", backend.address), 1);
+    let given_up = || per_connection.lock().unwrap().iter().sum::<usize>();
+    for round in 0..2 {
+        let mut client = taking_nothing(&gate, 0);
+        for number in 0..50 {
+            let before = round * 50 + number;
+            let stream = 2 * u32::try_from(number).unwrap() + 1;
+            client.send(&get_on(stream));
+            eventually("it has arrived", || {
+                (requests.load(Ordering::SeqCst) > before).then_some(())
+            });
+            client.send(&frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+            eventually("it is given up", || (given_up() > before).then_some(()));
+        }
+    }
+    let counts = per_connection.lock().unwrap().clone();
+    assert_eq!(counts, [32, 32, 32, 4]);
+}
+
+#[test]
+fn small_pieces_of_a_body_that_come_together_go_on_together() {
+    let frames = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&frames);
+    let backend = FrameBackend::start(&[], move |peer| {
+        let stream = peer.request()?;
+        let mut length = 0;
+        loop {
+            let frame = peer.next_of(DATA)?;
+            length += frame.payload.len();
+            counted.fetch_add(1, Ordering::SeqCst);
+            if frame.flags & END_STREAM != 0 {
+                return peer.answer(stream, length.to_string().as_bytes());
+            }
+        }
+    });
+    let gate = in_front_of_with(&format!("{{url: 'h2c://{}'}}", backend.address), 1);
+    let mut client = Frames::open(gate.address);
+    let head = block(&[
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/"),
+    ]);
+    let mut request = frame(HEADERS, END_HEADERS, 1, &head);
+    request.extend(frame(DATA, 0, 1, b"x").repeat(1500));
+    request.extend(frame(DATA, END_STREAM, 1, b""));
+    client.send(&request);
+    let answer = client.end_of(1);
+    let data = answer.iter().filter(|it| it.kind == DATA);
+    let body: Vec<_> = data.flat_map(|it| it.payload.clone()).collect();
+    assert_eq!(body, b"1500");
+    let frames = frames.load(Ordering::SeqCst);
+    assert!(frames < 100, "{frames}");
 }
 
 #[test]

@@ -204,6 +204,7 @@ pub(super) fn lower_eject(written: Option<EjectFile>, at: &At<'_>) -> Option<Eje
     let EjectSettingsFile {
         failures,
         time,
+        max_percent,
         statuses,
     } = settings;
     let mut counted = Vec::new();
@@ -217,6 +218,12 @@ pub(super) fn lower_eject(written: Option<EjectFile>, at: &At<'_>) -> Option<Eje
     Some(EjectSpec {
         failures: small(failures, default.failures, 1..=1000, &at.key("failures")),
         time: span_within(time, default.time, range, &at.key("for")),
+        max_percent: small(
+            max_percent,
+            default.max_percent,
+            1..=100,
+            &at.key("max_percent"),
+        ),
         statuses: counted,
     })
 }

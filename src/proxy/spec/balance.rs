@@ -25,17 +25,34 @@ pub struct EjectSpec {
     pub failures: u32,
     /// How long it gets none. Then one request tries it.
     pub time: Duration,
+    /// How many of all addresses may be left out at one time, in hundredths. Where a request can make an
+    /// address fail, a few could make those that are left get everything.
+    pub max_percent: u32,
     /// Answers that count as failures too.
     pub statuses: Vec<u16>,
 }
 
+impl EjectSpec {
+    /// How many of `all` addresses may be left out: one that has no others beside it never is, and one
+    /// of several may always be. Where none is left, all are tried.
+    #[must_use]
+    pub fn most_of(&self, all: usize) -> usize {
+        let percent = usize::try_from(self.max_percent).unwrap_or(100);
+        match all {
+            0 | 1 => 0,
+            all => all.saturating_mul(percent).div_ceil(100),
+        }
+    }
+}
+
 impl Default for EjectSpec {
     /// 5 in a row, as Envoy has it: one may have been the request's own fault. 10 s, as nginx has
-    /// it: nothing else finds out that an address is back.
+    /// it: nothing else finds out that an address is back. All of them, since all are tried then.
     fn default() -> Self {
         Self {
             failures: 5,
             time: Duration::from_secs(10),
+            max_percent: 100,
             statuses: Vec::new(),
         }
     }

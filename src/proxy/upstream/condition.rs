@@ -66,10 +66,12 @@ impl Condition {
         }
     }
 
-    /// A request failed there.
-    pub(super) fn failed(&self, now: u64, eject: &EjectSpec) {
+    /// A request failed there. Not left out for it where too many others are.
+    pub(super) fn failed(&self, now: u64, eject: Option<&EjectSpec>) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-        if failures.saturating_add(1) >= eject.failures || self.is_left_out() {
+        if let Some(eject) = eject
+            && (failures.saturating_add(1) >= eject.failures || self.is_left_out())
+        {
             self.leave_out(now, eject);
         }
     }
@@ -105,6 +107,7 @@ mod tests {
     const EJECT: EjectSpec = EjectSpec {
         failures: 3,
         time: std::time::Duration::from_millis(100),
+        max_percent: 100,
         statuses: Vec::new(),
     };
 
@@ -112,14 +115,14 @@ mod tests {
     fn only_failures_in_a_row_leave_it_out() {
         let condition = Condition::default();
         for _ in 0..10 {
-            condition.failed(1, &EJECT);
-            condition.failed(1, &EJECT);
+            condition.failed(1, Some(&EJECT));
+            condition.failed(1, Some(&EJECT));
             condition.answered();
         }
         assert_eq!(condition.usable(1), Usable::Yes);
         for _ in 0..3 {
             assert_eq!(condition.usable(1), Usable::Yes);
-            condition.failed(1, &EJECT);
+            condition.failed(1, Some(&EJECT));
         }
         assert_eq!(condition.usable(100), Usable::No);
     }
@@ -127,25 +130,25 @@ mod tests {
     #[test]
     fn when_its_time_is_over_one_request_tries_it() {
         let condition = Condition::default();
-        (0..3).for_each(|_| condition.failed(0, &EJECT));
+        (0..3).for_each(|_| condition.failed(0, Some(&EJECT)));
         assert_eq!(condition.usable(99), Usable::No);
         assert_eq!(condition.usable(100), Usable::OneMayTry);
         condition.try_out(100, &EJECT);
         assert_eq!(condition.usable(101), Usable::No);
         // One more failure is enough now.
-        condition.failed(150, &EJECT);
+        condition.failed(150, Some(&EJECT));
         assert_eq!(condition.usable(249), Usable::No);
         assert_eq!(condition.usable(250), Usable::OneMayTry);
         condition.answered();
         assert_eq!(condition.usable(0), Usable::Yes);
-        condition.failed(0, &EJECT);
+        condition.failed(0, Some(&EJECT));
         assert_eq!(condition.usable(0), Usable::Yes);
     }
 
     #[test]
     fn what_is_not_well_is_not_tried_either() {
         let condition = Condition::default();
-        (0..3).for_each(|_| condition.failed(0, &EJECT));
+        (0..3).for_each(|_| condition.failed(0, Some(&EJECT)));
         condition.set_healthy(false);
         assert_eq!(condition.usable(1000), Usable::No);
         condition.set_healthy(true);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::affinity;
 use super::condition::Condition;
+use super::places::Places;
 use crate::gate::route::UpstreamId;
 use crate::proxy::shares::Shares;
 use crate::proxy::spec::balance::Balance;
@@ -32,6 +33,8 @@ pub struct Upstream {
     pub id: UpstreamId,
     /// How it is configured.
     pub spec: UpstreamSpec,
+    /// Room for requests to it, as far as no thread has it.
+    pub(super) places: Places,
     /// Its WebSockets, and handshakes for them: as many as requests, and counted by themselves. They
     /// may last for hours, and a client that opens many takes no place from requests.
     pub tunnels: Arc<Shares>,
@@ -111,6 +114,7 @@ impl Upstream {
             .collect();
         Self {
             id,
+            places: Places::new(spec.max_requests),
             tunnels: Shares::of(spec.max_requests as u64),
             spec,
             endpoints: Arc::new(ArcSwap::from_pointee(endpoints)),

@@ -67,6 +67,24 @@ fn where_all_fail_all_are_tried() {
 }
 
 #[test]
+fn no_more_addresses_are_left_out_at_one_time_than_the_configuration_says() {
+    let sick = [(); 3].map(|()| Backend::saying("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"));
+    let well = named("well");
+    let all: Vec<_> = sick.iter().chain([&well]).collect();
+    for (setting, left_out) in [("", 3), (", max_percent: 50", 2), (", max_percent: 1", 1)] {
+        let eject = format!("eject: {{failures: 1, for: 1h, statuses: [503]{setting}}}");
+        let gate = gate(&format!("{{{}, {eject}}}", urls(&all)));
+        for _ in 0..20 {
+            gate.curl().get("/");
+        }
+        let turns: Vec<_> = (0..12).map(|_| gate.curl().get("/").status).collect();
+        let failed = turns.iter().filter(|status| **status == 503).count();
+        let expected = 12 * (3 - left_out) / (4 - left_out);
+        assert_eq!(failed, expected, "{setting} {turns:?}");
+    }
+}
+
+#[test]
 fn no_request_that_may_be_sent_twice_fails_when_a_backend_is_killed_under_load() {
     let (doomed, other) = (Nginx::start(), Nginx::start());
     let gate = Gate::start(

@@ -1,18 +1,30 @@
 //! One question to an address of a backend: is it well? On a connection of its own, made as those of
-//! requests are, so that what requests would meet is found: TLS, trust and all. When that is asked,
-//! and what follows from the answer, is the server's business.
+//! requests are and in their version of HTTP, so that what requests would meet is found: TLS, trust
+//! and all. When that is asked, and what follows from the answer, is the server's business.
 
-use http::{Method, StatusCode};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::{self, Connection, ResponseFuture, SendRequest};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Request, StatusCode, Uri};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::connection::{ConnectFailure, UpstreamConnection};
 use super::endpoint::{Endpoint, Upstream};
+use super::transport::Transport;
 use crate::http1::head::HeadLimits;
 use crate::http1::read::ReadError;
 use crate::http1::write;
+use crate::proxy::spec::HttpVersion;
 use crate::proxy::spec::balance::{HealthSpec, Probe};
 use crate::proxy_protocol::Header;
+
+/// Who asks.
+const AGENT: &str = "portcullis-health";
 
 /// The head of an answer may be this large; nobody looks at more of it than the status.
 const LIMITS: HeadLimits = HeadLimits {
@@ -37,6 +49,9 @@ pub enum Unwell {
     /// It closed the connection, or said something else.
     #[error("what came was no answer")]
     NoAnswer,
+    /// The path or the host that the configuration has is none there.
+    #[error("what is asked for cannot be written as HTTP/2")]
+    NotHttp2,
     /// It says so.
     #[error("the answer was {0}")]
     Status(StatusCode),
@@ -56,7 +71,7 @@ pub async fn probe(
 }
 
 async fn ask(upstream: &Upstream, endpoint: &Endpoint, health: &HealthSpec) -> Result<(), Unwell> {
-    let mut connection = UpstreamConnection::make(&upstream.spec, endpoint, Header::Local).await?;
+    let connection = UpstreamConnection::make(&upstream.spec, endpoint, Header::Local).await?;
     let Probe::Get {
         path,
         host,
@@ -65,10 +80,34 @@ async fn ask(upstream: &Upstream, endpoint: &Endpoint, health: &HealthSpec) -> R
     else {
         return Ok(());
     };
+    let status = match upstream.spec.version {
+        HttpVersion::Http10 | HttpVersion::Http11 => {
+            get_over_http1(connection, path, host, health).await?
+        }
+        HttpVersion::Http2 => {
+            let scheme = match upstream.spec.tls {
+                Some(_) => Scheme::HTTPS,
+                None => Scheme::HTTP,
+            };
+            get_over_http2(connection, scheme, path, host).await?
+        }
+    };
+    match statuses.contains(&status.as_u16()) {
+        true => Ok(()),
+        false => Err(Unwell::Status(status)),
+    }
+}
+
+async fn get_over_http1(
+    mut connection: UpstreamConnection,
+    path: &str,
+    host: &str,
+    health: &HealthSpec,
+) -> Result<StatusCode, Unwell> {
     let mut head = Vec::new();
     write::request_line(&mut head, &Method::GET, path);
     write::field(&mut head, "Host", host.as_bytes());
-    write::field(&mut head, "User-Agent", b"portcullis-health");
+    write::field(&mut head, "User-Agent", AGENT.as_bytes());
     write::field(&mut head, "Connection", b"close");
     write::end_of_head(&mut head);
     let UpstreamConnection { io, buffer, .. } = &mut connection;
@@ -79,11 +118,78 @@ async fn ask(upstream: &Upstream, endpoint: &Endpoint, health: &HealthSpec) -> R
             ReadError::TooSlow | ReadError::Idle => Unwell::TooSlow,
             _ => Unwell::NoAnswer,
         })?;
-        match head.status() {
-            status if status.is_informational() => {}
-            status if statuses.contains(&status.as_u16()) => return Ok(()),
-            status => return Err(Unwell::Status(status)),
+        if !head.status().is_informational() {
+            return Ok(head.status());
         }
     }
     Err(Unwell::NoAnswer)
+}
+
+// === HTTP/2 ===
+
+async fn get_over_http2(
+    connection: UpstreamConnection,
+    scheme: Scheme,
+    path: &str,
+    host: &str,
+) -> Result<StatusCode, Unwell> {
+    let request = http2_request(scheme, path, host).ok_or(Unwell::NotHttp2)?;
+    let (io, _) = connection.into_transport();
+    let (mut requests, mut connection) = begin_http2(io).await?;
+    let asked = requests.send_request(request, true);
+    let (mut response, _) = asked.map_err(|_| Unwell::NoAnswer)?;
+    let mut interim = 0;
+    poll_fn(|cx| {
+        // First, or what it has brought would be looked at only when there is more.
+        let ended = Pin::new(&mut connection).poll(cx).is_ready();
+        match poll_status(&mut response, &mut interim, cx) {
+            Poll::Pending if ended => Poll::Ready(Err(Unwell::NoAnswer)),
+            status => status,
+        }
+    })
+    .await
+}
+
+fn http2_request(scheme: Scheme, path: &str, host: &str) -> Option<Request<()>> {
+    let path = path.parse::<PathAndQuery>().ok()?;
+    let uri = Uri::builder().scheme(scheme).authority(host);
+    let uri = uri.path_and_query(path).build().ok()?;
+    let request = Request::get(uri).header("user-agent", AGENT);
+    request.body(()).ok()
+}
+
+/// Waits for the backend's settings: who begins otherwise does not speak HTTP/2.
+async fn begin_http2(
+    io: Transport,
+) -> Result<(SendRequest<Bytes>, Connection<Transport, Bytes>), ConnectFailure> {
+    let handshake = client::Builder::new()
+        .enable_push(false)
+        // None until the settings are there.
+        .initial_max_send_streams(0)
+        .max_header_list_size(LIMITS.bytes as u32)
+        .handshake(io);
+    let (requests, mut connection) = handshake.await.map_err(|_| ConnectFailure::NotHttp2)?;
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(_) => Poll::Ready(Err(ConnectFailure::NotHttp2)),
+        Poll::Pending if requests.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((requests, connection))
+}
+
+fn poll_status(
+    response: &mut ResponseFuture,
+    interim: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<Result<StatusCode, Unwell>> {
+    while let Poll::Ready(Some(informational)) = response.poll_informational(cx) {
+        *interim += 1;
+        if informational.is_err() || *interim == MAX_INTERIM {
+            return Poll::Ready(Err(Unwell::NoAnswer));
+        }
+    }
+    let head = ready!(Pin::new(response).poll(cx));
+    let status = head.map(|head| head.status());
+    Poll::Ready(status.map_err(|_| Unwell::NoAnswer))
 }

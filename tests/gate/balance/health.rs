@@ -2,6 +2,7 @@
 //! health checks find.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{ask, breaking, config, counts, gate, named, nobody, say, spread, urls};
 use crate::harness::backend::Backend;
 use crate::harness::eventually;
+use crate::harness::frames::{END_HEADERS, GOAWAY, HEADERS, field};
 use crate::harness::gate::Gate;
+use crate::harness::http2::FrameBackend;
 use crate::harness::metrics::Metrics;
 use crate::harness::nginx::Nginx;
 use crate::harness::pki::{Key, Pki};
@@ -171,14 +174,10 @@ fn a_backend_that_hangs_gets_nothing_until_it_answers_again() {
 #[test]
 fn health_is_what_the_configuration_says_it_is() {
     let nginx = Nginx::start();
-    let with = |health: &str| {
-        let gate = gate(&format!("{{url: 'http://{}', {health}}}", nginx.address));
-        let result = |line: &serde_json::Value| line["event"] == "upstream.health";
-        (gate, result)
-    };
-    let (good, is_health) = with("health: {path: /whoami, interval: 50ms}");
-    let (bad, _) = with("health: {path: /missing, interval: 50ms}");
-    let (odd, _) = with("health: {path: /missing, status: 404, interval: 50ms}");
+    let with = |health: &str| gate(&format!("{{url: 'http://{}', {health}}}", nginx.address));
+    let good = with("health: {path: /whoami, interval: 50ms}");
+    let bad = with("health: {path: /missing, interval: 50ms}");
+    let odd = with("health: {path: /missing, status: 404, interval: 50ms}");
     let line = eventually("it is found", || bad.line_where(is_health));
     assert_eq!(line["result"], "unhealthy");
     assert_eq!(line["message"], "the answer was 404 Not Found");
@@ -213,7 +212,6 @@ fn health_is_asked_for_over_tls_that_is_trusted() {
         ))
     };
     let wrong = with("other.example");
-    let is_health = |line: &serde_json::Value| line["event"] == "upstream.health";
     let line = eventually("it is found", || wrong.line_where(is_health));
     assert_eq!(
         line["message"],
@@ -223,4 +221,106 @@ fn health_is_asked_for_over_tls_that_is_trusted() {
     right.await_metric("portcullis_upstream_healthy", &[("upstream", "app")], 1.0);
     assert_eq!(right.curl().get("/whoami").status, 200);
     assert_eq!(right.line_where(is_health), None);
+}
+
+#[test]
+fn health_is_asked_for_in_the_version_of_http_that_requests_go_in() {
+    let (new, old) = (Nginx::listening("http2"), Nginx::start());
+    let health = "health: {path: /whoami, interval: 50ms, unhealthy: 1}";
+    for upstream in [
+        format!(
+            "{{urls: ['h2c://{}', 'h2c://{}'], {health}}}",
+            new.address, old.address
+        ),
+        format!(
+            "{{urls: ['unix:{}', 'http://{}'], version: '2', {health}}}",
+            new.socket().display(),
+            old.address
+        ),
+    ] {
+        let gate = gate(&upstream);
+        let line = eventually("the old one is found", || gate.line_where(is_health));
+        assert_eq!(line["upstream.address"], old.address.to_string());
+        assert_eq!(line["message"], "the backend does not speak HTTP/2");
+        // All requests go where they are answered.
+        for _ in 0..4 {
+            assert_eq!(gate.curl().get("/version").body, "HTTP/2.0 GET /version");
+        }
+        assert_eq!(gate.count_lines(is_health), 1);
+        gate.await_metric("portcullis_upstream_healthy", &[("upstream", "app")], 1.0);
+    }
+}
+
+#[test]
+fn health_over_tls_is_asked_for_where_http2_was_chosen() {
+    let (cert, key) = crate::harness::gate::certificate();
+    let (cert, key) = (cert.display(), key.display());
+    let files = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
+    let (new, old) = (
+        Nginx::listening(&format!("ssl_http2 {files}")),
+        Nginx::listening(&files),
+    );
+    let gate = gate(&format!(
+        "{{urls: ['https://{}', 'https://{}'], version: '2', tls: {{ca: {cert}}}, \
+         health: {{path: /whoami, interval: 50ms, unhealthy: 1}}}}",
+        new.address, old.address
+    ));
+    let line = eventually("the old one is found", || gate.line_where(is_health));
+    assert_eq!(line["upstream.address"], old.address.to_string());
+    assert_eq!(
+        line["message"],
+        "the backend does not speak HTTP/2 over TLS"
+    );
+    for _ in 0..4 {
+        assert_eq!(gate.curl().get("/version").body, "HTTP/2.0 GET /version");
+    }
+    assert_eq!(gate.count_lines(is_health), 1);
+}
+
+#[test]
+fn health_over_http2_is_an_answer_in_time_with_a_good_status() {
+    let nginx = Nginx::listening("http2");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let goes_away = FrameBackend::start(&[], |peer| {
+        peer.request()?;
+        peer.send(GOAWAY, 0, 0, &[0; 8])
+    });
+    let never_comes_to_it = FrameBackend::start(&[], |peer| {
+        let stream = peer.request()?;
+        loop {
+            peer.send(HEADERS, END_HEADERS, stream, &field(":status", "103"))?;
+        }
+    });
+    for (address, path, message) in [
+        (nginx.address, "/missing", "the answer was 404 Not Found"),
+        (
+            silent.local_addr().unwrap(),
+            "/whoami",
+            "there was no answer in time",
+        ),
+        (goes_away.address, "/whoami", "what came was no answer"),
+        (
+            never_comes_to_it.address,
+            "/whoami",
+            "what came was no answer",
+        ),
+        (
+            nginx.address,
+            "/<>",
+            "what is asked for cannot be written as HTTP/2",
+        ),
+    ] {
+        let gate = gate(&format!(
+            "{{url: 'h2c://{address}', health: {{path: '{path}', timeout: 1s}}}}"
+        ));
+        let line = eventually("it is found", || gate.line_where(is_health));
+        assert_eq!(
+            (&line["result"], &line["message"]),
+            (&"unhealthy".into(), &message.into())
+        );
+    }
+}
+
+fn is_health(line: &serde_json::Value) -> bool {
+    line["event"] == "upstream.health"
 }

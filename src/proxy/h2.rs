@@ -93,9 +93,12 @@ where
     .await;
 }
 
+/// How large a head may be to be looked at. The h2 crate answers larger ones with 431 by itself, and
+/// nobody hears of them; what is above the limit and below this is refused by `refuse_head`, which
+/// writes it down.
 fn header_limit(worker: &Worker) -> u32 {
     let bytes = worker.shared.snapshot.load().limits.head.bytes;
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+    u32::try_from(bytes.saturating_add(bytes.max(32 << 10))).unwrap_or(u32::MAX)
 }
 
 fn stream_limit(worker: &Worker) -> u32 {

@@ -1,9 +1,10 @@
 //! How much, how fast and how often a client may: each limit with what happens at it.
 
-use portcullis::proxy::spec::{ClientTimeouts, Limits};
+use portcullis::proxy::spec::{BufferingSpec, ClientTimeouts, Limits, UpstreamSpec};
 
 use crate::harness::backend::Backend;
 use crate::harness::client::{Connection, Curl, Got, status_of};
+use crate::harness::eventually;
 use crate::harness::gate::{self, Gate};
 use crate::harness::process::{finished, portcullis};
 
@@ -121,6 +122,36 @@ fn a_url_that_is_too_long_is_414_over_either_version() {
     assert_eq!(status_of(&endless.read_to_end()), 414);
 }
 
+#[test]
+fn a_head_that_is_too_large_is_431_with_a_page_a_line_and_a_number_over_either_version() {
+    let backend = Backend::start();
+    let gate = gate::with(backend.address, "limits: {header_bytes: 2KiB}\n");
+    for (version, logged) in [("--http1.1", 1), ("--http2", 2)] {
+        let ask = |length: usize| {
+            let field = format!("X: {}", "x".repeat(length));
+            gate.curl().args([version]).header(&field).get("/public/")
+        };
+        assert_eq!(ask(1000).status, 200, "{version}");
+        let refused = ask(3000);
+        assert_eq!(refused.status, 431, "{version}: {refused:?}");
+        assert!(
+            refused.body.contains("longer than the limit"),
+            "{refused:?}"
+        );
+        let is_refused = |line: &serde_json::Value| {
+            line["http.response.status_code"] == 431 && line["auth.reason"] == "header_too_large"
+        };
+        eventually("it is on record", || {
+            (gate.count_lines(is_refused) == logged).then_some(())
+        });
+        gate.await_metric(
+            "portcullis_http_requests_rejected_total",
+            &[("reason", "header_too_large")],
+            logged as f64,
+        );
+    }
+}
+
 // === Connections ===
 
 #[test]
@@ -172,7 +203,9 @@ fn every_limit_is_documented_with_its_default() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/limits.md");
     let page = std::fs::read_to_string(page).unwrap();
     let (limits, times) = (Limits::default(), ClientTimeouts::default());
+    let buffering = BufferingSpec::default();
     let size = |bytes: u64| match bytes {
+        _ if bytes.is_multiple_of(1 << 30) => format!("{}GiB", bytes >> 30),
         _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
         _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
         _ => bytes.to_string(),
@@ -193,11 +226,17 @@ fn every_limit_is_documented_with_its_default() {
         ("timeouts.body", span(times.body)),
         ("timeouts.body_rate", size(times.body_rate)),
         ("timeouts.idle", span(times.idle)),
+        ("buffering.total", size(buffering.total)),
+        ("buffering.folder", buffering.folder.display().to_string()),
+        (
+            "upstreams.NAME.max_requests",
+            UpstreamSpec::new("", Vec::new()).max_requests.to_string(),
+        ),
     ];
     for (key, default) in &defaults {
         assert_eq!(&documented(&page, key), default, "{key}");
     }
-    for section in ["limits", "timeouts"] {
+    for section in ["limits", "timeouts", "buffering"] {
         for key in keys_of(section) {
             match format!("{section}.{key}").as_str() {
                 "limits.rate" => {

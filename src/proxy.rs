@@ -19,6 +19,7 @@ pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+mod hint;
 pub mod identity_headers;
 mod intake;
 pub mod keep_alive;
@@ -96,6 +97,7 @@ use shares::Holder;
 use spec::{ClientTimeouts, Hsts, Limits, LoginSpec, Underscores};
 use spool::{SpoolError, Spools};
 use standing::Permitted;
+use upgrade::NotUpgraded;
 use upgrade::handshake::Handshake;
 use upstream::UpstreamPool;
 use upstream::connection::ConnectFailure;
@@ -371,7 +373,12 @@ impl<'r> Request<'r> {
                         let with = (renewal.as_ref(), upgrade.as_ref());
                         self.forward(&permit, with, body, answer, &mut record).await
                     }
-                    Err(why) => Box::pin(self.refuse_upgrade(why, body, answer, &mut record)).await,
+                    Err(why) => {
+                        if why == NotUpgraded::CrossSite {
+                            record.hint(self.origins(&permit));
+                        }
+                        Box::pin(self.refuse_upgrade(why, body, answer, &mut record)).await
+                    }
                 }
             }
             Decision::Own(page, identity) => {
@@ -381,6 +388,7 @@ impl<'r> Request<'r> {
             }
             Decision::Refuse(refusal) => {
                 record.refused(&refusal);
+                record.hint(self.not_taken(&refusal));
                 Box::pin(self.refuse(&refusal, body, answer, &mut record)).await
             }
         };
@@ -431,6 +439,7 @@ impl<'r> Request<'r> {
         record: &mut Record<'_>,
     ) {
         record.too_often();
+        record.hint(Some(self.limit(too_often)));
         let problem = self
             .problem(StatusCode::TOO_MANY_REQUESTS, Text::AskedTooOften)
             .with("Retry-After", too_often.seconds().to_string());
@@ -723,6 +732,7 @@ impl<'r> Request<'r> {
         record: &mut Record<'_>,
     ) {
         record.failed(failure);
+        self.explain(failure, record);
         if answer.has_begun() || failure.is_client_gone() {
             self.break_off(failure, answer, record).await;
             return;

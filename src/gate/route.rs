@@ -630,10 +630,31 @@ impl CredentialSet {
         Self(self.0 | others.0)
     }
 
+    /// These and this one.
+    #[must_use]
+    pub const fn and_this(self, kind: CredentialKind) -> Self {
+        Self(self.0 | kind as u8)
+    }
+
     /// Whether one of them comes in the `Authorization` field.
     #[must_use]
     pub const fn has_authorization(self) -> bool {
         self.contains(CredentialKind::Basic) || self.contains(CredentialKind::Token)
+    }
+}
+
+impl fmt::Display for CredentialSet {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (CredentialKind::Session, "session"),
+            (CredentialKind::Certificate, "certificate"),
+            (CredentialKind::Basic, "basic"),
+            (CredentialKind::Token, "token"),
+        ];
+        let words = words.into_iter().filter(|(kind, _)| self.contains(*kind));
+        let words: Vec<&str> = words.map(|(_, word)| word).collect();
+        write!(f, "[{}]", words.join(", "))
     }
 }
 
@@ -1100,6 +1121,14 @@ impl RouteTable {
     pub fn place_of(&self, route: &Arc<Route>) -> Option<usize> {
         let mut routes = self.routes.iter();
         routes.position(|other| Arc::ptr_eq(other, route))
+    }
+
+    /// The place of the route whose rate this is, from 0.
+    #[must_use]
+    pub fn place_of_rate(&self, rate: RateId) -> Option<usize> {
+        self.routes
+            .iter()
+            .position(|route| route.rate == Some(rate))
     }
 
     /// Whether the host of a request matters to any route.

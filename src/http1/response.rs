@@ -207,7 +207,7 @@ impl StatusLine {
             .enumerate()
             .all(|(at, byte)| fits_status_line(at, *byte))
         {
-            return Err(ResponseError::StatusLine);
+            return Err(no_status_line(head));
         }
         let Some((start, rest)) = head.split_at_checked(START.len()) else {
             return Ok(None);
@@ -249,6 +249,16 @@ fn fits_status_line(at: usize, byte: u8) -> bool {
         9 => matches!(byte, b'1'..=b'5'),
         10 | 11 => byte.is_ascii_digit(),
         _ => b"HTTP/1.x ".get(at) == Some(&byte),
+    }
+}
+
+/// What something that is no answer may be, by the byte that it begins with: the length of a SETTINGS
+/// frame, or the type of a TLS alert. No text begins with one of them.
+fn no_status_line(head: &[u8]) -> ResponseError {
+    match head.first() {
+        Some(0) => ResponseError::LikeHttp2,
+        Some(0x15) => ResponseError::LikeTls,
+        _ => ResponseError::StatusLine,
     }
 }
 
@@ -338,6 +348,12 @@ pub enum ResponseError {
     /// The first line is not a status line of HTTP/1.0 or 1.1, or the status is not 100 to 599.
     #[error("the response does not begin with `HTTP/1.1` and a status from 100 to 599")]
     StatusLine,
+    /// It begins as what a server of HTTP/2 says first.
+    #[error("the response begins as HTTP/2 does")]
+    LikeHttp2,
+    /// It begins as what a server of TLS says to who speaks none.
+    #[error("the response begins as TLS does")]
+    LikeTls,
     /// No end of the head within the limit.
     #[error("the head of the response is longer than the limit")]
     TooLarge,
@@ -503,6 +519,10 @@ mod tests {
         ] {
             check_status_line(line, Err(ResponseError::StatusLine));
         }
+        let settings = "\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+        check_status_line(settings, Err(ResponseError::LikeHttp2));
+        let alert = "\x15\x03\x01\0\x02\x02\x46";
+        check_status_line(alert, Err(ResponseError::LikeTls));
     }
 
     #[test]

@@ -353,6 +353,7 @@ impl Connection {
             )
             .text("listener", &self.name)
             .text("error.type", why.as_str())
+            .maybe_text("auth.hint", why.hint())
             .number("count", count);
         log.note(line);
     }

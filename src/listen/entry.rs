@@ -58,6 +58,16 @@ impl NotAdmitted {
             Self::Gone => "gone",
         }
     }
+
+    /// What in the configuration it comes from, where that is one thing.
+    pub(super) const fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::TooMany => Some("listeners[].max_connections_per_address"),
+            Self::UntrustedProxy => Some("trusted_proxies"),
+            Self::ProxyHeader | Self::ProxyHeaderTimeout => Some("listeners[].proxy_protocol"),
+            Self::Address | Self::Gone => None,
+        }
+    }
 }
 
 impl Entry {

@@ -46,6 +46,15 @@ pub(super) fn read(fields: &Fields, taken: CredentialSet) -> Result<Authorizatio
     }
 }
 
+/// What kind of credential the field holds, were it looked at: a password, or a token of ours.
+pub(super) fn presented(fields: &Fields) -> Option<CredentialKind> {
+    let all = CredentialSet::of(&[CredentialKind::Basic, CredentialKind::Token]);
+    match read(fields, all).ok()? {
+        Authorization::Basic(_) => Some(CredentialKind::Basic),
+        Authorization::Token(_) => Some(CredentialKind::Token),
+    }
+}
+
 /// Whether a value of the field is for us, from whom backends do not get these, whatever it is worth. A
 /// token of ours is on any route: it is good on others, and nobody else's. Some take several in one
 /// field, though there may be one only.

@@ -49,6 +49,10 @@ pub(super) enum Counted<'c> {
 pub(super) struct TooOften {
     /// The time until the next request would be let through.
     wait: Duration,
+    /// The limit counts for each of these: `address` or `user`, as the configuration has it.
+    pub(super) per: &'static str,
+    /// The route whose own limit it is.
+    pub(super) route: Option<RateId>,
 }
 
 impl TooOften {
@@ -82,7 +86,11 @@ impl RateLimits {
     /// [`TooOften`], and then it is not counted.
     pub(super) fn count_for(&self, route: RateId, what: Counted<'_>) -> Result<(), TooOften> {
         let limiters = self.routes.get(route.0);
-        limiters.map_or(Ok(()), |limiters| limiters.count(what))
+        let counted = limiters.map_or(Ok(()), |limiters| limiters.count(what));
+        counted.map_err(|too_often| TooOften {
+            route: Some(route),
+            ..too_often
+        })
     }
 }
 
@@ -101,11 +109,18 @@ impl Limiters {
     }
 
     fn count(&self, what: Counted<'_>) -> Result<(), TooOften> {
-        match (what, &self.address, &self.user) {
-            (Counted::Address(address), Some(limiter), _) => limiter.count(ClientSite::of(address)),
-            (Counted::User(name), _, Some(limiter)) => limiter.count(name),
-            (Counted::Address(_), None, _) | (Counted::User(_), _, None) => Ok(()),
-        }
+        let (per, counted) = match (what, &self.address, &self.user) {
+            (Counted::Address(address), Some(limiter), _) => {
+                ("address", limiter.count(ClientSite::of(address)))
+            }
+            (Counted::User(name), _, Some(limiter)) => ("user", limiter.count(name)),
+            (Counted::Address(_), None, _) | (Counted::User(_), _, None) => return Ok(()),
+        };
+        counted.map_err(|wait| TooOften {
+            wait,
+            per,
+            route: None,
+        })
     }
 }
 
@@ -135,11 +150,12 @@ impl Limiter {
         }
     }
 
-    fn count(&self, client: impl Hash) -> Result<(), TooOften> {
+    /// Counts one more, or says how long it would have to wait.
+    fn count(&self, client: impl Hash) -> Result<(), Duration> {
         self.count_at(client, nanos(self.begun.elapsed()))
     }
 
-    fn count_at(&self, client: impl Hash, now: u64) -> Result<(), TooOften> {
+    fn count_at(&self, client: impl Hash, now: u64) -> Result<(), Duration> {
         let buckets = self.buckets_of(client);
         loop {
             // The one that was used least says most about this client.
@@ -150,8 +166,7 @@ impl Limiter {
                 .unwrap_or((0, buckets[0]));
             let ahead = full_at.saturating_sub(now);
             if ahead > self.tolerance {
-                let wait = Duration::from_nanos(ahead - self.tolerance);
-                return Err(TooOften { wait });
+                return Err(Duration::from_nanos(ahead - self.tolerance));
             }
             let next = full_at.max(now).saturating_add(self.interval);
             // Only once for each token, however many threads are at it.
@@ -218,7 +233,7 @@ mod tests {
         let limiter = limiter();
         assert_eq!(let_through(&limiter, 1, 0, 5), 5);
         for _ in 0..1000 {
-            let wait = limiter.count_at(1, 0).unwrap_err().wait;
+            let wait = limiter.count_at(1, 0).unwrap_err();
             assert_eq!(wait, Duration::from_millis(100));
         }
         assert_eq!(let_through(&limiter, 1, SECOND / 10, 10), 1);
@@ -227,7 +242,11 @@ mod tests {
             burst: 1,
         });
         assert!(slow.count_at(1, 0).is_ok());
-        let told = slow.count_at(1, SECOND / 2).unwrap_err();
+        let told = TooOften {
+            wait: slow.count_at(1, SECOND / 2).unwrap_err(),
+            per: "address",
+            route: None,
+        };
         assert_eq!(
             (told.wait, told.seconds()),
             (Duration::from_millis(11_500), 12)

@@ -45,9 +45,12 @@ pub struct Record<'r> {
     decision: &'static str,
     reason: Option<&'static str>,
     missing: Option<Ability>,
-    remedy: Option<Box<Remedy>>,
+    /// What in the configuration it comes from that it is refused.
+    hint: Option<Box<str>>,
     upstream: Option<Arc<str>>,
     error: Option<&'static str>,
+    /// What there is to say of it beside that.
+    message: Option<Box<str>>,
     /// Whether the error is the backend's.
     upstream_failed: bool,
     rejected: Option<&'static str>,
@@ -92,9 +95,10 @@ impl<'r> Record<'r> {
             decision: "deny",
             reason: None,
             missing: None,
-            remedy: None,
+            hint: None,
             upstream: None,
             error: None,
+            message: None,
             upstream_failed: false,
             rejected: None,
             upgrade_end: None,
@@ -212,7 +216,7 @@ impl<'r> Record<'r> {
         match &refusal.reason {
             RefusalReason::Ambiguous(ambiguity) => {
                 self.reason = Some(ambiguity.why.as_str());
-                self.remedy = ambiguity.remedy.clone().map(Box::new);
+                self.hint(ambiguity.remedy.as_ref().map(Remedy::to_string));
             }
             // Why has been said with the identity.
             RefusalReason::MalformedAuthorization => {}
@@ -231,6 +235,13 @@ impl<'r> Record<'r> {
                 self.reason = Some("missing_ability");
                 self.missing = Some(missing.clone());
             }
+        }
+    }
+
+    /// What in the configuration it comes from that it is refused, where that is one thing.
+    pub(super) fn hint(&mut self, hint: Option<String>) {
+        if let Some(hint) = hint {
+            self.hint = Some(hint.into());
         }
     }
 
@@ -280,6 +291,11 @@ impl<'r> Record<'r> {
         self.upstream = Some(Arc::clone(name));
     }
 
+    /// The backend that it goes to.
+    pub(super) fn upstream_name(&self) -> Option<&str> {
+        self.upstream.as_deref()
+    }
+
     /// It is refused for its form or size.
     pub fn reject(&mut self, reason: &'static str) {
         self.rejected = Some(reason);
@@ -294,6 +310,11 @@ impl<'r> Record<'r> {
             StatusCode::TOO_MANY_REQUESTS => self.reject("client_share"),
             _ => {}
         }
+    }
+
+    /// What became of it at the backend, in a sentence.
+    pub(super) fn explain(&mut self, message: String) {
+        self.message = Some(message.into());
     }
 
     /// How long it has been served.
@@ -398,15 +419,12 @@ impl<'r> Record<'r> {
                 "auth.missing_ability",
                 self.missing.as_ref().map(Ability::as_str),
             )
+            .maybe_text("auth.hint", self.hint.as_deref())
             .maybe_text("upstream.name", self.upstream.as_deref())
             .maybe_text("upstream.address", self.forwarded.address());
         let line = match self.forwarded.moves {
             0 => line,
             moves => line.number("upstream.retries", moves),
-        };
-        let line = match &self.remedy {
-            Some(remedy) => line.text("auth.hint", &remedy.to_string()),
-            None => line,
         };
         let line = match self.forwarded.first_byte {
             Some(first_byte) => line.milliseconds("upstream.duration_ms", first_byte),
@@ -424,6 +442,7 @@ impl<'r> Record<'r> {
             )
             .maybe_text("upgrade.end", self.upgrade_end)
             .maybe_text("error.type", self.error)
+            .maybe_text("error.message", self.message.as_deref())
     }
 }
 

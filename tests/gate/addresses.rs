@@ -373,6 +373,8 @@ fn a_header_is_only_taken_from_a_trusted_proxy_and_where_it_is_asked_for() {
     );
     assert_eq!(behind(&gate, header), 0);
     refused(&gate, "untrusted_proxy", 1.0);
+    let line = eventually("it is told", || gate.line("connection.refused"));
+    assert_eq!(line["auth.hint"], "trusted_proxies", "{line}");
     let gate = with_listeners(&backend, "", TRUSTING);
     assert_eq!(behind(&gate, header), 400);
     assert_eq!(backend.seen().len(), 0);

@@ -55,6 +55,7 @@ fn who_asks_too_often_is_told_to_wait_and_others_are_not() {
         .line_where(|line| line["auth.reason"] == "rate_limited")
         .unwrap();
     assert_eq!(line["http.response.status_code"], 429);
+    assert_eq!(line["auth.hint"], "limits.rate.address", "{line}");
 }
 
 #[test]
@@ -76,6 +77,9 @@ fn a_user_is_one_wherever_they_come_from() {
     assert_eq!(ask(&ralph, "1.1.1.1"), 200);
     assert_eq!(ask(&ralph, "2.2.2.2"), 200);
     assert_eq!(ask(&ralph, "3.3.3.3"), 429);
+    eventually("the log says which limit it is", || {
+        gate.line_where(|line| line["auth.hint"] == "limits.rate.user")
+    });
     assert_eq!(ask(&ada, "3.3.3.3"), 200);
     // Who is nobody is not counted as a user.
     for _ in 0..5 {
@@ -99,6 +103,11 @@ fn a_route_has_a_rate_of_its_own() {
         [200, 200, 429]
     );
     assert_eq!([ask("/export"), ask("/export")], [200, 429]);
+    for hint in ["routes[0].rate.address", "routes[1].rate.address"] {
+        eventually("the log says which limit it is", || {
+            gate.line_where(|line| line["auth.hint"] == hint)
+        });
+    }
     assert_eq!(from(&gate, "127.0.0.2", "/export").status, 200);
     for _ in 0..5 {
         assert_eq!(ask("/x"), 200);

@@ -1012,6 +1012,41 @@ fn the_log_names_the_token_and_never_holds_a_secret() {
     }
 }
 
+#[test]
+fn the_log_says_which_route_does_not_take_what_was_presented() {
+    let it = Machines::start();
+    let token = it.token("ada ci");
+    let unknown = "eyJhbGciOiJub25lIn0.e30.";
+    for (curl, path, hint) in [
+        (
+            it.by_password("ada", PASSWORD),
+            "/page",
+            Some("routes[6].credentials: [session, certificate, basic]"),
+        ),
+        (
+            it.by_token(&token),
+            "/page/x",
+            Some("routes[6].credentials: [session, certificate, token]"),
+        ),
+        (
+            it.by_password("ada", PASSWORD),
+            "/token/x",
+            Some("routes[1].credentials: [basic, token]"),
+        ),
+        // What is taken and wrong, what nobody here could have given, and nothing at all.
+        (it.by_password("ada", "wrong horse"), "/basic/x", None),
+        (it.by_token(unknown), "/page/y", None),
+        (it.gate.curl(), "/page/z", None),
+    ] {
+        let got = curl.get(path);
+        assert_eq!(got.status, 401, "{path} {got:?}");
+        assert!(!got.body.contains("routes["), "{got:?}");
+        let is_it = |line: &Value| line["event"] == "access" && line["url.path"] == path;
+        let line = eventually(path, || it.gate.line_where(is_it));
+        assert_eq!(line["auth.hint"].as_str(), hint, "{line}");
+    }
+}
+
 // --- portcullis token ---
 
 #[test]

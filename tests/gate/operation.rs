@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
@@ -1153,11 +1154,100 @@ fn a_refusal_is_logged_with_its_reason_and_a_failure_with_its_kind() {
     let failed = line_about(gate.curl(), "/public/", 502);
     check_keys(
         &failed,
-        &["upstream.name", "upstream.address", "error.type"],
+        &[
+            "upstream.name",
+            "upstream.address",
+            "error.type",
+            "error.message",
+        ],
     );
     assert_eq!(failed["level"], "warn");
     assert_eq!(failed["auth.decision"], "allow");
     assert_eq!(failed["error.type"], "upstream_refused");
+    assert_eq!(
+        failed["error.message"],
+        "the backend refused the connection"
+    );
+}
+
+#[test]
+fn what_fails_at_a_backend_is_logged_with_what_to_look_at() {
+    let (cert, key) = gate::certificate();
+    let (cert, key) = (cert.display(), key.display());
+    let old = Nginx::start();
+    let new = Nginx::listening("http2");
+    let secure = Nginx::listening(&format!(
+        "ssl_certificate {cert}; ssl_certificate_key {key};"
+    ));
+    let alert = Backend::saying("\x15\x03\x01\0\x02\x02\x46");
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("unix:{}/nothing", folder.path().display());
+    let shut = format!("unix:{}/shut", folder.path().display());
+    drop(UnixListener::bind(folder.path().join("shut")).unwrap());
+    let port = secure.address.port();
+    for (upstream, kind, message) in [
+        (
+            format!("{{url: 'http://{}'}}", new.address),
+            "upstream_bad_answer",
+            "the backend's answer is not acceptable: the response begins as HTTP/2 does; \
+             upstreams.backend: write h2c:// or version: \"2\" where it speaks HTTP/2"
+                .into(),
+        ),
+        (
+            format!("{{url: 'http://{}'}}", alert.address),
+            "upstream_bad_answer",
+            "the backend's answer is not acceptable: the response begins as TLS does; \
+             upstreams.backend: write https:// where it speaks TLS"
+                .into(),
+        ),
+        (
+            format!("{{url: 'h2c://{}'}}", old.address),
+            "upstream_http2_not_spoken",
+            "the backend does not speak HTTP/2; upstreams.backend: leave out version, and write \
+             http:// in place of h2c://, where it speaks HTTP/1.1"
+                .into(),
+        ),
+        (
+            format!(
+                "{{url: 'https://{}', version: '2', tls: {{ca: {cert}}}}}",
+                secure.address
+            ),
+            "upstream_http2_not_spoken",
+            "the backend does not speak HTTP/2 over TLS; upstreams.backend.version: leave it out \
+             where it speaks HTTP/1.1"
+                .into(),
+        ),
+        (
+            format!("{{url: 'https://127.0.0.1:{port}'}}"),
+            "upstream_tls_untrusted",
+            "the backend's certificate is of nobody who is trusted; upstreams.backend.tls.ca: \
+             name who vouches for it"
+                .into(),
+        ),
+        (
+            format!("{{url: '{missing}'}}"),
+            "upstream_refused",
+            format!("the backend refused the connection; {missing}: there is no such socket"),
+        ),
+        (
+            format!("{{url: '{shut}'}}"),
+            "upstream_refused",
+            format!(
+                "the backend refused the connection; {shut}: nobody listens there, or this user \
+                 may not write to it"
+            ),
+        ),
+    ] {
+        let config = gate::config(old.address, "");
+        let plain = format!("{{url: 'http://{}'}}", old.address);
+        let gate = Gate::start(&config.replace(&plain, &upstream));
+        let got = gate.curl().get("/public/");
+        assert_eq!(got.status, 502, "{upstream}: {got:?}");
+        assert!(!got.body.contains("upstreams"), "{got:?}");
+        let line = line_of(&gate, id_of(&got));
+        assert_eq!(line["error.type"], kind, "{line}");
+        assert_eq!(line["error.message"], message, "{line}");
+    }
 }
 
 #[test]

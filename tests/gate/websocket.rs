@@ -491,6 +491,14 @@ fn the_page_of_another_site_opens_nothing_in_somebodys_name() {
         .line_where(|line| line["auth.reason"] == "cross_site")
         .unwrap();
     assert_eq!(refused["http.response.status_code"], 403, "{refused}");
+    for (path, hint) in [
+        ("/live", "routes[5].origins"),
+        ("/listed/live", "routes[4].origins"),
+    ] {
+        eventually("the log says where others are listed", || {
+            gate.line_where(|line| line["url.path"] == path && line["auth.hint"] == hint)
+        });
+    }
     assert_eq!(backend.seen().len(), 5);
 }
 

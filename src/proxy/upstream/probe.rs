@@ -18,6 +18,7 @@ use super::endpoint::{Endpoint, Upstream};
 use super::transport::Transport;
 use crate::http1::head::HeadLimits;
 use crate::http1::read::ReadError;
+use crate::http1::response::ResponseError;
 use crate::http1::write;
 use crate::proxy::spec::HttpVersion;
 use crate::proxy::spec::balance::{HealthSpec, Probe};
@@ -46,9 +47,12 @@ pub enum Unwell {
     /// It took too long.
     #[error("there was no answer in time")]
     TooSlow,
-    /// It closed the connection, or said something else.
+    /// It closed the connection, or gave the request up.
     #[error("what came was no answer")]
     NoAnswer,
+    /// It said something else.
+    #[error("what came was no answer: {0}")]
+    BadAnswer(#[from] ResponseError),
     /// The path or the host that the configuration has is none there.
     #[error("what is asked for cannot be written as HTTP/2")]
     NotHttp2,
@@ -116,6 +120,7 @@ async fn get_over_http1(
         let head = buffer.response_head(io, &Method::GET, &LIMITS, health.timeout);
         let head = head.await.map_err(|error| match error {
             ReadError::TooSlow | ReadError::Idle => Unwell::TooSlow,
+            ReadError::Response(error) => Unwell::BadAnswer(error),
             _ => Unwell::NoAnswer,
         })?;
         if !head.status().is_informational() {

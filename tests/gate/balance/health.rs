@@ -249,6 +249,12 @@ fn health_is_asked_for_in_the_version_of_http_that_requests_go_in() {
         assert_eq!(gate.count_lines(is_health), 1);
         gate.await_metric("portcullis_upstream_healthy", &[("upstream", "app")], 1.0);
     }
+    let mistaken = gate(&format!("{{url: 'http://{}', {health}}}", new.address));
+    let line = eventually("it is found", || mistaken.line_where(is_health));
+    assert_eq!(
+        line["message"],
+        "what came was no answer: the response begins as HTTP/2 does"
+    );
 }
 
 #[test]

@@ -160,6 +160,18 @@ impl<'d> At<'d> {
         !refused.is_empty() && parents.any(|path: KeyPath| refused.contains(&path))
     }
 
+    /// Whether anything wrong was found here or below.
+    #[must_use]
+    pub fn has_problem(&self) -> bool {
+        let here = self.path.to_string();
+        let below = |path: &str| {
+            let rest = path.strip_prefix(&here);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let findings = self.document.findings.borrow();
+        findings.problems.iter().any(|it| below(&it.path))
+    }
+
     /// Takes the value of `key`, and records a problem when there is none.
     pub fn required<T>(&self, key: &str, value: Option<T>, hint: &str) -> Option<T> {
         let at = self.key(key);

@@ -50,8 +50,12 @@ impl PathPattern {
     /// Reads a `match` value: absent or empty covers all, `/` is exact, a trailing slash is a
     /// folder, anything else exact.
     ///
+    /// What means something in the patterns of others is refused, or a rule would cover less than
+    /// it seems to, and what it was to protect would fall to a laxer one. Percent-encoded, such a
+    /// character stands for itself.
+    ///
     /// # Errors
-    /// A sentence that says why no request could ever have this path.
+    /// A sentence that says why no request could ever have this path, or what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::Any);
@@ -59,21 +63,23 @@ impl PathPattern {
         if text.contains(['?', '#']) {
             return Err("a path has no query or fragment; write the part before it".into());
         }
-        let decoded = DecodedPath::parse(text)
+        let path = DecodedPath::parse(text)
             .map_err(|why| format!("no request can match this path: {why}"))?;
-        if decoded.as_str() != text {
+        let decoded = path.as_str();
+        refuse_foreign_pattern(text)?;
+        if has_needless_escape(text) {
             return Err(format!(
                 "write it decoded, as \"{}\": paths are matched after percent-decoding",
-                decoded.as_str()
+                spell(decoded)
             ));
         }
         if text.contains(['{', '}']) {
-            return PathTemplate::parse(text).map(Self::Template);
+            return PathTemplate::parse(text, decoded).map(Self::Template);
         }
-        Ok(match text.strip_suffix('/') {
+        Ok(match decoded.strip_suffix('/') {
             Some("") => Self::Exact("/".into()),
             Some(folder) => Self::Folder(folder.into()),
-            None => Self::Exact(text.into()),
+            None => Self::Exact(decoded.into()),
         })
     }
 
@@ -279,15 +285,17 @@ impl PathTemplate {
     /// The most segments. The look-up goes down one by one.
     const MOST_SEGMENTS: usize = 64;
 
-    /// Reads a path that could be that of a request, but for its braces.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a path that could be that of a request, but for its braces: as it is written, and
+    /// decoded, which has the same slashes.
+    fn parse(text: &str, decoded: &str) -> Result<Self, String> {
         let (inner, reach) = match text[1..].strip_suffix('/') {
             Some(inner) => (inner, Reach::Folder),
             None => (&text[1..], Reach::Exact),
         };
         let segments: Vec<_> = inner
             .split('/')
-            .map(read_segment)
+            .zip(decoded[1..].split('/'))
+            .map(|(text, decoded)| read_segment(text, decoded))
             .collect::<Result<_, _>>()?;
         if segments.len() > Self::MOST_SEGMENTS {
             let most = Self::MOST_SEGMENTS;
@@ -328,9 +336,9 @@ impl PathTemplate {
     }
 }
 
-fn read_segment(text: &str) -> Result<Segment<String>, String> {
+fn read_segment(text: &str, decoded: &str) -> Result<Segment<String>, String> {
     if !text.contains(['{', '}']) {
-        return Ok(Segment::Literal(text.into()));
+        return Ok(Segment::Literal(decoded.into()));
     }
     let name = text.strip_prefix('{').and_then(|it| it.strip_suffix('}'));
     match name {
@@ -339,6 +347,55 @@ fn read_segment(text: &str) -> Result<Segment<String>, String> {
             "{text:?}: braces stand for a whole segment, like {{name}}, with a name of a-z, 0-9 and _"
         )),
     }
+}
+
+/// What stands for many paths in globs, regular expressions and other routers, wherever it is.
+const FOREIGN: [char; 7] = ['*', '<', '>', '[', ']', '|', '^'];
+
+/// Where `path` has something that is a pattern elsewhere: one of [`FOREIGN`], `/:id`, `.+`, or a
+/// `$` at the end.
+fn foreign_pattern(path: &str) -> Option<usize> {
+    let begins = |at| path[..at].ends_with('/');
+    let repeats = |at| path[..at].ends_with('.');
+    path.char_indices().find_map(|(at, c)| match c {
+        ':' if begins(at) => Some(at),
+        '+' if repeats(at) => Some(at),
+        '$' if at + 1 == path.len() && !begins(at) => Some(at),
+        c => FOREIGN.contains(&c).then_some(at),
+    })
+}
+
+fn refuse_foreign_pattern(path: &str) -> Result<(), String> {
+    let Some(at) = foreign_pattern(path) else {
+        return Ok(());
+    };
+    let found = char::from(path.as_bytes()[at]);
+    let folder = match path[..at].rsplit_once('/') {
+        Some((folder, _)) if !folder.is_empty() => format!("write {folder}/ for all below it"),
+        _ => "write a folder like /admin/ for all below it".into(),
+    };
+    Err(format!(
+        "\"{found}\" is an ordinary character here; {folder}, {{name}} for one segment, %{:02X} for \
+         the character",
+        u32::from(found)
+    ))
+}
+
+/// Whether `path`, which can be decoded, has an encoded character that could stand as it is.
+fn has_needless_escape(path: &str) -> bool {
+    let escapes = path.match_indices('%');
+    let mut bytes = escapes.filter_map(|(at, _)| u8::from_str_radix(path.get(at + 1..at + 3)?, 16).ok());
+    bytes.any(|byte| !FOREIGN.contains(&byte.into()) && !b":+${}".contains(&byte))
+}
+
+/// A decoded path as it is written in a pattern.
+fn spell(decoded: &str) -> String {
+    let mut spelled = String::from(decoded);
+    while let Some(at) = foreign_pattern(&spelled) {
+        let escape = format!("%{:02X}", spelled.as_bytes()[at]);
+        spelled.replace_range(at..=at, &escape);
+    }
+    spelled.replace('{', "%7B").replace('}', "%7D")
 }
 
 /// The first segment of a path that begins with a slash, and what follows it.
@@ -432,9 +489,13 @@ impl HostPattern {
     pub fn parse<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
         let mut parsed = Vec::new();
         for name in names {
+            if name == "*" {
+                return Err("leave host out for every host; \"*\" is no name".into());
+            }
             let plain = name.strip_prefix("*.").unwrap_or(name);
             let legal = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-            if plain.is_empty() || !plain.chars().all(legal) {
+            let literal = !plain.contains('[') || name.starts_with('[') && plain.contains(':');
+            if plain.is_empty() || plain.starts_with('.') || !literal || !plain.chars().all(legal) {
                 return Err(format!(
                     "\"{name}\" is not a host name; expected one like \"ui.example.com\" or \"*.example.com\""
                 ));
@@ -1900,6 +1961,71 @@ mod tests {
         ] {
             assert!(PathPattern::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[track_caller]
+    fn check_foreign(pattern: &str, expected: &str) {
+        let said = PathPattern::parse(pattern).map(|it| it.to_string());
+        assert_eq!(said.unwrap_err(), expected, "{pattern}");
+    }
+
+    #[test]
+    fn what_is_a_pattern_elsewhere_is_refused_with_what_to_write() {
+        check_foreign(
+            "/admin/*",
+            "\"*\" is an ordinary character here; write /admin/ for all below it, {name} for one \
+             segment, %2A for the character",
+        );
+        check_foreign(
+            "/api/:id/",
+            "\":\" is an ordinary character here; write /api/ for all below it, {name} for one \
+             segment, %3A for the character",
+        );
+        check_foreign(
+            "/*",
+            "\"*\" is an ordinary character here; write a folder like /admin/ for all below it, \
+             {name} for one segment, %2A for the character",
+        );
+        check_foreign(
+            "/a%20b*",
+            "\"*\" is an ordinary character here; write a folder like /admin/ for all below it, \
+             {name} for one segment, %2A for the character",
+        );
+        for bad in [
+            "/admin/**", "/admin/.*", "/admin/.+", "/admin/<id>", "/a*/b/", "/[id]/", "/(a|b)/",
+            "/^a", "/admin$", "/{x}/*", "/*.php",
+        ] {
+            let why = PathPattern::parse(bad).unwrap_err();
+            assert!(why.contains("is an ordinary character here"), "{bad}: {why}");
+        }
+        for good in ["/v1/x:cancel", "/$metadata", "/$", "/a+b", "/c++", "/(x)/", "/~me", "/a,b=c@d!"] {
+            assert!(PathPattern::parse(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn such_a_character_itself_is_written_encoded() {
+        for (written, path) in [
+            ("/a%2A", "/a*"),
+            ("/a%2a", "/a*"),
+            ("/%3Cid%3E/", "/<id>/"),
+            ("/%7Bx%7D/", "/{x}/"),
+            ("/%3Aid", "/:id"),
+        ] {
+            let exact = PathPattern::Exact(path.into());
+            let expected = match path.strip_suffix('/') {
+                Some(folder) => PathPattern::Folder(folder.into()),
+                None => exact,
+            };
+            assert_eq!(PathPattern::parse(written), Ok(expected), "{written}");
+        }
+        let template = PathPattern::parse("/{x}/a%2A/").unwrap();
+        let covers = |raw| template.matches(&DecodedPath::parse(raw).unwrap());
+        assert!(covers("/b/a*/") && covers("/b/a%2A/c") && !covers("/b/ab/"));
+        check_foreign(
+            "/a%20%2A%7B",
+            "write it decoded, as \"/a %2A%7B\": paths are matched after percent-decoding",
+        );
     }
 
     #[test]

@@ -97,8 +97,9 @@ fn lower_prefix(written: &str, at: &At<'_>) -> Option<String> {
         return None;
     }
     match PathPattern::parse(prefix) {
-        Ok(_) => Some(prefix.into()),
-        Err(_) => {
+        Ok(PathPattern::Exact(path)) if !path.contains('{') => Some(path),
+        Ok(PathPattern::Template(_)) if !prefix.contains('%') => Some(prefix.into()),
+        Ok(_) | Err(_) => {
             problem_with(
                 written,
                 format!(
@@ -114,9 +115,12 @@ fn lower_prefix(written: &str, at: &At<'_>) -> Option<String> {
 
 /// Whether every path of a route with this `match` begins with the segments of `prefix`.
 fn begins_with(pattern: &str, prefix: &str) -> bool {
-    pattern
-        .strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let pattern = PathPattern::parse(pattern).map(|it| it.to_string());
+    pattern.is_ok_and(|pattern| {
+        pattern
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 fn lower_redirects(rewrite: Option<Flag>, origins: Option<OneOrMany>, at: &At<'_>) -> Redirects {

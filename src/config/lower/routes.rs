@@ -31,6 +31,9 @@ pub(super) struct PlacedRoute<'d> {
     at: At<'d>,
     /// The route.
     pub(super) route: Route,
+    /// Whether nothing is wrong with it: what it covers is otherwise not known, and that it covers
+    /// another no second problem.
+    is_sound: bool,
 }
 
 /// What routes refer to.
@@ -64,8 +67,13 @@ pub(super) fn lower<'d>(
         let Some(route) = lower_one(route, known, (rewrites, rates), &at) else {
             continue;
         };
+        let is_sound = !at.has_problem();
         refuse_unreachable(&route, &at, &routes);
-        routes.push(PlacedRoute { at, route });
+        routes.push(PlacedRoute {
+            at,
+            route,
+            is_sound,
+        });
     }
     routes
 }
@@ -574,7 +582,9 @@ fn lower_methods(written: Option<OneOrMany>, at: &At<'_>) -> Option<Methods> {
 fn method_problem(method: &str, at: &At<'_>) -> Option<String> {
     let upper = method.to_ascii_uppercase();
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if method.is_empty() || !method.bytes().all(legal) {
+    if method == "*" {
+        Some("leave methods out to take every method; \"*\" is none".into())
+    } else if method.is_empty() || !method.bytes().all(legal) {
         Some(format!(
             "expected a method like GET, got {}",
             at.quoted(method)
@@ -597,12 +607,17 @@ fn method_problem(method: &str, at: &At<'_>) -> Option<String> {
 /// Records a problem for a route that no request can reach past `earlier`. Routes of one place
 /// (host and path) share it by method; elsewhere the first that covers a path decides alone.
 fn refuse_unreachable(route: &Route, at: &At<'_>, earlier: &[PlacedRoute<'_>]) {
-    let same_place = |other: &Route| other.hosts == route.hosts && other.pattern == route.pattern;
-    let first = earlier.iter().position(|other| same_place(&other.route));
+    let same_place = |other: &PlacedRoute<'_>| {
+        let (placed, other) = (other, &other.route);
+        placed.is_sound && other.hosts == route.hosts && other.pattern == route.pattern
+    };
+    let first = earlier.iter().position(same_place);
     let before = &earlier[..first.unwrap_or(earlier.len())];
     let covers = |other: &&PlacedRoute<'_>| {
-        let other = &other.route;
-        other.hosts.covers(&route.hosts) && other.pattern.covers(&route.pattern)
+        let (placed, other) = (other, &other.route);
+        placed.is_sound
+            && other.hosts.covers(&route.hosts)
+            && other.pattern.covers(&route.pattern)
     };
     if let Some(other) = before.iter().find(covers) {
         let name = other.name();
@@ -617,7 +632,7 @@ fn refuse_unreachable(route: &Route, at: &At<'_>, earlier: &[PlacedRoute<'_>]) {
     }
     let sharing: Vec<&PlacedRoute<'_>> = earlier
         .iter()
-        .filter(|other| same_place(&other.route))
+        .filter(|other| same_place(other))
         .collect();
     if taken_together(&sharing).covers(&route.methods) && !sharing.is_empty() {
         let names: Vec<String> = sharing.iter().map(|other| other.name()).collect();

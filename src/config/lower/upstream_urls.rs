@@ -17,6 +17,9 @@ pub(super) fn lower(
     at: &At<'_>,
 ) -> Option<(Scheme, Vec<UpstreamServer>)> {
     let Some(urls) = urls else {
+        if url.is_none() && at.key("urls").is_refused() {
+            return None;
+        }
         let hint = "write the address of the backend, as http://127.0.0.1:8080";
         let url = at.required("url", url, hint)?;
         let (scheme, place) = lower_url(&url, &at.key("url"))?;
@@ -86,20 +89,63 @@ fn lower_one(written: UpstreamUrlFile, at: &At<'_>) -> Option<(Scheme, UpstreamS
 
 /// Where a URL leads. A user and password in it is never repeated.
 pub(super) fn lower_url(url: &str, at: &At<'_>) -> Option<(Scheme, UpstreamPlace)> {
-    match split_url(url) {
-        Ok(endpoint) => Some(endpoint),
-        Err(UrlError::Unknown) if !url.contains('@') => {
-            let got = at.quoted(url);
-            at.problem(format!(
-                "expected a URL like http://127.0.0.1:8080, got {got}"
-            ));
-            None
+    let error = match split_url(url) {
+        Ok(endpoint) => return Some(endpoint),
+        Err(error) => error,
+    };
+    let is_private = at.is_private(url) || url.contains('@');
+    at.problem(match error {
+        UrlError::Unknown if url.contains('@') => error.to_string(),
+        UrlError::Unknown => {
+            let meant = (!is_private).then(|| what_was_meant(url)).flatten();
+            let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+            format!("{error}, got {}{}", at.quoted(url), meant.unwrap_or_default())
         }
-        Err(error) => {
-            at.problem(error.to_string());
-            None
+        UrlError::Path if !is_private => match split_path(url) {
+            Some((url, path)) => format!(
+                "requests keep their own path; write {url} here, and add_prefix: {path} in the routes"
+            ),
+            None => error.to_string(),
+        },
+        error => error.to_string(),
+    });
+    None
+}
+
+/// What somebody most likely meant who wrote a URL without one of our schemes.
+fn what_was_meant(url: &str) -> Option<String> {
+    const OTHERS: [(&str, &str, &str); 9] = [
+        ("grpc", "h2c", " (or https:// with version: \"2\")"),
+        ("h2", "h2c", " (or https:// with version: \"2\")"),
+        ("http2", "h2c", " (or https:// with version: \"2\")"),
+        ("grpcs", "https", " with version: \"2\""),
+        ("tcp", "http", ""),
+        ("ws", "http", ""),
+        ("wss", "https", ""),
+        ("http", "http", ""),
+        ("https", "https", ""),
+    ];
+    let (meant, note) = match url.split_once("://") {
+        None if url.starts_with('/') => (format!("unix:{url}"), ""),
+        None => (format!("http://{url}"), ""),
+        Some((scheme, rest)) => {
+            let same = |(other, _, _): &&(&str, _, _)| scheme.eq_ignore_ascii_case(other);
+            let (_, ours, note) = OTHERS.iter().find(same)?;
+            (format!("{ours}://{rest}"), *note)
         }
-    }
+    };
+    split_url(&meant).is_ok().then(|| meant + note)
+}
+
+/// A URL without its path, and the path, if that is all there is too much.
+fn split_path(url: &str) -> Option<(&str, &str)> {
+    let start = url.find("://")? + 3;
+    let at = start + url[start..].find('/')?;
+    let (url, path) = url.split_at(at);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
+    let is_path = path.bytes().all(plain) && split_url(url).is_ok();
+    is_path.then_some((url, path))
 }
 
 /// How a backend is spoken to.
@@ -123,7 +169,11 @@ enum UrlError {
     Port,
     #[error("expected the path of a socket from the root on, like unix:/run/app.sock")]
     Socket,
-    #[error("expected a URL like http://127.0.0.1:8080")]
+    #[error("a socket is written as it is, like unix:/run/app.sock, and spoken to over HTTP/1.1")]
+    SocketInUrl,
+    #[error(
+        "expected a URL like http://127.0.0.1:8080, with http://, https://, h2c:// or unix:/path"
+    )]
     Unknown,
 }
 
@@ -142,6 +192,9 @@ fn split_url(url: &str) -> Result<(Scheme, UpstreamPlace), UrlError> {
         Some((scheme, port, rest))
     });
     let (scheme, port, rest) = found.ok_or(UrlError::Unknown)?;
+    if rest.starts_with("unix:/") {
+        return Err(UrlError::SocketInUrl);
+    }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
         return Err(UrlError::UserInfo);
@@ -260,6 +313,8 @@ mod tests {
         check("http://me:secret@a", Err(UserInfo));
         check("https://me:secret@a", Err(UserInfo));
         check("http://a:0", Err(Port));
+        check("http://unix:/run/app.sock", Err(SocketInUrl));
+        check("https://unix:/run/app.sock", Err(SocketInUrl));
         check("http://a:65536", Err(Port));
         check("http://a:", Err(Port));
         for unknown in [
@@ -282,5 +337,29 @@ mod tests {
         ] {
             check(unknown, Err(Unknown));
         }
+    }
+
+    #[test]
+    fn what_was_meant_is_said_where_it_is_clear() {
+        for (url, meant) in [
+            ("localhost:8080", Some("http://localhost:8080")),
+            ("/run/app.sock", Some("unix:/run/app.sock")),
+            ("HTTP://a", Some("http://a")),
+            (
+                "grpc://h:50051",
+                Some("h2c://h:50051 (or https:// with version: \"2\")"),
+            ),
+            ("h2://h:5", Some("h2c://h:5 (or https:// with version: \"2\")")),
+            ("grpcs://h:5", Some("https://h:5 with version: \"2\"")),
+            ("tcp://h:1", Some("http://h:1")),
+            ("ftp://h", None),
+            ("http://a b", None),
+            ("", None),
+        ] {
+            assert_eq!(what_was_meant(url).as_deref(), meant, "{url}");
+        }
+        assert_eq!(split_path("http://a:1/app/"), Some(("http://a:1", "/app")));
+        assert_eq!(split_path("http://a/app?x"), None);
+        assert_eq!(split_path("http://a?x/y"), None);
     }
 }

@@ -65,8 +65,22 @@ impl Source<'_> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Settings, Problems> {
+    load_for(Purpose::Everything, file)
+}
+
+/// The same for a start, which needs all files that are named: what is missing is said at once with
+/// all else. A reload goes on with what it has of them.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_to_start(file: &Path) -> Result<Settings, Problems> {
+    load_for(Purpose::Start, file)
+}
+
+fn load_for(purpose: Purpose, file: &Path) -> Result<Settings, Problems> {
     let text = ConfigText::new(read_text(file)?);
-    let settings = parse(text.as_str(), &source_of(file))?;
+    let parsed = parse_for(purpose, text.as_str(), &source_of(file))?;
+    let settings = parsed.settings()?;
     Ok(Settings { text, ..settings })
 }
 
@@ -107,11 +121,7 @@ fn source_of(file: &Path) -> Source<'static> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Settings, Problems> {
-    let parsed = parse_for(Purpose::Everything, text, source)?;
-    match parsed.problems {
-        Some(problems) => Err(problems),
-        None => Ok(parsed.settings),
-    }
+    parse_for(Purpose::Everything, text, source)?.settings()
 }
 
 /// A configuration, and what is wrong with it.
@@ -123,8 +133,19 @@ struct Parsed {
     problems: Option<Problems>,
 }
 
+impl Parsed {
+    fn settings(self) -> Result<Settings, Problems> {
+        match self.problems {
+            Some(problems) => Err(problems),
+            None => Ok(self.settings),
+        }
+    }
+}
+
 /// What a configuration is read for.
 enum Purpose {
+    /// To start, or to say whether it could be.
+    Start,
     /// To run on it.
     Everything,
     /// To know what its users may do.
@@ -146,7 +167,7 @@ fn parse_for(purpose: Purpose, text: &str, source: &Source<'_>) -> Result<Parsed
         sections.insert("users".into(), content);
     }
     let login = match purpose {
-        Purpose::Everything => written.login.as_ref(),
+        Purpose::Start | Purpose::Everything => written.login.as_ref(),
         Purpose::Users => None,
     };
     let (files, languages) = read_page_files(login, source, &top);
@@ -161,6 +182,9 @@ fn parse_for(purpose: Purpose, text: &str, source: &Source<'_>) -> Result<Parsed
     let (settings, unclear_users) = lower(written, users, files, source, &top);
     let warnings = [document.warnings(), place.warnings()].concat();
     let warnings = warnings.into_iter().chain(languages.warnings()).collect();
+    if let Purpose::Start = purpose {
+        document.look_for_inputs();
+    }
     let of_configuration = document.take_problems();
     Ok(Parsed {
         settings: Settings {

@@ -14,7 +14,7 @@ use crate::tls::secret::Answers;
 /// Checks `file`, with the certificate and users that it names.
 #[must_use]
 pub fn check(file: &Path) -> ExitCode {
-    let settings = match config::load(file) {
+    let settings = match config::load_to_start(file) {
         Ok(settings) => settings,
         Err(problems) => {
             complain_of_config(file, &problems);

@@ -24,7 +24,7 @@ use crate::tls::spec::TlsSpec;
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
     let seen = Seen::config(file);
-    let settings = match config::load(file) {
+    let settings = match config::load_to_start(file) {
         Ok(settings) => settings,
         Err(problems) => {
             complain_of_config(file, &problems);

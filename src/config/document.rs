@@ -10,6 +10,7 @@ use super::locate::{KeyPath, Position, Positions, Step};
 use super::problem::{Problem, by_position, closest};
 use super::scalar::{Entries, Items, OneOrMany};
 use crate::password::stored::StoredPassword;
+use crate::tls::files;
 
 /// One file while it is read.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ struct Findings {
     refused: HashSet<KeyPath>,
     /// Texts that hold the value of a variable, and how they were written.
     private: HashMap<String, String>,
+    /// The files and folders that have to be there, and what is in them.
+    inputs: Vec<(KeyPath, String, PathBuf, &'static str)>,
 }
 
 impl Document {
@@ -53,6 +56,23 @@ impl Document {
     #[must_use]
     pub fn take_problems(&self) -> Vec<Problem> {
         mem::take(&mut self.findings.borrow_mut().problems)
+    }
+
+    /// Records a problem for each file that is needed and cannot be opened.
+    pub fn look_for_inputs(&self) {
+        let inputs = mem::take(&mut self.findings.borrow_mut().inputs);
+        for (key, written, path, what) in inputs {
+            let Err(error) = files::look_at(&path) else {
+                continue;
+            };
+            let at = self.root().go(key);
+            let named = match at.is_private(&written) {
+                true => at.quoted(&written),
+                false => path.display().to_string(),
+            };
+            let hint = files::hint(&error);
+            at.problem(format!("{named}: cannot read the {what}: {error}{hint}"));
+        }
     }
 
     /// What was noticed that is no problem, in the order of the file.
@@ -143,6 +163,12 @@ impl<'d> At<'d> {
             // One line, and nothing that a terminal would obey.
             message: message.replace(char::is_control, "\u{fffd}"),
         }
+    }
+
+    /// Remembers that the file or folder `path`, which is `written` here, has to be there.
+    pub fn needs(&self, written: &str, path: &Path, what: &'static str) {
+        let input = (self.path.clone(), written.into(), path.into(), what);
+        self.document.findings.borrow_mut().inputs.push(input);
     }
 
     /// Remembers that the value here was refused, and that somebody was told.

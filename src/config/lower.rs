@@ -325,6 +325,18 @@ fn path(written: &str, source: &Source<'_>, at: &At<'_>) -> Option<PathBuf> {
     Some(source.folder().join(written))
 }
 
+/// The path of a file or folder that has to be there, and what is in it.
+fn input(
+    written: &str,
+    what: &'static str,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> Option<PathBuf> {
+    let path = path(written, source, at)?;
+    at.needs(written, &path, what);
+    Some(path)
+}
+
 /// A duration as the configuration writes it.
 fn words(span: Duration) -> String {
     let millis = span.as_millis();

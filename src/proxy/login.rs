@@ -73,6 +73,13 @@ struct Posted {
     form: FormKind,
 }
 
+impl Posted {
+    /// Whether it says who wants to log in, and how that is proved.
+    const fn is_login(&self) -> bool {
+        self.username.is_some() && self.password.is_some()
+    }
+}
+
 /// What the form is filled in with when it is shown.
 #[derive(Clone, Copy, Default)]
 struct Filled<'f> {
@@ -116,7 +123,7 @@ impl OwnExchange<'_> {
             (OwnPage::Login, "GET" | "HEAD") => Ok(self.show_login()),
             (OwnPage::Logout, "GET" | "HEAD") => Ok(self.show_logout(identity)),
             (_, "POST") => {
-                let posted = match self.read_form(body, sink).await? {
+                let posted = match self.read_form(page, body, sink).await? {
                     Ok(posted) => posted,
                     Err(refusal) => return Ok(refusal),
                 };
@@ -233,6 +240,7 @@ impl OwnExchange<'_> {
 
     async fn read_form<B: BodySource, A: AnswerSink>(
         &self,
+        page: OwnPage,
         body: &mut Upload<'_, B>,
         sink: &mut A,
     ) -> Result<Result<Posted, Answer>, BodyFailure> {
@@ -261,11 +269,18 @@ impl OwnExchange<'_> {
         let bytes = timeout(limit, read_whole(body))
             .await
             .unwrap_or(Err(BodyFailure::TooSlow))?;
-        let posted = match kind {
-            FormKind::Form => parse_form(&bytes),
-            FormKind::Json => parse_json(&bytes),
+        // What is no login is refused here, before it could count as a wrong password.
+        let (posted, said) = match (kind, page) {
+            (FormKind::Form, _) => (parse_form(&bytes), Text::FormUnreadable.into()),
+            (FormKind::Json, OwnPage::Login) => (
+                parse_json(&bytes).filter(Posted::is_login),
+                Text::JsonUnreadable.with(r#"{"username": "...", "password": "..."}"#),
+            ),
+            (FormKind::Json, OwnPage::Logout) => {
+                (parse_json(&bytes), Text::JsonUnreadable.with("{}"))
+            }
         };
-        Ok(posted.ok_or_else(|| self.problem(StatusCode::BAD_REQUEST, Text::FormUnreadable)))
+        Ok(posted.ok_or_else(|| self.problem(StatusCode::BAD_REQUEST, said)))
     }
 
     fn form_kind(&self) -> Option<FormKind> {

@@ -102,8 +102,8 @@ enum LoadProblem {
     Certificate { place: String, error: CertError },
     #[error("{place}: {error}")]
     Trust { place: String, error: TrustError },
-    #[error("tls.tickets: {0}")]
-    Tickets(#[from] TicketError),
+    #[error("{place}: {error}")]
+    Tickets { place: String, error: TicketError },
     #[error("TLS: {0}")]
     Library(#[from] ErrorStack),
 }
@@ -231,10 +231,17 @@ impl Acceptor {
     /// # Errors
     /// Everything that is wrong, each with its file and the fix.
     pub fn load(spec: &TlsSpec, answers: &Answers) -> Result<Self, LoadError> {
-        let keys = ticket_keys(&spec.tickets)?;
+        let (keys, of_tickets) = match ticket_keys(&spec.tickets) {
+            Ok(keys) => (keys, Vec::new()),
+            // What is wrong elsewhere is said too.
+            Err(problem) => (TicketKeySet::none(), vec![problem]),
+        };
         let tickets = Tickets::new(keys);
-        let (loaded, _) = Loaded::load(spec, answers, &tickets, None)?;
-        Ok(Self::new(loaded, tickets))
+        match Loaded::load(spec, answers, &tickets, None) {
+            Ok((loaded, _)) if of_tickets.is_empty() => Ok(Self::new(loaded, tickets)),
+            Ok(_) => Err(LoadError(of_tickets)),
+            Err(LoadError(others)) => Err(LoadError([others, of_tickets].into_iter().flatten().collect())),
+        }
     }
 
     /// Shows one certificate to everybody.
@@ -242,7 +249,7 @@ impl Acceptor {
     /// # Errors
     /// Where BoringSSL does not take the pair.
     pub fn with(pair: CertifiedKey) -> Result<Self, LoadError> {
-        let tickets = Tickets::new(TicketKeySet::random()?);
+        let tickets = Tickets::new(random_ticket_keys()?);
         let settings = Arc::new(Settings {
             policy: Policy::default(),
             resumption: TicketSpec::Random,
@@ -299,8 +306,8 @@ impl Acceptor {
     /// Where there is no randomness to be had.
     pub fn rotate_ticket_keys(&self) -> Result<(), LoadError> {
         match self.0.current.load().tickets {
-            TicketSpec::Random => Ok(self.0.tickets.rotate()?),
-            TicketSpec::Files(_) | TicketSpec::Off => Ok(()),
+            TicketSpec::Random => Ok(self.0.tickets.rotate().map_err(of_random_keys)?),
+            TicketSpec::Files { .. } | TicketSpec::Off => Ok(()),
         }
     }
 
@@ -467,12 +474,16 @@ fn index<T: Send + Sync + 'static>() -> Index<Ssl, T> {
 /// Everything that is wrong, each with its file and the fix.
 pub fn check(spec: &TlsSpec, answers: &Answers) -> Result<Vec<String>, LoadError> {
     if spec.certificates.is_empty() {
-        ticket_keys(&spec.tickets)?;
+        let of_tickets = ticket_keys(&spec.tickets).err();
         let of_clients = ClientAuth::load(&spec.client_auth, answers, None);
-        let (client_auth, _) = of_clients.map_err(|problems| {
-            let problems = problems.into_iter().map(LoadProblem::from);
-            LoadError(problems.collect())
-        })?;
+        let client_auth = match (of_clients, of_tickets) {
+            (Ok((client_auth, _)), None) => client_auth,
+            (of_clients, of_tickets) => {
+                let of_clients = of_clients.err().unwrap_or_default();
+                let of_clients = of_clients.into_iter().map(LoadProblem::from);
+                return Err(LoadError(of_clients.chain(of_tickets).collect()));
+            }
+        };
         let note = "no certificate is configured; a self-signed one will be made at start";
         let mut warnings = vec![note.to_owned()];
         warnings.extend(client_auth.all().flat_map(|it| it.warnings.clone()));
@@ -482,10 +493,24 @@ pub fn check(spec: &TlsSpec, answers: &Answers) -> Result<Vec<String>, LoadError
     Ok(Acceptor::load(spec, answers)?.warnings())
 }
 
-fn ticket_keys(spec: &TicketSpec) -> Result<TicketKeySet, TicketError> {
+fn random_ticket_keys() -> Result<TicketKeySet, LoadProblem> {
+    TicketKeySet::random().map_err(of_random_keys)
+}
+
+fn of_random_keys(error: TicketError) -> LoadProblem {
+    let place = "tls.tickets".into();
+    LoadProblem::Tickets { place, error }
+}
+
+fn ticket_keys(spec: &TicketSpec) -> Result<TicketKeySet, LoadProblem> {
     match spec {
-        TicketSpec::Random => TicketKeySet::random(),
-        TicketSpec::Files(files) => TicketKeySet::read(files),
+        TicketSpec::Random => random_ticket_keys(),
+        TicketSpec::Files { place, files } => {
+            TicketKeySet::read(files).map_err(|error| LoadProblem::Tickets {
+                place: place.clone(),
+                error,
+            })
+        }
         TicketSpec::Off => Ok(TicketKeySet::none()),
     }
 }

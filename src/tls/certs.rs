@@ -3,7 +3,6 @@
 //! A pair is loaded whole or not at all. Each thing that can be wrong has its own message, with
 //! the file and what would be right. What bytes mean is for `pem` and `keystore`.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,7 +47,7 @@ impl std::fmt::Debug for CertifiedKey {
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
     /// The file cannot be read.
-    #[error("{}: cannot read the {what}: {source}{}", path.display(), hint(source))]
+    #[error("{}: cannot read the {what}: {source}{}", path.display(), files::hint(source))]
     Unreadable {
         /// Certificate, private key or keystore.
         what: &'static str,
@@ -197,14 +196,6 @@ pub enum CertError {
     /// The TLS library failed in a way that the files do not explain.
     #[error("TLS: {0}")]
     Library(#[from] ErrorStack),
-}
-
-fn hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::NotFound => "; write its path into tls.certificates, or put it there",
-        ErrorKind::PermissionDenied => "; make it readable for the user that this runs as",
-        _ => "",
-    }
 }
 
 fn certificate(path: &Path, count: usize) -> String {

@@ -32,6 +32,27 @@ pub(super) fn read_own(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     })
 }
 
+/// Whether a file can be opened, or a folder is there.
+///
+/// # Errors
+/// Why not.
+pub fn look_at(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path)?.is_dir() {
+        true => std::fs::read_dir(path).map(drop),
+        false => open(path).map(drop),
+    }
+}
+
+/// What to do about a file that cannot be read, as the end of a message.
+#[must_use]
+pub fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; correct the path, or put it there",
+        io::ErrorKind::PermissionDenied => "; make it readable for the user that this runs as",
+        _ => "",
+    }
+}
+
 /// Opens what is a regular file.
 ///
 /// # Errors

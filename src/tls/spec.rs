@@ -26,7 +26,7 @@ impl TlsSpec {
     /// All files that are read.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let tickets = match &self.tickets {
-            TicketSpec::Files(files) => files.as_slice(),
+            TicketSpec::Files { files, .. } => files.as_slice(),
             TicketSpec::Random | TicketSpec::Off => &[],
         };
         let of_certificates = self.certificates.iter().flat_map(CertificateSpec::files);
@@ -413,7 +413,12 @@ pub enum TicketSpec {
     Random,
     /// With keys from files, so that several servers resume each other's sessions. The first key
     /// encrypts, all decrypt.
-    Files(Vec<PathBuf>),
+    Files {
+        /// Where they are written, for messages.
+        place: String,
+        /// The files.
+        files: Vec<PathBuf>,
+    },
     /// Not at all.
     Off,
 }

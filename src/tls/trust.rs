@@ -7,7 +7,7 @@
 //! `client_auth`.
 
 use std::collections::HashSet;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use boring::error::ErrorStack;
@@ -32,7 +32,7 @@ const MOST_FILES: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// A file or folder that cannot be read.
-    #[error("{}: cannot read the {what}: {source}{}", path.display(), hint(source))]
+    #[error("{}: cannot read the {what}: {source}{}", path.display(), files::hint(source))]
     Unreadable {
         /// What it should hold.
         what: &'static str,
@@ -115,14 +115,6 @@ const TRUST_FILES: [&str; 4] = [
 
 const CERTIFICATES: &str = "CA certificates";
 const LISTS: &str = "revocation lists";
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::NotFound => "; correct the path, or put it there",
-        ErrorKind::PermissionDenied => "; make it readable for the user that this runs as",
-        _ => "",
-    }
-}
 
 /// The certificates of all sources, each once.
 ///

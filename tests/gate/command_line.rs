@@ -133,6 +133,8 @@ fn a_bad_file_has_every_problem_listed_by_line_and_column_and_binds_nothing() {
     );
     let expected = [
         (3, 15, "listeners[0].protocol: ", "did you mean \"https\"?"),
+        (4, 29, "tls.certificates[0].cert: ", "or put it there"),
+        (4, 43, "tls.certificates[0].key: ", "or put it there"),
         (8, 22, "routes[0].can: ", "did you mean \"view\"?"),
         (9, 41, "routes[1].upstream: ", "did you mean \"device\"?"),
         (10, 18, "sessions.idle: ", "got 30"),
@@ -183,6 +185,70 @@ fn a_file_that_is_not_there_or_says_nothing_is_named_with_what_to_do() {
     command.current_dir(folder.0.path());
     let done = finished(command, "");
     assert!(done.errors.starts_with("portcullis.yaml: "), "{done:?}");
+}
+
+#[test]
+fn files_that_are_missing_are_said_at_once_with_all_else_and_each_with_its_place() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "p.yaml",
+        "listeners: [{address: '127.0.0.1:0', adress: x}]\n\
+         tls:\n  \
+           certificates: [{cert: no.crt, key: no.key, passphrase: {file: no.pass}}]\n  \
+           tickets: {keys: [no.tickets]}\n  \
+           client_auth: {mode: optional, ca: [no.ca], crl: [no.crl]}\n\
+         upstreams: {app: {url: 'https://127.0.0.1:9', tls: {ca: no-backend.ca}}}\n\
+         users: no-users.yaml\n\
+         routes: [{public: true}]\n",
+    );
+    for (command, code) in [("check", 1), ("run", 78)] {
+        let done = on(command, &file);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        let said: Vec<_> = done.errors.lines().collect();
+        let expected = [
+            ("1:38: listeners[0].adress", "did you mean"),
+            ("3:25: tls.certificates[0].cert", "no.crt: cannot read the certificate"),
+            ("3:38: tls.certificates[0].key", "no.key: cannot read the private key"),
+            ("3:65: tls.certificates[0].passphrase.file", "no.pass: cannot read the password"),
+            ("4:20: tls.tickets.keys[0]", "no.tickets: cannot read the ticket keys"),
+            ("5:38: tls.client_auth.ca[0]", "no.ca: cannot read the CA certificates"),
+            ("5:52: tls.client_auth.crl[0]", "no.crl: cannot read the revocation lists"),
+            ("6:57: upstreams.app.tls.ca", "no-backend.ca: cannot read the CA certificates"),
+            ("7:8: users", "cannot be read"),
+        ];
+        assert_eq!(said.len(), expected.len(), "{done:?}");
+        for (line, (place, what)) in said.iter().zip(expected) {
+            let begins = format!("{}:{place}: ", file.display());
+            assert!(line.starts_with(&begins) && line.contains(what), "{line}: {place}");
+            let missing = what.contains("cannot read");
+            assert_eq!(missing, line.contains("correct the path, or put it there"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_ticket_keys_has_a_place_and_hides_nothing_else() {
+    let folder = Folder::new();
+    for name in ["tickets", "some.crt", "some.key"] {
+        folder.write(name, "hello\n");
+    }
+    let file = folder.write(
+        "p.yaml",
+        "listeners: [{address: '127.0.0.1:0'}]\n\
+         tls:\n  \
+           certificates: [{cert: some.crt, key: some.key}]\n  \
+           tickets: {keys: [tickets]}\n\
+         upstreams: {app: {url: 'http://127.0.0.1:9'}}\n\
+         routes: [{public: true}]\n",
+    );
+    let done = on("check", &file);
+    let said: Vec<_> = done.errors.lines().collect();
+    let [certificate, tickets] = said[..] else {
+        panic!("{done:?}");
+    };
+    let place = |it: &str| format!("{}:{it}: ", file.display());
+    assert!(certificate.starts_with(&place("3:18: tls.certificates[0]")), "{certificate}");
+    assert!(tickets.starts_with(&place("4:19: tls.tickets.keys")), "{tickets}");
 }
 
 #[test]

@@ -170,6 +170,40 @@ fn a_form_sent_by_another_site_is_refused_and_one_of_our_own_is_not() {
 }
 
 #[test]
+fn json_that_is_no_login_is_told_what_to_send_and_counts_as_no_wrong_password() {
+    let backend = Backend::start();
+    let gate = in_front_of(backend.address);
+    let post = |path: &str, body: &str| {
+        let json = "Content-Type: application/json";
+        gate.curl().header(json).args(["-d", body]).get(path)
+    };
+    for _ in 0..3 {
+        for body in [
+            r#"{"user":"ralph","pass":"x"}"#,
+            r#"{"username":"ralph"}"#,
+            r#"{"username":"ralph","password":7}"#,
+            "username=ralph&password=x",
+            "{}",
+        ] {
+            let answer = post("/auth/login", body);
+            assert_eq!(answer.status, 400, "{body}");
+            let expected = r#"send {\"username\": \"...\", \"password\": \"...\"}."#;
+            assert!(answer.body.contains(expected), "{answer:?}");
+        }
+    }
+    let answer = post("/auth/logout", "[");
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("JSON that is expected here: send {}."), "{answer:?}");
+    // Nobody has been locked out, and who says it right is in.
+    let right = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
+    assert_eq!(post("/auth/login", &right).status, 200);
+    // A wrong password is one, and counted.
+    let wrong = r#"{"username":"ralph","password":"x"}"#;
+    let statuses: Vec<_> = (0..6).map(|_| post("/auth/login", wrong).status).collect();
+    assert!(statuses[0] == 401 && statuses[5] == 429, "{statuses:?}");
+}
+
+#[test]
 fn a_login_leads_nowhere_but_to_this_site() {
     let backend = Backend::start();
     let gate = in_front_of(backend.address);

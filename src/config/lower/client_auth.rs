@@ -16,7 +16,7 @@ use crate::tls::spec::{
 
 use super::clients::KnownClients;
 use super::routes::PlacedRoute;
-use super::{choose, choose_word, in_range, path, secret};
+use super::{choose, choose_word, in_range, input, secret};
 
 /// A root, two intermediates, and what a bridge between two of them needs.
 const DEFAULT_DEPTH: usize = 4;
@@ -136,7 +136,7 @@ pub(super) fn lower_one(
         mode: mode.unwrap_or_default(),
         trust,
         crl: crl
-            .filter_map(|(at, file)| path(&file, source, &at))
+            .filter_map(|(at, file)| input(&file, "revocation lists", source, &at))
             .collect(),
         revocation: choose(
             crl_check.as_deref(),
@@ -257,14 +257,14 @@ pub(super) fn lower_trust(
         .into_iter()
         .filter_map(|(at, written)| match written {
             TrustFile::Path(file) => Some(TrustSource {
-                path: path(&file, source, &at)?,
+                path: input(&file, "CA certificates", source, &at)?,
                 password: None,
             }),
             TrustFile::Keystore(written) => {
                 let password = secret::lower(written.password, source, &at.key("password"));
                 let file = at.required("path", written.path, "name the PKCS#12 or JKS file")?;
                 Some(TrustSource {
-                    path: path(&file, source, &at.key("path"))?,
+                    path: input(&file, "CA certificates", source, &at.key("path"))?,
                     password,
                 })
             }

@@ -8,7 +8,7 @@ use crate::config::document::At;
 use crate::config::file::{AssertionFile, IdentityFile};
 use crate::proxy::spec::{AssertionKey, AssertionSpec, IdentityPreset, IdentitySpec};
 
-use super::{choose_word, path, span_within};
+use super::{choose_word, input, path, span_within};
 
 const PRESETS: [(&str, Option<IdentityPreset>); 10] = [
     ("x-forwarded-user", Some(IdentityPreset::XForwardedUser)),
@@ -47,14 +47,19 @@ pub(super) fn lower(written: IdentityFile, source: &Source<'_>, at: &At<'_>) -> 
         at.key("jwt")
             .warn("not used: headers does not have jwt among its words");
     }
-    let assertion = lower_assertion(jwt.unwrap_or_default(), source, &at.key("jwt"));
+    let assertion = lower_assertion(jwt.unwrap_or_default(), is_used, source, &at.key("jwt"));
     IdentitySpec {
         headers,
         assertion: is_used.then_some(assertion),
     }
 }
 
-fn lower_assertion(written: AssertionFile, source: &Source<'_>, at: &At<'_>) -> AssertionSpec {
+fn lower_assertion(
+    written: AssertionFile,
+    is_used: bool,
+    source: &Source<'_>,
+    at: &At<'_>,
+) -> AssertionSpec {
     let AssertionFile {
         issuer,
         audience,
@@ -64,7 +69,10 @@ fn lower_assertion(written: AssertionFile, source: &Source<'_>, at: &At<'_>) -> 
     let default = AssertionSpec::default();
     let key = key.and_then(|key| {
         let at = at.key("key");
-        let file = path(&key, source, &at)?;
+        let file = match is_used {
+            true => input(&key, "signing key", source, &at)?,
+            false => path(&key, source, &at)?,
+        };
         let place = at.place();
         Some(AssertionKey { file, place })
     });

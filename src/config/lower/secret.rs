@@ -39,7 +39,7 @@ fn lower_place(written: SecretPlaceFile, source: &Source<'_>, at: &At<'_>) -> Op
             file: Some(file),
             credential: None,
         } => {
-            let file = super::path(&file, source, &at.key("file"))?;
+            let file = super::input(&file, "password", source, &at.key("file"))?;
             Some(Secret::File(file))
         }
         SecretPlaceFile {

@@ -13,7 +13,7 @@ use crate::tls::spec::{
     TicketSpec, TlsSpec, UnusableCipher, cipher,
 };
 
-use super::{choose, client_auth, path, secret};
+use super::{choose, client_auth, input, secret};
 
 #[derive(Clone, Copy)]
 enum Profile {
@@ -206,11 +206,12 @@ fn lower_tickets(written: Option<TicketsFile>, source: &Source<'_>, at: &At<'_>)
         at.problem(format!("none; {hint}"));
     }
     let files = at.texts(keys).into_iter();
-    TicketSpec::Files(
-        files
-            .filter_map(|(at, file)| path(&file, source, &at))
+    TicketSpec::Files {
+        place: at.place(),
+        files: files
+            .filter_map(|(at, file)| input(&file, "ticket keys", source, &at))
             .collect(),
-    )
+    }
 }
 
 // === Certificates ===
@@ -228,7 +229,7 @@ pub(super) fn lower_certificate(
         keystore,
         ocsp,
     } = written;
-    let ocsp = ocsp.and_then(|ocsp| path(&ocsp, source, &at.key("ocsp")));
+    let ocsp = ocsp.and_then(|ocsp| input(&ocsp, "OCSP response", source, &at.key("ocsp")));
     let source = match keystore {
         Some(keystore) => {
             for (name, is_there) in [
@@ -247,9 +248,9 @@ pub(super) fn lower_certificate(
             let passphrase = secret::lower(passphrase, source, &at.key("passphrase"));
             let hint = "name the file with the certificate, or write a keystore";
             let cert = at.required("cert", cert, hint)?;
-            let cert = path(&cert, source, &at.key("cert"))?;
+            let cert = input(&cert, "certificate", source, &at.key("cert"))?;
             let key = match key {
-                Some(key) => path(&key, source, &at.key("key"))?,
+                Some(key) => input(&key, "private key", source, &at.key("key"))?,
                 None => cert.clone(),
             };
             CertificateSource::Files {
@@ -281,7 +282,7 @@ fn lower_keystore(
     let key_password = secret::lower(key_password, source, &at.key("key_password"));
     let file = at.required("path", file, "name the PKCS#12 or JKS file")?;
     Some(CertificateSource::Keystore {
-        path: path(&file, source, &at.key("path"))?,
+        path: input(&file, "keystore", source, &at.key("path"))?,
         password,
         alias,
         key_password,

@@ -51,6 +51,7 @@ texts! {
     FormFromElsewhere "form_from_elsewhere" "This form can only be sent from its own page."
     FormOfOtherType "form_of_other_type" "Send application/x-www-form-urlencoded or application/json."
     FormUnreadable "form_unreadable" "This form cannot be read: each field may stand in it once, as text."
+    JsonUnreadable "json_unreadable" "This is not the JSON that is expected here: send {json}."
     // The logout pages.
     LogOut "log_out" "Log out"
     LoggedInAs "logged_in_as" "You are logged in as {user}."

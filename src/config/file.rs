@@ -9,8 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::scalar::{
-    Entries, Flag, Items, Number, OneOrMany, Rate, Size, SizeOrUnlimited, Span, StatusRange,
-    Version, collect,
+    Choice, Entries, Flag, Items, Number, OneOrMany, Rate, Size, SizeOrUnlimited, Span,
+    StatusRange, Version, collect,
 };
 
 /// The whole file.
@@ -74,9 +74,9 @@ pub struct ConfigFile {
 pub struct ListenerFile {
     /// `host:port`. The host is an IP address, `localhost`, or left out for all IPv4 addresses; an
     /// IPv6 address stands in brackets. Port 0 lets the system choose. Required.
-    pub address: Option<String>,
+    pub address: Option<Choice>,
     /// `https` or `http`. Default: `https`.
-    pub protocol: Option<String>,
+    pub protocol: Option<Choice>,
     /// Connections open at one time, 1 to 1,000,000. Default: 10,000.
     pub max_connections: Option<Number>,
     /// Connections of one client address (IPv6: of one /64) open at one time, 1 to 1,000,000; further
@@ -89,7 +89,7 @@ pub struct ListenerFile {
     pub deny: Option<OneOrMany>,
     /// `required`: each connection begins with a PROXY protocol header (version 1 or 2), and comes
     /// from one of `trusted_proxies`; others are closed. Default: `off`.
-    pub proxy_protocol: Option<String>,
+    pub proxy_protocol: Option<Choice>,
     /// Accepts passwords and session cookies on an `http` listener. Default: `false`.
     pub unsafe_login_without_tls: Option<Flag>,
     /// What becomes of plain HTTP on an `https` listener: `redirect` sends it to https on the same
@@ -97,7 +97,7 @@ pub struct ListenerFile {
     /// `redirect`, because people type addresses without a scheme, clients like those of thin-edge
     /// depend on it, and what came in the clear is not served either way. `reject` is for clients
     /// that should fail rather than go on sending secrets in the clear first.
-    pub plaintext: Option<String>,
+    pub plaintext: Option<Choice>,
     /// What clients of this listener are asked for, in place of `tls.client_auth`: `off`, or a
     /// mapping as there.
     pub client_auth: Option<ClientAuthFile>,
@@ -140,7 +140,7 @@ pub struct RedirectSettingsFile {
 )]
 pub struct TlsFile {
     /// `intermediate` (TLS 1.2 and 1.3) or `modern` (1.3 only). Default: `intermediate`.
-    pub profile: Option<String>,
+    pub profile: Option<Choice>,
     /// The oldest version accepted, `1.2` or `1.3`. Default: that of the profile.
     pub min_version: Option<Version>,
     /// The suites of TLS 1.2 in order of preference, by OpenSSL or IANA name. Those of TLS 1.3 are
@@ -201,7 +201,7 @@ pub struct ClientAuthSettingsFile {
     /// `off`; `optional`: a certificate is asked for, and routes decide; `required`: without a good
     /// one there is no connection; `pinned`: any certificate is let in, and only its fingerprint in
     /// the section `clients` says whose it is. Required.
-    pub mode: Option<String>,
+    pub mode: Option<Choice>,
     /// Files and folders with the certificates that are trusted, PEM, DER, PKCS#12 or JKS. Each is
     /// enough by itself, whether a root, an intermediate or a client's own. Required for `optional`
     /// and `required`.
@@ -211,7 +211,7 @@ pub struct ClientAuthSettingsFile {
     pub crl: Option<OneOrMany>,
     /// `chain`: every certificate but the trusted one is looked up, `leaf`: only the client's own.
     /// Default: `chain`.
-    pub crl_check: Option<String>,
+    pub crl_check: Option<Choice>,
     /// The most intermediates between a client's certificate and a trusted one, 0 to 16. Default: 4.
     pub depth: Option<Number>,
     /// Whether clients are told the names of the trusted CAs, so that they can choose. Default:
@@ -389,7 +389,7 @@ pub struct UpstreamFile {
     pub resolve: Option<Span>,
     /// `v1` or `v2`: each connection begins with a PROXY protocol header of that version, so that the
     /// backend knows the client's address. Such connections serve one request. Default: `off`.
-    pub proxy_protocol: Option<String>,
+    pub proxy_protocol: Option<Choice>,
     /// The longest wait for a connection to one address. Default: `5s`.
     pub connect_timeout: Option<Span>,
     /// The longest wait for an answer to begin. Default: that of `read_timeout`.
@@ -727,7 +727,7 @@ pub struct RouteFile {
     pub can: Option<OneOrMany>,
     /// `required` takes only requests that come with a good certificate, whoever else is asking.
     /// Default: `optional`.
-    pub client_cert: Option<String>,
+    pub client_cert: Option<Choice>,
     /// What may prove who is asking: `session`, `certificate`, `any` of these two, or `all` of them;
     /// or a list of `session`, `certificate`, `basic` (user name and password with each request) and
     /// `token`, any of which will do. Default: `any`.
@@ -803,7 +803,7 @@ pub struct CookieEditsFile {
     /// Adds HttpOnly. Default: `false`.
     pub http_only: Option<Flag>,
     /// `strict`, `lax` or `none`, in place of whatever the backend says.
-    pub same_site: Option<String>,
+    pub same_site: Option<Choice>,
     /// The path of all of them. Default: theirs, with the prefix that was taken off the request's.
     pub path: Option<String>,
     /// `remove`, or the domain in place of theirs. Default: theirs.
@@ -955,7 +955,7 @@ pub struct LockoutFile {
 )]
 pub struct SessionsFile {
     /// Where sessions are kept: `memory`, or `file`, which outlives a restart. Default: `memory`.
-    pub store: Option<String>,
+    pub store: Option<Choice>,
     /// The file for `store: file`, of this gate alone. Default: `sessions.redb` in the state
     /// folder.
     pub path: Option<String>,
@@ -968,7 +968,7 @@ pub struct SessionsFile {
     pub remember: Option<Span>,
     /// Whether people stay logged in who follow a link from another site: `lax` (they do) or
     /// `strict`. Default: `lax`.
-    pub same_site: Option<String>,
+    pub same_site: Option<Choice>,
     /// Sessions held at one time, 1 to 10,000,000; the longest unused ends for a new one. Default:
     /// 100,000.
     pub max: Option<Number>,
@@ -1014,7 +1014,7 @@ pub struct HeadersFile {
     /// Fields with `_` in their name: `keep` passes them on, `drop` takes them out, `reject` refuses
     /// the request. Those that would be taken for one that the gate writes are dropped in any case.
     /// Default: `keep`.
-    pub underscores: Option<String>,
+    pub underscores: Option<Choice>,
 }
 
 /// The section `limits`.
@@ -1082,7 +1082,7 @@ pub struct BufferingFile {
 )]
 pub struct AdminFile {
     /// `host:port`, as for a listener. Read-only. This or `socket` is required.
-    pub address: Option<String>,
+    pub address: Option<Choice>,
     /// The path of a Unix socket, which only the user of this process can open. `portcullis
     /// sessions` uses it.
     pub socket: Option<String>,
@@ -1103,7 +1103,7 @@ pub struct ShutdownFile {
 #[serde(deny_unknown_fields, expecting = "a mapping with format")]
 pub struct LogFile {
     /// `auto` (text on a terminal, else JSON), `json` or `text`. Default: `auto`.
-    pub format: Option<String>,
+    pub format: Option<Choice>,
 }
 
 // === The sections with two forms ===
@@ -1239,7 +1239,7 @@ text_or_mapping!(
 
 text_or_mapping!(
     BalanceFile,
-    "round_robin, least_connections, address, or a mapping with cookie or header",
+    "round_robin, least_connections, address, {cookie: NAME} or {header: NAME}",
     text: |word: &str| Ok(BalanceFile::Word(word.into())),
     mapping: BalanceFile::Key
 );

@@ -326,12 +326,7 @@ fn path(written: &str, source: &Source<'_>, at: &At<'_>) -> Option<PathBuf> {
 }
 
 /// The path of a file or folder that has to be there, and what is in it.
-fn input(
-    written: &str,
-    what: &'static str,
-    source: &Source<'_>,
-    at: &At<'_>,
-) -> Option<PathBuf> {
+fn input(written: &str, what: &'static str, source: &Source<'_>, at: &At<'_>) -> Option<PathBuf> {
     let path = path(written, source, at)?;
     at.needs(written, &path, what);
     Some(path)

@@ -82,7 +82,8 @@ pub fn read_yaml(
     }
     let mut value = serde_yaml::from_str(text).map_err(|error| {
         let (position, message) = words_for_syntax(&error);
-        problem(position, String::new(), message)
+        let hint = position.map_or_else(String::new, |position| hint(text, position));
+        problem(position, String::new(), message + &hint)
     })?;
     let document = Document::new(file, positions);
     settle(&mut value, &document.root(), variables);
@@ -94,7 +95,8 @@ fn why_not_read(positions: &Positions, text: &str) -> Option<(KeyPath, Position,
     if let Some((position, message)) = positions.broken()
         && (text.len() > MAX_UNSCANNED || text.contains('&'))
     {
-        let message = format!("not readable as YAML: {message}");
+        let hint = hint(text, *position);
+        let message = format!("not readable as YAML: {message}{hint}");
         return Some((KeyPath::default(), *position, message));
     }
     if let Some(position) = positions.second_document() {
@@ -118,6 +120,25 @@ fn words_for_syntax(error: &serde_yaml::Error) -> (Option<Position>, String) {
         None => &message,
     };
     (position, format!("not readable as YAML: {message}"))
+}
+
+/// What most likely is wrong in the line where YAML broke off, where that is clear.
+fn hint(text: &str, position: Position) -> String {
+    let line = text.lines().nth(position.line.saturating_sub(1));
+    let line = line.unwrap_or_default();
+    let indentation = line.trim_start();
+    if line[..line.len() - indentation.len()].contains('\t') {
+        return "; this line begins with a tab, where YAML takes spaces only".into();
+    }
+    let starts = line.match_indices("${").map(|(at, _)| at);
+    let mut bare = starts.filter(|at| line[..*at].matches(['"', '\'']).count() % 2 == 0);
+    let variable = bare.find_map(|at| {
+        let end = at + line[at..].find('}')? + 1;
+        Some(&line[at..end])
+    });
+    variable.map_or_else(String::new, |variable| {
+        format!("; between {{}} or [] put variables in quotes, as \"{variable}\"")
+    })
 }
 
 // === Variables, merge keys, and what may not be there ===

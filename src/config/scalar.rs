@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -214,6 +215,55 @@ impl<'de> Deserialize<'de> for Version {
 
             fn visit_u64<E>(self, number: u64) -> Result<Version, E> {
                 Ok(Version(number.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(Kind)
+    }
+}
+
+/// One of several words, or another text that says what it should be if it is wrong: `true` is told
+/// which words there are, and not to put quotes around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice(pub String);
+
+impl Deref for Choice {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kind;
+
+        impl Visitor<'_> for Kind {
+            type Value = Choice;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Choice, E> {
+                Ok(Choice(text.into()))
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Choice, E> {
+                Ok(Choice(flag.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Choice, E> {
+                Ok(Choice(number.to_string()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Choice, E> {
+                Ok(Choice(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Choice, E> {
+                Ok(Choice(number.to_string()))
             }
         }
 

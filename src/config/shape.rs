@@ -74,6 +74,13 @@ impl Misfit {
                         ("text", "; put it in quotes")
                     }
                     ("a string", _) => ("text", ""),
+                    // In lists of names quotes would only lead to the next mistake, but for numbers.
+                    ("a word or a list of words", Value::Bool(_)) if is_field(at) => {
+                        (expected.as_str(), "; put it in quotes")
+                    }
+                    ("a word or a list of words", Value::Number(_)) => {
+                        (expected.as_str(), "; put it in quotes")
+                    }
                     (expected, _) => (expected, ""),
                 };
                 at.problem(format!(
@@ -93,19 +100,65 @@ impl Misfit {
     }
 }
 
+/// What others call what we have, and we call it.
+const SYNONYMS: [(&str, &[&str]); 16] = [
+    ("insecure", &["unsafe_skip_verify"]),
+    ("insecure_skip_verify", &["unsafe_skip_verify"]),
+    ("skip_verify", &["unsafe_skip_verify"]),
+    ("verify", &["unsafe_skip_verify"]),
+    ("sni", &["server_name"]),
+    ("server", &["url", "upstream"]),
+    ("servers", &["urls"]),
+    ("path", &["match"]),
+    ("prefix", &["match"]),
+    ("location", &["match"]),
+    ("backend", &["upstream"]),
+    ("hosts", &["host"]),
+    ("headers", &["request_headers", "response_headers"]),
+    ("roles", &["can"]),
+    ("ability", &["can"]),
+    ("abilities", &["can"]),
+];
+
 fn report_unknown_key(known: &[&str], at: &At<'_>) {
     let written = at.path().last_key().unwrap_or_default();
-    let Some(meant) = closest(written, known.iter().copied()) else {
+    let Some((_, parent)) = at.path().steps().split_last() else {
+        return;
+    };
+    let beside = |key: &str| {
+        let key = Step::Key(key.into());
+        at.go(parent.iter().cloned().chain([key]).collect())
+    };
+    if known == ["basic", "digest"] && ["username", "user", "password"].contains(&written) {
+        let at = at.go(parent.iter().cloned().collect());
+        at.problem("say how, as basic: {username: …, password: …} or digest: {…}");
+        return at.refuse();
+    }
+    let is_same = |(other, _): &&(&str, &[&str])| *other == written;
+    let synonyms = SYNONYMS
+        .iter()
+        .find(is_same)
+        .map_or(&[][..], |(_, ours)| ours);
+    let mut meant: Vec<&str> = synonyms.to_vec();
+    meant.retain(|key| known.contains(key));
+    if meant.is_empty() {
+        meant.extend(closest(written, known.iter().copied()));
+    }
+    if meant.is_empty() {
         let allowed = known.join(", ");
         return at.key_problem(format!("unknown key; allowed here: {allowed}"));
-    };
-    at.key_problem(format!("unknown key; did you mean {meant:?}?"));
-    // What was meant is not missing, only misspelt.
-    if let Some((_, parent)) = at.path().steps().split_last() {
-        let meant = Step::Key(meant.into());
-        let path = parent.iter().cloned().chain([meant]).collect();
-        at.go(path).refuse();
     }
+    let quoted: Vec<_> = meant.iter().map(|key| format!("{key:?}")).collect();
+    let quoted = quoted.join(" or ");
+    at.key_problem(format!("unknown key; did you mean {quoted}?"));
+    // What was meant is not missing, only misspelt.
+    meant.iter().for_each(|key| beside(key).refuse());
+}
+
+/// Whether it is the value of a header field.
+fn is_field(at: &At<'_>) -> bool {
+    let parent = at.path().steps().iter().rev().nth(1);
+    matches!(parent, Some(Step::Key(key)) if ["set", "add"].contains(&key.as_str()))
 }
 
 /// What a value of the wrong kind is called. Its text is not repeated: where a user was expected it

@@ -384,7 +384,8 @@ fn refuse_foreign_pattern(path: &str) -> Result<(), String> {
 /// Whether `path`, which can be decoded, has an encoded character that could stand as it is.
 fn has_needless_escape(path: &str) -> bool {
     let escapes = path.match_indices('%');
-    let mut bytes = escapes.filter_map(|(at, _)| u8::from_str_radix(path.get(at + 1..at + 3)?, 16).ok());
+    let mut bytes =
+        escapes.filter_map(|(at, _)| u8::from_str_radix(path.get(at + 1..at + 3)?, 16).ok());
     bytes.any(|byte| !FOREIGN.contains(&byte.into()) && !b":+${}".contains(&byte))
 }
 
@@ -1992,13 +1993,34 @@ mod tests {
              {name} for one segment, %2A for the character",
         );
         for bad in [
-            "/admin/**", "/admin/.*", "/admin/.+", "/admin/<id>", "/a*/b/", "/[id]/", "/(a|b)/",
-            "/^a", "/admin$", "/{x}/*", "/*.php",
+            "/admin/**",
+            "/admin/.*",
+            "/admin/.+",
+            "/admin/<id>",
+            "/a*/b/",
+            "/[id]/",
+            "/(a|b)/",
+            "/^a",
+            "/admin$",
+            "/{x}/*",
+            "/*.php",
         ] {
             let why = PathPattern::parse(bad).unwrap_err();
-            assert!(why.contains("is an ordinary character here"), "{bad}: {why}");
+            assert!(
+                why.contains("is an ordinary character here"),
+                "{bad}: {why}"
+            );
         }
-        for good in ["/v1/x:cancel", "/$metadata", "/$", "/a+b", "/c++", "/(x)/", "/~me", "/a,b=c@d!"] {
+        for good in [
+            "/v1/x:cancel",
+            "/$metadata",
+            "/$",
+            "/a+b",
+            "/c++",
+            "/(x)/",
+            "/~me",
+            "/a,b=c@d!",
+        ] {
             assert!(PathPattern::parse(good).is_ok(), "{good}");
         }
     }

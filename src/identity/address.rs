@@ -31,7 +31,9 @@ impl AddressBlock {
             Some(prefix) => prefix.parse().map_err(|_| expected())?,
         };
         if prefix > longest {
-            return Err(expected());
+            return Err(format!(
+                "a block of {first} ends with /{longest} at most, got /{prefix}"
+            ));
         }
         let block = Self { first, prefix };
         let beginning = block.beginning(first);

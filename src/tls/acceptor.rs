@@ -240,7 +240,9 @@ impl Acceptor {
         match Loaded::load(spec, answers, &tickets, None) {
             Ok((loaded, _)) if of_tickets.is_empty() => Ok(Self::new(loaded, tickets)),
             Ok(_) => Err(LoadError(of_tickets)),
-            Err(LoadError(others)) => Err(LoadError([others, of_tickets].into_iter().flatten().collect())),
+            Err(LoadError(others)) => Err(LoadError(
+                [others, of_tickets].into_iter().flatten().collect(),
+            )),
         }
     }
 

@@ -207,21 +207,49 @@ fn files_that_are_missing_are_said_at_once_with_all_else_and_each_with_its_place
         let said: Vec<_> = done.errors.lines().collect();
         let expected = [
             ("1:38: listeners[0].adress", "did you mean"),
-            ("3:25: tls.certificates[0].cert", "no.crt: cannot read the certificate"),
-            ("3:38: tls.certificates[0].key", "no.key: cannot read the private key"),
-            ("3:65: tls.certificates[0].passphrase.file", "no.pass: cannot read the password"),
-            ("4:20: tls.tickets.keys[0]", "no.tickets: cannot read the ticket keys"),
-            ("5:38: tls.client_auth.ca[0]", "no.ca: cannot read the CA certificates"),
-            ("5:52: tls.client_auth.crl[0]", "no.crl: cannot read the revocation lists"),
-            ("6:57: upstreams.app.tls.ca", "no-backend.ca: cannot read the CA certificates"),
+            (
+                "3:25: tls.certificates[0].cert",
+                "no.crt: cannot read the certificate",
+            ),
+            (
+                "3:38: tls.certificates[0].key",
+                "no.key: cannot read the private key",
+            ),
+            (
+                "3:65: tls.certificates[0].passphrase.file",
+                "no.pass: cannot read the password",
+            ),
+            (
+                "4:20: tls.tickets.keys[0]",
+                "no.tickets: cannot read the ticket keys",
+            ),
+            (
+                "5:38: tls.client_auth.ca[0]",
+                "no.ca: cannot read the CA certificates",
+            ),
+            (
+                "5:52: tls.client_auth.crl[0]",
+                "no.crl: cannot read the revocation lists",
+            ),
+            (
+                "6:57: upstreams.app.tls.ca",
+                "no-backend.ca: cannot read the CA certificates",
+            ),
             ("7:8: users", "cannot be read"),
         ];
         assert_eq!(said.len(), expected.len(), "{done:?}");
         for (line, (place, what)) in said.iter().zip(expected) {
             let begins = format!("{}:{place}: ", file.display());
-            assert!(line.starts_with(&begins) && line.contains(what), "{line}: {place}");
+            assert!(
+                line.starts_with(&begins) && line.contains(what),
+                "{line}: {place}"
+            );
             let missing = what.contains("cannot read");
-            assert_eq!(missing, line.contains("correct the path, or put it there"), "{line}");
+            assert_eq!(
+                missing,
+                line.contains("correct the path, or put it there"),
+                "{line}"
+            );
         }
     }
 }
@@ -247,8 +275,14 @@ fn what_is_wrong_with_ticket_keys_has_a_place_and_hides_nothing_else() {
         panic!("{done:?}");
     };
     let place = |it: &str| format!("{}:{it}: ", file.display());
-    assert!(certificate.starts_with(&place("3:18: tls.certificates[0]")), "{certificate}");
-    assert!(tickets.starts_with(&place("4:19: tls.tickets.keys")), "{tickets}");
+    assert!(
+        certificate.starts_with(&place("3:18: tls.certificates[0]")),
+        "{certificate}"
+    );
+    assert!(
+        tickets.starts_with(&place("4:19: tls.tickets.keys")),
+        "{tickets}"
+    );
 }
 
 #[test]

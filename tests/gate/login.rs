@@ -193,7 +193,10 @@ fn json_that_is_no_login_is_told_what_to_send_and_counts_as_no_wrong_password() 
     }
     let answer = post("/auth/logout", "[");
     assert_eq!(answer.status, 400);
-    assert!(answer.body.contains("JSON that is expected here: send {}."), "{answer:?}");
+    assert!(
+        answer.body.contains("JSON that is expected here: send {}."),
+        "{answer:?}"
+    );
     // Nobody has been locked out, and who says it right is in.
     let right = format!(r#"{{"username":"ralph","password":"{PASSWORD}"}}"#);
     assert_eq!(post("/auth/login", &right).status, 200);

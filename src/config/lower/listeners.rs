@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::{ListenerFile, RedirectFile};
-use crate::config::scalar::{Flag, Items, Number};
+use crate::config::scalar::{Choice, Flag, Items, Number};
 use crate::identity::address::AddressBlocks;
 use crate::listen::spec::{ListenerSpec, PerAddress, PlainLogin, Protocol, ProxyProtocol};
 use crate::proxy::spec::Redirect;
@@ -134,7 +134,7 @@ fn lower_one<'d>(written: ListenerFile, trusted_proxies: &AddressBlocks, at: At<
         .as_deref()
         .and_then(|written| address::lower(written, &at.key("address")));
     let spec = ListenerSpec {
-        name: written.unwrap_or_default().into(),
+        name: written.as_deref().unwrap_or_default().into(),
         number: 0,
         address: address.unwrap_or(STAND_IN),
         protocol,
@@ -206,7 +206,7 @@ fn lower_plaintext(written: Option<&str>, protocol: Protocol, at: &At<'_>) -> Op
     }
 }
 
-fn lower_protocol(written: Option<String>, plain_login: Option<Flag>, at: &At<'_>) -> Protocol {
+fn lower_protocol(written: Option<Choice>, plain_login: Option<Flag>, at: &At<'_>) -> Protocol {
     let choices = [
         ("https", Some(Word::Https)),
         ("http", Some(Word::Http)),

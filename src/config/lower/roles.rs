@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::document::At;
 use crate::config::file::RolesFile;
+use crate::config::problem::closest;
 use crate::config::scalar::{Entries, Items, OneOrMany};
 use crate::gate::ability::{Ability, Roles};
 
@@ -36,7 +37,16 @@ impl KnownRoles {
         let meant = if known.is_empty() {
             "; add it to a role in the section roles".into()
         } else {
-            at.suggestion(ability.as_str(), known)
+            // A role counts as an ability too, which is seldom what was looked for.
+            let roles: BTreeSet<&str> = self.roles.names().collect();
+            let plain = known.difference(&roles).copied().collect::<BTreeSet<_>>();
+            let is_close = closest(ability.as_str(), known.iter().copied()).is_some();
+            let offered = if is_close || plain.is_empty() {
+                known
+            } else {
+                plain
+            };
+            at.suggestion(ability.as_str(), offered)
         };
         at.problem(format!("no role grants {named}{meant}"));
     }

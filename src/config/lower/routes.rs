@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::document::At;
 use crate::config::file::{AllowFile, RouteFile};
-use crate::config::scalar::{Flag, Items, OneOrMany, Span};
+use crate::config::scalar::{Choice, Flag, Items, OneOrMany, Span};
 use crate::gate::ability::Ability;
 use crate::gate::path::relaxation::{Relaxation, Relaxations};
 use crate::gate::route::{
@@ -308,7 +308,7 @@ const CREDENTIAL_KINDS: [(&str, Option<CredentialKind>); 4] = [
 struct WrittenAccess {
     can: Option<OneOrMany>,
     public: bool,
-    client_cert: Option<String>,
+    client_cert: Option<Choice>,
     credentials: Option<OneOrMany>,
     owner: Option<String>,
     owner_or: Option<OneOrMany>,
@@ -615,9 +615,7 @@ fn refuse_unreachable(route: &Route, at: &At<'_>, earlier: &[PlacedRoute<'_>]) {
     let before = &earlier[..first.unwrap_or(earlier.len())];
     let covers = |other: &&PlacedRoute<'_>| {
         let (placed, other) = (other, &other.route);
-        placed.is_sound
-            && other.hosts.covers(&route.hosts)
-            && other.pattern.covers(&route.pattern)
+        placed.is_sound && other.hosts.covers(&route.hosts) && other.pattern.covers(&route.pattern)
     };
     if let Some(other) = before.iter().find(covers) {
         let name = other.name();
@@ -630,10 +628,7 @@ fn refuse_unreachable(route: &Route, at: &At<'_>, earlier: &[PlacedRoute<'_>]) {
         at.problem(format!("can never match: {name} already covers it{share}"));
         return;
     }
-    let sharing: Vec<&PlacedRoute<'_>> = earlier
-        .iter()
-        .filter(|other| same_place(other))
-        .collect();
+    let sharing: Vec<&PlacedRoute<'_>> = earlier.iter().filter(|other| same_place(other)).collect();
     if taken_together(&sharing).covers(&route.methods) && !sharing.is_empty() {
         let names: Vec<String> = sharing.iter().map(|other| other.name()).collect();
         let cover = if names.len() == 1 { "covers" } else { "cover" };

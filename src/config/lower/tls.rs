@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::config::Source;
 use crate::config::document::At;
 use crate::config::file::{CertificateFile, KeystoreFile, TicketsFile, TlsFile};
-use crate::config::scalar::{OneOrMany, Version};
+use crate::config::scalar::{Choice, OneOrMany, Version};
 use crate::listen::spec::{ListenerSpec, Protocol};
 use crate::tls::spec::{
     Alpn, CIPHERS, CertificateSource, CertificateSpec, ClientAuthSpec, Group, MinVersion, Policy,
@@ -88,7 +88,7 @@ pub(super) fn lower(
 // === The policy ===
 
 fn lower_versions(
-    profile: Option<String>,
+    profile: Option<Choice>,
     min_version: Option<Version>,
     at: &At<'_>,
 ) -> MinVersion {

@@ -10,11 +10,12 @@ use crate::config::document::At;
 use crate::config::file::{
     BalanceFile, BalanceKeyFile, EjectFile, EjectSettingsFile, HealthFile, HealthSettingsFile,
 };
+use crate::config::problem::closest;
 use crate::config::scalar::{Number, StatusRange};
 use crate::proxy::spec::balance::{Balance, EjectSpec, HealthSpec, Probe};
 use crate::proxy::spec::{UpstreamPlace, UpstreamServer};
 
-use super::{DAY, choose, in_range, span_within};
+use super::{DAY, in_range, span_within};
 
 /// Which answers to a probe are good, where nothing is said: a page that has moved is there.
 const GOOD: RangeInclusive<u16> = 200..=399;
@@ -71,11 +72,25 @@ fn lower_word(word: &str, at: &At<'_>) -> Balance {
         Address,
     }
     let words = [
-        ("round_robin", Some(Word::RoundRobin)),
-        ("least_connections", Some(Word::LeastConnections)),
-        ("address", Some(Word::Address)),
+        ("round_robin", Word::RoundRobin),
+        ("least_connections", Word::LeastConnections),
+        ("address", Word::Address),
     ];
-    match choose(Some(word), Word::RoundRobin, &words, at) {
+    if words.iter().all(|(known, _)| *known != word) {
+        let meant = match closest(word, ["cookie", "header"]) {
+            Some(key) => Some(format!("{{{key}: NAME}}")),
+            None => closest(word, words.map(|(known, _)| known)).map(|it| format!("{it:?}")),
+        };
+        let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+        at.problem(format!(
+            "expected round_robin, least_connections, address, {{cookie: NAME}} or {{header: NAME}}, \
+             got {}{}",
+            at.quoted(word),
+            meant.unwrap_or_default()
+        ));
+    }
+    let known = words.iter().find(|(known, _)| *known == word);
+    match known.map_or(Word::RoundRobin, |(_, known)| *known) {
         Word::RoundRobin => Balance::RoundRobin,
         Word::LeastConnections => Balance::LeastConnections,
         Word::Address => Balance::ClientAddress,

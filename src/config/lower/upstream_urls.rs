@@ -349,7 +349,10 @@ mod tests {
                 "grpc://h:50051",
                 Some("h2c://h:50051 (or https:// with version: \"2\")"),
             ),
-            ("h2://h:5", Some("h2c://h:5 (or https:// with version: \"2\")")),
+            (
+                "h2://h:5",
+                Some("h2c://h:5 (or https:// with version: \"2\")"),
+            ),
             ("grpcs://h:5", Some("https://h:5 with version: \"2\"")),
             ("tcp://h:1", Some("http://h:1")),
             ("ftp://h", None),

@@ -15,6 +15,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use crate::config::problem::Problems;
@@ -76,6 +77,29 @@ pub struct ConfigFile {
 }
 
 impl Cli {
+    /// What the arguments ask for; ends the process where they ask for nothing that there is.
+    #[must_use]
+    pub fn from_arguments() -> Self {
+        Self::try_parse().unwrap_or_else(|mut error| {
+            let argument = error.get(ContextKind::InvalidArg);
+            let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+            let is_for_file = usage.is_some_and(|usage| {
+                let commands = ["portcullis check", "portcullis run"];
+                commands.iter().any(|command| usage.contains(command))
+            });
+            if let (ErrorKind::UnknownArgument, Some(ContextValue::String(argument))) =
+                (error.kind(), argument)
+                && is_for_file
+                && !argument.starts_with('-')
+            {
+                let tip = format!("to name the configuration file, write '-c {argument}'");
+                let tip = ContextValue::StyledStrs(vec![tip.into()]);
+                error.insert(ContextKind::Suggested, tip);
+            }
+            error.exit()
+        })
+    }
+
     /// Does it; what the process ends with. Errors have been printed.
     #[must_use]
     pub fn execute(self) -> ExitCode {

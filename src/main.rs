@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use portcullis::cli::Cli;
 
 /// Measured against glibc's (benches/README.md). BoringSSL uses it too.
@@ -10,5 +9,5 @@ use portcullis::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    Cli::parse().execute()
+    Cli::from_arguments().execute()
 }

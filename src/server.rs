@@ -90,6 +90,8 @@ pub enum StartError {
     Bind {
         /// As configured.
         address: String,
+        /// The key that says so.
+        key: String,
         /// Why.
         source: io::Error,
     },
@@ -493,6 +495,7 @@ fn bind_all(settings: &Settings, acceptor: Option<&Acceptor>) -> Result<Bound, S
         let bound = Listener::bind(spec.clone(), acceptor, settings.threads);
         let (listener, sockets) = bound.map_err(|source| StartError::Bind {
             address: spec.name.to_string(),
+            key: format!("listeners[{}].address", spec.number),
             source,
         })?;
         listeners.push(Arc::new(listener));
@@ -552,6 +555,7 @@ fn bind_admin(
     let bound = runtime.block_on(TcpListener::bind(address));
     bound.map(Some).map_err(|source| StartError::Bind {
         address: format!("{address} (admin)"),
+        key: "admin.address".into(),
         source,
     })
 }
@@ -570,6 +574,7 @@ fn bind_admin_socket(
     });
     bound.map(Some).map_err(|source| StartError::Bind {
         address: format!("{} (admin)", path.display()),
+        key: "admin.socket".into(),
         source,
     })
 }

@@ -4,15 +4,15 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{EX_CONFIG, complain, complain_of_config};
+use super::{EX_CONFIG, complain, complain_of_config, say};
 use zeroize::Zeroizing;
 
 use crate::config;
 use crate::config::settings::{LogFormat, Settings};
 use crate::observe::log::{Format, Logger};
-use crate::server::Server;
 use crate::server::reload::{Reloadable, Seen};
 use crate::server::upstreams::LiveUpstreams;
+use crate::server::{Server, StartError};
 use crate::server::{buffering, sessions, signing};
 use crate::store::Sessions;
 use crate::tls::acceptor::Acceptor;
@@ -77,6 +77,10 @@ pub fn run(file: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
+            if let Some(StartError::Bind { key, .. }) = error.downcast_ref() {
+                let file = file.display();
+                say(&format!("{file}: {key}: another one may be written here"));
+            }
             ExitCode::FAILURE
         }
     }

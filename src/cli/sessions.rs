@@ -107,8 +107,10 @@ pub enum SessionsError {
 
 /// Eight hex digits, which can stand in a path as they are.
 fn id(text: &str) -> Result<ShortDigest, &'static str> {
-    ShortDigest::parse(text)
-        .ok_or("an ID has 8 digits of 0-9 a-f, as `portcullis sessions list` shows it")
+    ShortDigest::parse(text).ok_or(
+        "an ID has 8 digits of 0-9 a-f, as `portcullis sessions list` shows it; write --user \
+                NAME for all of a user",
+    )
 }
 
 /// Does it.

@@ -191,6 +191,9 @@ fn add(file: PathBuf, args: &CreateArgs, new: &TokenEntry<'_>) -> Result<(), Tok
         args.name,
         args.user
     ));
+    if !(args.roles.is_empty() && args.can.is_empty()) {
+        say("the roles and abilities have to be in the configuration; run `portcullis check`");
+    }
     Ok(())
 }
 

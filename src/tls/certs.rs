@@ -313,6 +313,9 @@ impl CertifiedKey {
                 pair.staple = Some(staple);
             }
         }
+        for warning in &mut pair.warnings {
+            *warning = format!("{}: {warning}", spec.place);
+        }
         Ok(pair)
     }
 
@@ -550,8 +553,10 @@ fn warnings(
             "{path}: not in the chain of the certificate, and not sent: {names}"
         ));
     }
-    if pair.intermediates.is_empty() && !is_self_signed(&pair.leaf) {
-        let issuer = common_name(pair.leaf.issuer_name());
+    let issuer = common_name(pair.leaf.issuer_name());
+    // A root may have signed it, as a CA of one's own does; then nothing is missing.
+    let is_by_intermediate = uses.tells_issuer || is_intermediate_by_name(&issuer);
+    if pair.intermediates.is_empty() && !is_self_signed(&pair.leaf) && is_by_intermediate {
         warnings.push(format!(
             "{path}: holds no intermediate certificate, so it is good for clients that trust \
              \"{issuer}\" itself; for all others, append the certificate of \"{issuer}\""
@@ -573,6 +578,20 @@ fn warnings(
         ));
     }
     Ok(warnings)
+}
+
+/// Whether a CA is called what only CAs below others are called.
+fn is_intermediate_by_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let words = [
+        "intermediate",
+        "issuing",
+        "subordinate",
+        "sub ca",
+        "sub-ca",
+        "subca",
+    ];
+    words.iter().any(|word| name.contains(word))
 }
 
 /// What people call it: its common name, or all of it where there is none.

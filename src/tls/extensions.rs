@@ -14,11 +14,15 @@ pub(super) struct Extensions {
     pub(super) key_usage: Option<Vec<&'static str>>,
     /// What else it may be used for, as names or dotted numbers; empty where that is not limited.
     pub(super) purposes: Vec<String>,
+    /// Whether it says where the certificate of its issuer is to be had.
+    pub(super) tells_issuer: bool,
 }
 
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+const AUTHORITY_INFORMATION_ACCESS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
+const CA_ISSUERS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 2];
 
 /// By bit, as RFC 5280 4.2.1.3 counts them.
 const USAGES: [&str; 9] = [
@@ -75,6 +79,12 @@ impl Extensions {
                     let mut names = value.enter(SEQUENCE)?;
                     while let Some(name) = names.take(OID) {
                         all.purposes.push(purpose(name));
+                    }
+                }
+                AUTHORITY_INFORMATION_ACCESS => {
+                    let mut places = value.enter(SEQUENCE)?;
+                    while let Some(mut place) = places.enter(SEQUENCE) {
+                        all.tells_issuer |= place.take(OID) == Some(CA_ISSUERS);
                     }
                 }
                 _ => {}

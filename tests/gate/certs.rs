@@ -1243,7 +1243,9 @@ fn what_it_makes_is_what_the_gate_can_be_configured_with() {
         config += "upstreams: {app: {url: 'http://127.0.0.1:9'}}\nroutes: [{public: true}]\n";
         shop.write("portcullis.yaml", config);
         let file: &Path = &shop.path("portcullis.yaml");
-        finished(portcullis(["check", "-c", file.to_str().unwrap()]), "").code
+        let done = finished(portcullis(["check", "-c", file.to_str().unwrap()]), "");
+        assert!(!done.out.contains("warning"), "{done:?}");
+        done.code
     };
     assert_eq!(
         config("gate.example.com.crt", "gate.example.com.key"),

@@ -96,6 +96,8 @@ fn a_good_file_is_summed_up_and_nothing_is_bound() {
         1,
         "{served:?}"
     );
+    let place = format!("\n{}: listeners[0].address: ", file.display());
+    assert!(served.errors.contains(&place), "{served:?}");
 }
 
 #[test]
@@ -470,6 +472,15 @@ fn what_is_no_command_is_a_usage_error_that_says_where_to_look() {
     }
     let typo = run(&["chek"]);
     assert!(typo.errors.contains("'check'"), "{typo:?}");
+    for (args, tip) in [
+        (&["check", "my.yaml"][..], "write '-c my.yaml'"),
+        (&["run", "my.yaml"], "write '-c my.yaml'"),
+        (&["sessions", "end", "alice"], "--user NAME"),
+    ] {
+        let done = run(args);
+        assert!(done.errors.contains(tip), "{args:?}: {done:?}");
+    }
+    assert!(!run(&["check", "--frob"]).errors.contains("-c --frob"));
 }
 
 #[test]

@@ -295,11 +295,41 @@ fn a_missing_intermediate_is_warned_about_and_one_that_is_there_is_not() {
     let alone = check(&pki, "  certificates: [{cert: leaf.crt, key: leaf.key}]");
     let warning = "holds no intermediate certificate, so it is good for clients that trust \"Test Intermediate\" itself";
     assert!(alone.out.contains(warning), "{alone:?}");
+    // With the place of the certificate in the configuration, and its file.
+    let place = format!(
+        "tls.certificates[0]: {}: holds no",
+        pki.path("leaf.crt").display()
+    );
+    assert!(alone.out.contains(&place), "{alone:?}");
     let whole = check(&pki, "  certificates: [{cert: chain.pem, key: leaf.key}]");
     assert!(!whole.out.contains("warning"), "{whole:?}");
     let served = Served::start(&pki, "  certificates: [{cert: leaf.crt, key: leaf.key}]");
     let warned = |line: &Value| line["message"].to_string().contains("intermediate");
     assert!(served.gate.line_where(warned).is_some());
+}
+
+#[test]
+fn what_a_root_may_have_signed_lacks_no_intermediate() {
+    let pki = Pki::new();
+    let sign = |file: &str, extensions: &str| {
+        pki.leaf(file, Key::Ecdsa, &["localhost"]);
+        let ext = format!("{file}.ext");
+        pki.write(&ext, &(pki.read(&ext) + extensions));
+        pki.openssl(&format!(
+            "x509 -req -in {file}.csr -CA root.crt -CAkey root.key -days 5 -extfile {ext} -out {file}.crt"
+        ));
+        check(
+            &pki,
+            &format!("  certificates: [{{cert: {file}.crt, key: {file}.key}}]"),
+        )
+        .out
+    };
+    assert!(!sign("private", "").contains("warning"));
+    // One that says where its issuer is to be had needs that: public CAs never sign with a root.
+    let public = "authorityInfoAccess=caIssuers;URI:http://ca.example/ca.cer\n";
+    assert!(sign("public", public).contains("append the certificate of \"Test Root\""));
+    let status = "authorityInfoAccess=OCSP;URI:http://ca.example/ocsp\n";
+    assert!(!sign("status", status).contains("warning"));
 }
 
 #[test]

@@ -715,7 +715,8 @@ pub struct ClientMatchFile {
 )]
 pub struct RouteFile {
     /// A path; with `/` at its end, that folder and all below it. `{name}` stands for one whole
-    /// segment. Left out: every path.
+    /// segment; `*` and its like stand for nothing, and for themselves only percent-encoded. Left out:
+    /// every path.
     #[serde(rename = "match")]
     pub pattern: Option<String>,
     /// Host names; `*.` stands for one label. Left out: every host.

@@ -791,8 +791,10 @@ pub enum HeadError {
     /// The request line has not three parts with one space between them.
     #[error("the request line is not `method target HTTP/1.1`")]
     RequestLine,
-    /// No end of the request line within the limit of the head.
-    #[error("the request line is longer than the limit for a head")]
+    /// No end of the URL or request line within the limits.
+    #[error(
+        "the URL is longer than limits.url_bytes, or the request line than limits.header_bytes"
+    )]
     RequestLineTooLong,
     /// Another HTTP/1 or HTTP/0 version, or an HTTP/2 preface.
     #[error("an HTTP version other than 1.0 and 1.1")]
@@ -807,7 +809,7 @@ pub enum HeadError {
     #[error("the method is CONNECT")]
     Connect,
     /// No end of the head within the limit.
-    #[error("the head is longer than the limit")]
+    #[error("the head is longer than limits.header_bytes")]
     TooLarge,
     /// No `Host` in HTTP/1.1; neither `Host` nor `:authority` in HTTP/2.
     #[error("no Host")]

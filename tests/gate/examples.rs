@@ -523,7 +523,7 @@ impl ThinEdge {
                 text
             }
             2 => without_certificates(&text),
-            _ => without_certificates(&text).replace("protocol: https", "protocol: http "),
+            _ => without_tls(&without_certificates(&text)),
         };
         std::fs::write(&file, text).unwrap();
         let example = Example { file, variables }.checked();
@@ -543,14 +543,23 @@ impl ThinEdge {
     }
 }
 
-/// Levels 2 and 1 of the example: `client_auth` left out, and the two routes at the end.
+/// Levels 2 and 1 of the example: `client_auth`, roles and clients left out, and the two routes at the
+/// end.
 fn without_certificates(text: &str) -> String {
     let (before, rest) = text.split_once("  client_auth:\n").unwrap();
     let (_, rest) = rest.split_once("\n\n").unwrap();
-    let (middle, routes) = rest.split_once("routes:\n").unwrap();
+    let (middle, _) = rest.split_once("roles:\n").unwrap();
+    let (_, routes) = rest.split_once("routes:\n").unwrap();
     let (_, open) = routes.split_once("  # - ").unwrap();
     let open = open.replace("  # - ", "  - ");
     format!("{before}\n{middle}routes:\n  - {open}")
+}
+
+/// Level 1: no `tls` either.
+fn without_tls(text: &str) -> String {
+    let (before, rest) = text.split_once("# Level 1: leave this out.\n").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    format!("{before}{after}").replace("protocol: https", "protocol: http ")
 }
 
 const PUT: [&str; 4] = ["-X", "PUT", "-d", "firmware"];

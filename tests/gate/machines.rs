@@ -1059,6 +1059,8 @@ fn tokens_are_made_shown_and_revoked_and_all_else_in_the_file_stays() {
     assert_eq!((token.len(), &token[..4]), (53, "ptc_"), "{made:?}");
     assert!(made.errors.contains("`ci` of `ada`"), "{made:?}");
     assert!(!made.errors.contains(token), "{made:?}");
+    let hint = "the roles and abilities have to be in the configuration; run `portcullis check`";
+    assert!(made.errors.ends_with(&format!("{hint}\n")), "{made:?}");
     let with = it.people();
     assert!(!with.contains(&token[4..]), "{with}");
     for line in before.lines() {

@@ -131,7 +131,7 @@ fn hint(text: &str, position: Position) -> String {
         return "; this line begins with a tab, where YAML takes spaces only".into();
     }
     let starts = line.match_indices("${").map(|(at, _)| at);
-    let mut bare = starts.filter(|at| line[..*at].matches(['"', '\'']).count() % 2 == 0);
+    let mut bare = starts.filter(|at| line[..*at].matches(['"', '\'']).count().is_multiple_of(2));
     let variable = bare.find_map(|at| {
         let end = at + line[at..].find('}')? + 1;
         Some(&line[at..end])

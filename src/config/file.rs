@@ -1010,12 +1010,15 @@ pub struct AssertionFile {
 
 /// The section `headers`.
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a mapping with underscores")]
+#[serde(deny_unknown_fields, expecting = "a mapping with underscores and drop")]
 pub struct HeadersFile {
     /// Fields with `_` in their name: `keep` passes them on, `drop` takes them out, `reject` refuses
     /// the request. Those that would be taken for one that the gate writes are dropped in any case.
     /// Default: `keep`.
     pub underscores: Option<Choice>,
+    /// Names of fields that no backend gets from clients, besides those that only the gate writes; with
+    /// `*` at the end, all that begin so. As `[X-Corp-User, X-Legacy-*]`. Default: none.
+    pub drop: Option<OneOrMany>,
 }
 
 /// The section `limits`.

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use super::Source;
 use super::document::At;
-use super::file::{ConfigFile, UserFile};
+use super::file::{ConfigFile, HeadersFile, UserFile};
 use super::page_files::PageFiles;
 use super::problem::closest;
 use super::scalar::{Entries, Number, Span};
@@ -133,6 +133,10 @@ pub fn lower(
         (&mut rewrites, &mut rates.routes),
         top,
     );
+    let HeadersFile { underscores, drop } = headers.unwrap_or_default();
+    if let Some(names) = drop {
+        rewrites.drop_everywhere(names, &top.key("headers").key("drop"));
+    }
     // Where all are known by their certificates, a login page would be one more thing to attack.
     let could_log_in = !users.users.is_empty() || clients.none_written;
     let has_login =
@@ -169,10 +173,7 @@ pub fn lower(
         login: has_login.then_some(login.spec),
         identity,
         limits: Limits {
-            underscores: client::lower_underscores(
-                headers.unwrap_or_default(),
-                &top.key("headers"),
-            ),
+            underscores: client::lower_underscores(underscores, &top.key("headers")),
             ..client::lower_limits(limits.unwrap_or_default(), &mut rates, &top.key("limits"))
         },
         rates,

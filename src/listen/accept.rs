@@ -329,6 +329,7 @@ impl Connection {
             sessions,
             self.worker.tally.in_flight(&self.name),
         );
+        let client = client.let_in_by_address(self.entry.goes_by_address());
         match socket.through {
             None => client,
             Some(proxy) => client.through(proxy),

@@ -82,6 +82,11 @@ impl Entry {
         }
     }
 
+    /// Whether not everybody is let in.
+    pub(super) fn goes_by_address(&self) -> bool {
+        !self.addresses.is_empty()
+    }
+
     /// Lets a connection in, as that of the client that it is from. A header may take `limit`.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub struct ClientFacts {
     pub listener: Arc<str>,
     /// Its address, an IPv4 address as such.
     pub ip: IpAddr,
+    /// Whether its listener lets in by address, so that where it is proves something.
+    pub(super) let_in_by_address: bool,
     /// Whether that is who it is from: not where a trusted proxy has said something else of it that
     /// cannot be read.
     pub(super) is_known: bool,
@@ -99,6 +101,7 @@ impl ClientFacts {
         Self {
             listener,
             ip,
+            let_in_by_address: false,
             is_known: true,
             address,
             source_port: peer.port(),
@@ -124,6 +127,13 @@ impl ClientFacts {
             source: SocketAddr::new(self.ip, self.source_port),
             destination: self.local,
         }
+    }
+
+    /// The same where its listener lets in by address.
+    #[must_use]
+    pub fn let_in_by_address(mut self, is_so: bool) -> Self {
+        self.let_in_by_address = is_so;
+        self
     }
 
     /// The same for a client whose connection a proxy has announced (PROXY protocol): it connected

@@ -187,8 +187,7 @@ pub fn is_reserved(name: &[u8]) -> bool {
     Folded::of(name).is_reserved()
 }
 
-/// A name as CGI and what comes from it may read it: everything but letters and digits counts as
-/// `-`. They cannot tell `_` from it, and some servers fold the other signs too.
+/// A name, [folded](fold).
 struct Folded {
     /// No name or prefix that matters is longer; a longer name can still begin with a prefix.
     bytes: [u8; 40],
@@ -201,10 +200,7 @@ impl Folded {
         let mut bytes = [0; 40];
         let length = name.len().min(bytes.len());
         for (folded, byte) in bytes.iter_mut().zip(name) {
-            *folded = match byte {
-                byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
-                _ => b'-',
-            };
+            *folded = fold(*byte);
         }
         Self {
             bytes,
@@ -237,17 +233,24 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     is_one_of(name, HOP_BY_HOP)
 }
 
-/// By the first byte of a name, in either case: the lengths (a bit each) of the names that begin
-/// with it and are not simply passed on. All lengths where a prefix begins with it.
+/// Which names are not simply passed on, as far as their first byte tells; in either case.
 ///
 /// Most fields of most requests are told apart by this alone.
-static SPECIAL: [u64; 256] = table(
+#[derive(Clone, Copy)]
+struct Special {
+    /// The lengths of such names, a bit each.
+    lengths: u64,
+    /// The second bytes of what such names begin with, a bit each, as [`second`] has them.
+    seconds: u64,
+}
+
+static SPECIAL: [Special; 256] = table(
     &[HOP_BY_HOP, REWRITTEN, RESERVED, AUTHORIZATION, TRACE],
     RESERVED_PREFIXES,
 );
 
 /// The same of a backend's fields.
-static SPECIAL_IN_ANSWERS: [u64; 256] = table(
+static SPECIAL_IN_ANSWERS: [Special; 256] = table(
     &[
         HOP_BY_HOP,
         OURS_IN_ANSWERS,
@@ -256,45 +259,64 @@ static SPECIAL_IN_ANSWERS: [u64; 256] = table(
     &[],
 );
 
-const fn table(lists: &[&[&str]], prefixes: &[&str]) -> [u64; 256] {
-    let mut special = [0; 256];
+const fn table(lists: &[&[&str]], prefixes: &[&str]) -> [Special; 256] {
+    let none = Special {
+        lengths: 0,
+        seconds: 0,
+    };
+    let mut special = [none; 256];
     let mut list = 0;
     while list < lists.len() {
         let mut at = 0;
         while at < lists[list].len() {
             let name = lists[list][at].as_bytes();
             assert!(name.len() < 64 && name[0].is_ascii_lowercase());
-            special[name[0] as usize] |= 1 << name.len();
-            special[name[0].to_ascii_uppercase() as usize] |= 1 << name.len();
+            special[name[0] as usize].lengths |= 1 << name.len();
+            special[name[0].to_ascii_uppercase() as usize].lengths |= 1 << name.len();
             at += 1;
         }
         list += 1;
     }
     let mut at = 0;
     while at < prefixes.len() {
-        let first = prefixes[at].as_bytes()[0];
-        if first == b'-' {
-            // Whatever folds to it.
-            let mut byte = 0;
-            while byte < special.len() {
-                if !(byte as u8).is_ascii_alphanumeric() {
-                    special[byte] = u64::MAX;
-                }
-                byte += 1;
+        let prefix = prefixes[at].as_bytes();
+        let mut byte = 0;
+        while byte < special.len() {
+            if fold(byte as u8) == prefix[0] {
+                special[byte].seconds |= second(prefix[1]);
             }
-        } else {
-            assert!(first.is_ascii_lowercase());
-            special[first as usize] = u64::MAX;
-            special[first.to_ascii_uppercase() as usize] = u64::MAX;
+            byte += 1;
         }
         at += 1;
     }
     special
 }
 
-fn is_special(table: &[u64; 256], name: &[u8]) -> bool {
-    let lengths = name.first().map_or(0, |first| table[usize::from(*first)]);
-    lengths & (1 << name.len().min(63)) != 0
+/// A byte of a name as CGI and what comes from it may read it: everything but letters and digits counts
+/// as `-`. They cannot tell `_` from it, and some servers fold the other signs too.
+const fn fold(byte: u8) -> u8 {
+    match byte {
+        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    }
+}
+
+/// A bit for each byte that a name can have after folding.
+const fn second(byte: u8) -> u64 {
+    match fold(byte) {
+        letter @ b'a'..=b'z' => 1 << (letter - b'a'),
+        digit @ b'0'..=b'9' => 1 << (26 + digit - b'0'),
+        _ => 1 << 36,
+    }
+}
+
+fn is_special(table: &[Special; 256], name: &[u8]) -> bool {
+    let Some(first) = name.first() else {
+        return false;
+    };
+    let of_first = table[usize::from(*first)];
+    let second = name.get(1).map_or(0, |byte| second(*byte));
+    of_first.lengths & (1 << name.len().min(63)) != 0 || of_first.seconds & second != 0
 }
 
 /// What becomes of a client's field.

@@ -71,6 +71,7 @@ impl Request<'_> {
             Err(_) => {
                 permit.certificate().is_ok()
                     || !permit.route().addresses.is_empty()
+                    || self.client.let_in_by_address
                     || upstream.spec.login.is_some()
             }
         };

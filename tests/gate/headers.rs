@@ -412,6 +412,30 @@ fn neither_method_nor_path_can_be_overridden() {
 }
 
 #[test]
+fn fields_that_the_configuration_drops_arrive_in_no_spelling_and_others_do() {
+    let backend = Backend::start();
+    let more = "headers: {drop: [X-Corp-User, X-Legacy-*]}\n";
+    let gate = gate::with(backend.address, more);
+    for (name, arrives) in [
+        ("X-Corp-User", false),
+        ("x_corp_USER", false),
+        ("X.Corp.User", false),
+        ("X-Corp-Username", true),
+        ("X-Legacy-", false),
+        ("X_LEGACY_Anything", false),
+        ("X-Legacy", true),
+        ("X-Legate", true),
+    ] {
+        for version in ["--http1.1", "--http2"] {
+            backend.forget();
+            let curl = gate.curl().args([version]).header(&format!("{name}: root"));
+            assert_eq!(curl.get("/public/").status, 200, "{name}");
+            assert_eq!(backend.only().head.contains("root"), arrives, "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_server_of_wsgi_is_told_no_other_path_than_the_one_that_was_decided_about() {
     let app = "def app(environ, start):\n    start('200 OK', [])\n    \
                return [environ['PATH_INFO'].encode()]\n";

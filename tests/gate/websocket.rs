@@ -539,23 +539,27 @@ fn a_certificate_comes_along_by_itself_as_a_session_does_and_a_token_does_not() 
 fn where_somebody_is_and_that_the_gate_logs_in_are_credentials_that_come_along_by_themselves_too() {
     let plain = "tunnel_timeout: 1h";
     let basic = "login: {basic: {username: gate, password: s3cret}}";
-    for (upstream, route, asks_for_origin) in [
-        (plain, "{public: true}", false),
+    let by_address = "allow: [127.0.0.0/8]";
+    for (upstream, route, listener, asks_for_origin) in [
+        (plain, "{public: true}", "", false),
+        (plain, "{public: true}", by_address, true),
         (
             plain,
             "{public: true, addresses: {allow: [127.0.0.0/8]}}",
+            "",
             true,
         ),
         (
             plain,
             "{public: true, addresses: {deny: [10.0.0.0/8]}}",
+            "",
             true,
         ),
-        (basic, "{public: true}", true),
+        (basic, "{public: true}", "", true),
     ] {
         let backend = accepting(|_| ());
         let gate = Gate::start(&format!(
-            "listeners: [{{address: '127.0.0.1:0', protocol: http}}]\n\
+            "listeners: [{{address: '127.0.0.1:0', protocol: http, {listener}}}]\n\
              upstreams: {{backend: {{url: 'http://{}', {upstream}}}}}\nroutes: [{route}]\n",
             backend.address
         ));

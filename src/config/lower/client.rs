@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::config::Source;
 use crate::config::document::At;
-use crate::config::file::{BufferingFile, HeadersFile, LimitsFile, RateFile, TimeoutsFile};
-use crate::config::scalar::{Rate, Size};
+use crate::config::file::{BufferingFile, LimitsFile, RateFile, TimeoutsFile};
+use crate::config::scalar::{Choice, Rate, Size};
 use crate::http1::head::HeadLimits;
 use crate::proxy::spec::{
     BufferingSpec, ClientTimeouts, Limits, RateLimit, RatePolicy, Rates, Underscores,
@@ -22,8 +22,7 @@ const UNDERSCORES: [(&str, Option<Underscores>); 3] = [
 ];
 
 /// What becomes of fields with an underscore in their name.
-pub(super) fn lower_underscores(written: HeadersFile, at: &At<'_>) -> Underscores {
-    let HeadersFile { underscores } = written;
+pub(super) fn lower_underscores(underscores: Option<Choice>, at: &At<'_>) -> Underscores {
     let underscores =
         underscores.and_then(|word| choose_word(&word, &UNDERSCORES, &at.key("underscores")));
     underscores.unwrap_or_default()

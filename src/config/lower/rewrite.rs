@@ -33,6 +33,20 @@ impl Rewrites {
     }
 }
 
+impl Rewrites {
+    /// No route passes these fields of clients on.
+    pub(super) fn drop_everywhere(&mut self, names: OneOrMany, at: &At<'_>) {
+        for (at, name) in at.texts(names) {
+            for rewrite in &mut self.0 {
+                if let Err(why) = rewrite.request.remove(Side::Request, &name) {
+                    problem_with(&name, why.to_string(), &at);
+                    break;
+                }
+            }
+        }
+    }
+}
+
 impl From<Rewrites> for Vec<Rewrite> {
     fn from(rewrites: Rewrites) -> Self {
         rewrites.0

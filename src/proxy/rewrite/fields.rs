@@ -10,6 +10,8 @@ use crate::proxy::headers::{is_hop_by_hop, is_reserved};
 pub struct FieldEdits {
     /// The names whose fields as they came are not passed on, folded.
     replaced: Vec<Box<[u8]>>,
+    /// What such names begin with.
+    removed_prefixes: Vec<Box<[u8]>>,
     /// What is added, in this order.
     added: Vec<(Box<str>, Box<[u8]>)>,
     /// What stands in `Host` instead of what the client asked for.
@@ -64,7 +66,13 @@ impl FieldEdits {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.replaced.is_empty() && self.added.is_empty() && self.host.is_none()
+        let Self {
+            replaced,
+            removed_prefixes,
+            added,
+            host,
+        } = self;
+        replaced.is_empty() && removed_prefixes.is_empty() && added.is_empty() && host.is_none()
     }
 
     /// Puts `values` in the place of whatever came under that name.
@@ -91,11 +99,18 @@ impl FieldEdits {
         Ok(())
     }
 
-    /// Passes on nothing that came under that name.
+    /// Passes on nothing that came under that name, or, where it ends with `*`, under one that begins
+    /// like it.
     ///
     /// # Errors
     /// [`InvalidEdit`]; nothing is changed then.
     pub fn remove(&mut self, side: Side, name: &str) -> Result<(), InvalidEdit> {
+        if let Some(prefix) = name.strip_suffix('*') {
+            check(side, prefix, &[])?;
+            self.removed_prefixes
+                .push(folded(prefix.as_bytes()).collect());
+            return Ok(());
+        }
         match check(side, name, &[]) {
             // Either may be taken away from backends and clients.
             Ok(()) | Err(InvalidEdit::Authorization | InvalidEdit::SetCookie) => {}
@@ -128,9 +143,11 @@ impl FieldEdits {
     /// other signs for its dashes: some backends cannot tell them apart.
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
-        self.replaced.iter().any(|replaced| {
-            replaced.len() == name.len() && folded(name).eq(replaced.iter().copied())
-        })
+        let begins = |with: &[u8]| {
+            name.len() >= with.len() && folded(&name[..with.len()]).eq(with.iter().copied())
+        };
+        let is = |whole: &[u8]| whole.len() == name.len() && begins(whole);
+        self.replaced.iter().any(|it| is(it)) || self.removed_prefixes.iter().any(|it| begins(it))
     }
 
     /// The fields that are added.

@@ -29,6 +29,7 @@ mod golden;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
@@ -36,7 +37,7 @@ use serde_yaml::Value;
 use file::ConfigFile;
 use lower::{WrittenUsers, lower};
 use page_files::read_page_files;
-use problem::{Problem, Problems};
+use problem::{Problem, Problems, by_position};
 use read::{Variables, read_text, read_yaml};
 use settings::{ConfigText, Sections, Settings};
 use shape::fit;
@@ -65,23 +66,47 @@ impl Source<'_> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(file: &Path) -> Result<Settings, Problems> {
-    load_for(Purpose::Everything, file)
+    let text = ConfigText::new(read_text(file)?);
+    let settings = parse(text.as_str(), &source_of(file))?;
+    Ok(Settings { text, ..settings })
 }
 
-/// The same for a start, which needs all files that are named: what is missing is said at once with
-/// all else. A reload goes on with what it has of them.
+/// The same for a start, which needs all files that are named; a reload goes on with what it has of
+/// them. Where nothing else is wrong, what is in those that are there can still be looked at.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub fn load_to_start(file: &Path) -> Result<Settings, Problems> {
-    load_for(Purpose::Start, file)
+/// Everything that is wrong with it, missing files among it.
+pub fn load_to_start(file: &Path) -> Result<(Settings, MissingFiles), Problems> {
+    let text = ConfigText::new(read_text(file)?);
+    let mut parsed = parse_for(Purpose::Start, text.as_str(), &source_of(file))?;
+    let missing = MissingFiles(mem::take(&mut parsed.missing));
+    let settings = parsed.settings()?;
+    Ok((Settings { text, ..settings }, missing))
 }
 
-fn load_for(purpose: Purpose, file: &Path) -> Result<Settings, Problems> {
-    let text = ConfigText::new(read_text(file)?);
-    let parsed = parse_for(purpose, text.as_str(), &source_of(file))?;
-    let settings = parsed.settings()?;
-    Ok(Settings { text, ..settings })
+/// Files that a start needs and cannot read, each with what to say of it.
+pub struct MissingFiles(Vec<(PathBuf, Problem)>);
+
+impl MissingFiles {
+    /// Whether all are there.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is wrong, in the order of the configuration, and then what others have found, who have
+    /// missed the same files: a line each.
+    #[must_use]
+    pub fn and(&self, others: &[String]) -> Vec<String> {
+        let own = by_position(self.0.iter().map(|(_, problem)| problem.clone()).collect());
+        let is_told = |line: &str| {
+            let mut known = self.0.iter().map(|(path, _)| path.display());
+            known.any(|path| line.contains(&format!("{path}: cannot read ")))
+        };
+        let others = others.iter().flat_map(|it| it.lines());
+        let others = others.filter(|line| !is_told(line)).map(str::to_owned);
+        own.iter().map(ToString::to_string).chain(others).collect()
+    }
 }
 
 /// The users as they are now, for a configuration that is `text` otherwise. Something may be wrong
@@ -131,6 +156,8 @@ struct Parsed {
     /// Whether nothing is wrong but with single users.
     users_are_known: bool,
     problems: Option<Problems>,
+    /// The files that a start would miss, where nothing is wrong otherwise.
+    missing: Vec<(PathBuf, Problem)>,
 }
 
 impl Parsed {
@@ -182,10 +209,20 @@ fn parse_for(purpose: Purpose, text: &str, source: &Source<'_>) -> Result<Parsed
     let (settings, unclear_users) = lower(written, users, files, source, &top);
     let warnings = [document.warnings(), place.warnings()].concat();
     let warnings = warnings.into_iter().chain(languages.warnings()).collect();
-    if let Purpose::Start = purpose {
-        document.look_for_inputs();
+    let mut of_configuration = document.take_problems();
+    let users_are_known = users_are_readable && of_configuration.is_empty();
+    let elsewhere = [
+        vec![place.take_problems()],
+        languages.take_problems().collect(),
+    ]
+    .concat();
+    let mut missing = match purpose {
+        Purpose::Start => document.missing_inputs(),
+        Purpose::Everything | Purpose::Users => Vec::new(),
+    };
+    if !(of_configuration.is_empty() && elsewhere.iter().all(Vec::is_empty)) {
+        of_configuration.extend(missing.drain(..).map(|(_, problem)| problem));
     }
-    let of_configuration = document.take_problems();
     Ok(Parsed {
         settings: Settings {
             warnings,
@@ -193,11 +230,9 @@ fn parse_for(purpose: Purpose, text: &str, source: &Source<'_>) -> Result<Parsed
             ..settings
         },
         unclear_users,
-        users_are_known: users_are_readable && of_configuration.is_empty(),
-        problems: {
-            let own = [of_configuration, place.take_problems()].into_iter();
-            Problems::of_files(own.chain(languages.take_problems()))
-        },
+        users_are_known,
+        problems: Problems::of_files([of_configuration].into_iter().chain(elsewhere)),
+        missing,
     })
 }
 

@@ -14,8 +14,8 @@ use crate::tls::secret::Answers;
 /// Checks `file`, with the certificate and users that it names.
 #[must_use]
 pub fn check(file: &Path) -> ExitCode {
-    let settings = match config::load_to_start(file) {
-        Ok(settings) => settings,
+    let (settings, missing) = match config::load_to_start(file) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             complain_of_config(file, &problems);
             return ExitCode::FAILURE;
@@ -31,14 +31,18 @@ pub fn check(file: &Path) -> ExitCode {
     let buffering = buffering::check(&settings);
     let sessions = sessions::check(&settings);
     match (tls, upstreams, signing, sessions, buffering) {
-        (Ok(odd), Ok(_), Ok(_), Ok(()), Ok(())) => warnings.extend(odd.into_iter().flatten()),
+        (Ok(odd), Ok(_), Ok(_), Ok(()), Ok(())) if missing.is_empty() => {
+            warnings.extend(odd.into_iter().flatten());
+        }
         (tls, upstreams, signing, sessions, buffering) => {
-            tls.err().inspect(|error| eprintln!("{error}"));
+            let mut errors = Vec::new();
+            errors.extend(tls.err().map(|it| it.to_string()));
             let of_upstreams = upstreams.err().unwrap_or_default();
-            of_upstreams.iter().for_each(|error| eprintln!("{error}"));
-            signing.err().inspect(|error| eprintln!("{error}"));
-            sessions.err().inspect(|error| eprintln!("{error}"));
-            buffering.err().inspect(|error| eprintln!("{error}"));
+            errors.extend(of_upstreams.iter().map(ToString::to_string));
+            errors.extend(signing.err().map(|it| it.to_string()));
+            errors.extend(sessions.err().map(|it| it.to_string()));
+            errors.extend(buffering.err().map(|it| it.to_string()));
+            missing.and(&errors).iter().for_each(|it| eprintln!("{it}"));
             return ExitCode::FAILURE;
         }
     }

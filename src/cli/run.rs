@@ -24,8 +24,8 @@ use crate::tls::spec::TlsSpec;
 #[must_use]
 pub fn run(file: &Path) -> ExitCode {
     let seen = Seen::config(file);
-    let settings = match config::load_to_start(file) {
-        Ok(settings) => settings,
+    let (settings, missing) = match config::load_to_start(file) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             complain_of_config(file, &problems);
             return EX_CONFIG.into();
@@ -42,14 +42,18 @@ pub fn run(file: &Path) -> ExitCode {
     );
     let loaded = (acceptor, upstreams, signing, buffering);
     let (acceptor, upstreams, signing) = match loaded {
-        (Ok(acceptor), Ok(upstreams), Ok(signing), Ok(())) => (acceptor, upstreams, signing),
+        (Ok(acceptor), Ok(upstreams), Ok(signing), Ok(())) if missing.is_empty() => {
+            (acceptor, upstreams, signing)
+        }
         // As the problems of the configuration itself, one on each line.
         (acceptor, upstreams, signing, buffering) => {
-            buffering.err().inspect(|error| eprintln!("{error}"));
-            acceptor.err().inspect(|error| eprintln!("{error}"));
+            let mut errors = Vec::new();
+            errors.extend(buffering.err().map(|it| it.to_string()));
+            errors.extend(acceptor.err().map(|it| it.to_string()));
             let of_upstreams = upstreams.err().unwrap_or_default();
-            of_upstreams.iter().for_each(|error| eprintln!("{error}"));
-            signing.err().inspect(|error| eprintln!("{error}"));
+            errors.extend(of_upstreams.iter().map(ToString::to_string));
+            errors.extend(signing.err().map(|it| it.to_string()));
+            missing.and(&errors).iter().for_each(|it| eprintln!("{it}"));
             return EX_CONFIG.into();
         }
     };

@@ -58,9 +58,11 @@ impl Document {
         mem::take(&mut self.findings.borrow_mut().problems)
     }
 
-    /// Records a problem for each file that is needed and cannot be opened.
-    pub fn look_for_inputs(&self) {
+    /// The files that are needed and cannot be opened, each with what to say of it.
+    #[must_use]
+    pub fn missing_inputs(&self) -> Vec<(PathBuf, Problem)> {
         let inputs = mem::take(&mut self.findings.borrow_mut().inputs);
+        let mut missing = Vec::new();
         for (key, written, path, what) in inputs {
             let Err(error) = files::look_at(&path) else {
                 continue;
@@ -71,8 +73,11 @@ impl Document {
                 false => path.display().to_string(),
             };
             let hint = files::hint(&error);
-            at.problem(format!("{named}: cannot read the {what}: {error}{hint}"));
+            let position = self.positions.value(at.path());
+            let message = format!("{named}: cannot read the {what}: {error}{hint}");
+            missing.push((path, at.finding(position, message)));
         }
+        missing
     }
 
     /// What was noticed that is no problem, in the order of the file.

@@ -235,7 +235,7 @@ fn a_password_has_to_be_there_at_the_start() {
             let done = finished(portcullis([command, "-c", file.to_str().unwrap()]), "");
             assert_eq!(done.code, Some(code), "{done:?}");
             assert!(done.errors.contains(said), "{done:?}");
-            let place = ": upstreams.backend.login.basic.password: ";
+            let place = ": upstreams.backend.login.basic.password";
             assert!(done.errors.contains(place), "{done:?}");
         }
     }

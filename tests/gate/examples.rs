@@ -507,19 +507,21 @@ impl ThinEdge {
         let mut variables = vec![
             ("PORTCULLIS_FILES", listen()),
             ("PORTCULLIS_CLOUD", listen()),
-            ("PORTCULLIS_CERT", path("gateway.crt")),
-            ("PORTCULLIS_KEY", path("gateway.key")),
             ("PORTCULLIS_AGENT", format!("http://{}", self.agent.address)),
             (
                 "PORTCULLIS_MAPPER",
                 format!("http://{}", self.mapper.address),
             ),
-            ("PORTCULLIS_GATEWAY", "gateway".to_owned()),
         ];
         let file = self.pki.path("thin-edge.yaml");
+        if level > 1 {
+            variables.push(("PORTCULLIS_CERT", path("gateway.crt")));
+            variables.push(("PORTCULLIS_KEY", path("gateway.key")));
+        }
         let text = match level {
             3 => {
                 variables.push(("PORTCULLIS_CLIENTS", path("trusted")));
+                variables.push(("PORTCULLIS_GATEWAY", "gateway".to_owned()));
                 text
             }
             2 => without_certificates(&text),

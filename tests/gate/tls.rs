@@ -445,7 +445,7 @@ fn each_thing_that_is_wrong_with_a_pair_has_its_own_message() {
         assert_eq!(checked.code, Some(1), "{pair}: {checked:?}");
         assert!(checked.errors.contains(words), "{pair}: {checked:?}");
         assert!(
-            checked.errors.contains("tls.certificates[0]: "),
+            checked.errors.contains("tls.certificates[0]"),
             "{pair}: {checked:?}"
         );
         assert!(!checked.errors.contains("right"), "{pair}: {checked:?}");
@@ -466,6 +466,8 @@ fn each_thing_that_is_wrong_with_a_pair_has_its_own_message() {
         checked.errors.contains("tls.certificates[1]"),
         "{checked:?}"
     );
+    // And once.
+    assert_eq!(checked.errors.lines().count(), 2, "{checked:?}");
 }
 
 #[test]
@@ -1221,13 +1223,16 @@ fn fifty_new_certificates_under_load_fail_no_request() {
             let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
             scope.spawn(move || {
                 let mut connection = gate.connect();
+                let mut is_closed = false;
                 while !stop.load(Ordering::Relaxed) {
-                    if !keeps {
+                    // Every 10,000 requests that one has to connect anew as well.
+                    if !keeps || is_closed {
                         connection = gate.connect();
                     }
                     connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
                     let head = connection.read_answer();
                     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+                    is_closed = head.to_lowercase().contains("connection: close");
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -144,7 +144,7 @@ fn a_head_that_is_too_large_is_431_with_a_page_a_line_and_a_number_over_either_v
         let refused = ask(3000);
         assert_eq!(refused.status, 431, "{version}: {refused:?}");
         assert!(
-            refused.body.contains("longer than the limit"),
+            refused.body.contains("longer than limits.header_bytes"),
             "{refused:?}"
         );
         let is_refused = |line: &serde_json::Value| {

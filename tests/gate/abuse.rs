@@ -111,7 +111,7 @@ fn a_log_that_nobody_reads_stops_logins_and_nothing_else() {
             "-H",
             "Content-Type: application/json",
             "-d",
-            "{\"username\":\"x\"}",
+            "{\"username\":\"x\",\"password\":\"y\"}",
         ];
         Curl::new(port).args(json).get("/auth/login").status
     };
@@ -128,7 +128,7 @@ fn a_log_that_nobody_reads_stops_logins_and_nothing_else() {
     let access = format!("GET /public/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {agent}\r\n\r\n");
     repeat(access.as_bytes(), 5_000);
     let login = "POST /auth/login HTTP/1.1\r\nHost: localhost\r\n\
-                 Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+                 Content-Type: application/json\r\nContent-Length: 29\r\n\r\n{\"username\":\"\",\"password\":\"\"}";
     repeat(login.as_bytes(), 2400);
     assert_eq!(log_in(), 503);
     assert_eq!(Curl::new(port).get("/public/").status, 200);

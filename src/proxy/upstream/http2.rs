@@ -16,6 +16,7 @@ use bytes::Bytes;
 use h2::client::{self, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, SendStream};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -237,8 +238,7 @@ impl Drop for Making<'_> {
 // === impl Http2Connection ===
 
 impl Http2Connection {
-    /// Makes a new one, and waits for the backend's settings: they say how many streams it takes, and
-    /// that it speaks HTTP/2 at all. No request has left before that.
+    /// Makes a new one.
     async fn make(
         upstream: &UpstreamSpec,
         endpoint: &Endpoint,
@@ -248,23 +248,14 @@ impl Http2Connection {
         let (io, trust) = made.into_transport();
         let traffic = Arc::new(Traffic::default());
         let io = Framed::new(io, 0, Arc::clone(&traffic));
-        let handshake = client::Builder::new()
-            .enable_push(false)
-            // None until the settings are there.
-            .initial_max_send_streams(0)
+        let mut options = client::Builder::new();
+        options
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .data_frame_budget(SMALL_FRAMES)
             .max_send_buffer_size(SEND_BUFFER)
-            .max_header_list_size(HEADER_LIST)
-            .handshake(io);
-        let (requests, mut connection) = handshake.await.map_err(|_| ConnectFailure::NotHttp2)?;
-        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(Err(ConnectFailure::NotHttp2)),
-            Poll::Pending if requests.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        })
-        .await?;
+            .max_header_list_size(HEADER_LIST);
+        let (requests, connection) = begin(options, io).await?;
         tokio::spawn(drive(connection, Arc::clone(&traffic)));
         Ok(Self {
             requests,
@@ -292,6 +283,28 @@ impl Http2Connection {
         let ready = self.requests.clone().poll_ready(&mut context);
         !matches!(ready, Poll::Ready(Err(_)))
     }
+}
+
+/// Waits for the backend's settings: they say how many streams it takes, and that it speaks HTTP/2 at
+/// all. No request has left before that.
+pub(super) async fn begin<T>(
+    mut options: client::Builder,
+    io: T,
+) -> Result<(SendRequest<Bytes>, Connection<T, Bytes>), ConnectFailure>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    // No stream until they are there.
+    options.enable_push(false).initial_max_send_streams(0);
+    let handshake = options.handshake(io).await;
+    let (requests, mut connection) = handshake.map_err(|_| ConnectFailure::NotHttp2)?;
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(_) => Poll::Ready(Err(ConnectFailure::NotHttp2)),
+        Poll::Pending if requests.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    Ok((requests, connection))
 }
 
 impl Place {

@@ -6,8 +6,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use h2::client::{self, Connection, ResponseFuture, SendRequest};
+use h2::client::{self, ResponseFuture};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri};
 use tokio::io::AsyncWriteExt as _;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 
 use super::connection::{ConnectFailure, UpstreamConnection};
 use super::endpoint::{Endpoint, Upstream};
-use super::transport::Transport;
+use super::http2;
 use crate::http1::head::HeadLimits;
 use crate::http1::read::ReadError;
 use crate::http1::response::ResponseError;
@@ -140,7 +139,9 @@ async fn get_over_http2(
 ) -> Result<StatusCode, Unwell> {
     let request = http2_request(scheme, path, host).ok_or(Unwell::NotHttp2)?;
     let (io, _) = connection.into_transport();
-    let (mut requests, mut connection) = begin_http2(io).await?;
+    let mut options = client::Builder::new();
+    options.max_header_list_size(LIMITS.bytes as u32);
+    let (mut requests, mut connection) = http2::begin(options, io).await?;
     let asked = requests.send_request(request, true);
     let (mut response, _) = asked.map_err(|_| Unwell::NoAnswer)?;
     let mut interim = 0;
@@ -161,26 +162,6 @@ fn http2_request(scheme: Scheme, path: &str, host: &str) -> Option<Request<()>> 
     let uri = uri.path_and_query(path).build().ok()?;
     let request = Request::get(uri).header("user-agent", AGENT);
     request.body(()).ok()
-}
-
-/// Waits for the backend's settings: who begins otherwise does not speak HTTP/2.
-async fn begin_http2(
-    io: Transport,
-) -> Result<(SendRequest<Bytes>, Connection<Transport, Bytes>), ConnectFailure> {
-    let handshake = client::Builder::new()
-        .enable_push(false)
-        // None until the settings are there.
-        .initial_max_send_streams(0)
-        .max_header_list_size(LIMITS.bytes as u32)
-        .handshake(io);
-    let (requests, mut connection) = handshake.await.map_err(|_| ConnectFailure::NotHttp2)?;
-    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-        Poll::Ready(_) => Poll::Ready(Err(ConnectFailure::NotHttp2)),
-        Poll::Pending if requests.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
-        Poll::Pending => Poll::Pending,
-    })
-    .await?;
-    Ok((requests, connection))
 }
 
 fn poll_status(

@@ -445,7 +445,8 @@ impl BodySource for Source {
 
 impl Source {
     fn broken_off(&mut self, error: &h2::Error) -> BodyFailure {
-        self.given_up |= error.is_reset() && error.is_remote();
+        // Reset by the client, or by h2 for what the client has sent (CVE-2025-8671).
+        self.given_up |= error.is_reset() && (error.is_remote() || error.is_library());
         BodyFailure::ClientGone
     }
 }

@@ -106,14 +106,18 @@ impl UpstreamPool {
         let mut backends = self.backends.lock();
         let backend = backends.get_mut(upstream.id.0);
         let backend = backend.ok_or(ConnectFailure::Unresolved)?;
-        backend.refresh();
-        let Some(at) = backend.choose(upstream, affinity, &[], now) else {
-            upstream.look_up_again();
-            return Err(ConnectFailure::Unresolved);
-        };
+        // First: whoever is chosen may be on trial, which is not for a request that cannot go there.
         if purpose == Purpose::Request && !backend.places.enter(&upstream.places) {
             return Err(ConnectFailure::Full);
         }
+        backend.refresh();
+        let Some(at) = backend.choose(upstream, affinity, &[], now) else {
+            if purpose == Purpose::Request {
+                backend.places.leave(&upstream.places);
+            }
+            upstream.look_up_again();
+            return Err(ConnectFailure::Unresolved);
+        };
         backend.budget.earn();
         let slot = &mut backend.slots[at];
         slot.destination.endpoint.begin(upstream);

@@ -28,12 +28,14 @@ use crate::proxy::spec::UpstreamSpec;
 use crate::proxy_protocol::Header;
 use crate::tls::connector::Trust;
 
-/// Connections to one address that a thread has at one time: with what common servers take on each
-/// (100 streams and more), as many requests as a backend gets.
-const MOST_CONNECTIONS: usize = 8;
+/// Connections to one address that a thread has at one time: with the streams of each, as many requests
+/// as a backend gets.
+const MOST_CONNECTIONS: usize = 32;
 
-/// Streams that we open on a connection at one time, where the backend takes as many.
-const MOST_STREAMS: usize = 128;
+/// Streams that we open on a connection at one time, where the backend takes as many. All of them may
+/// be given up at one moment, when a client goes that has many: together with [`MOST_GIVEN_UP`], fewer
+/// than servers take for an attack (100).
+const MOST_STREAMS: usize = 32;
 
 /// Bytes of an answer that a backend may send before its client has taken them.
 const STREAM_WINDOW: u32 = 128 << 10;

@@ -49,6 +49,9 @@ fn source_of(head: &RequestHead) -> Option<Option<Cow<'_, str>>> {
     let fields = head.fields();
     let mut named = SOURCES.iter().flat_map(|name| fields.get_all(name));
     let value = std::str::from_utf8(named.next()?).ok();
+    // Of another account, or by a name that has no path: where that is nobody can tell.
+    let is_elsewhere = |value: &&str| value.starts_with("arn:");
+    let value = value.filter(|it| !is_elsewhere(it) && !fields.contains("x-copy-from-account"));
     let path = value.and_then(|value| {
         // Most programs write `bucket/key`.
         if value.starts_with('/') || value.contains("://") {
@@ -70,7 +73,8 @@ pub(super) fn of(head: &RequestHead) -> Result<Written<'_>, Destination<'_>> {
     let Some(value) = values.next() else {
         return Err(Destination::None);
     };
-    let value = std::str::from_utf8(value).ok();
+    let is_here = !head.fields().contains("destination-account");
+    let value = std::str::from_utf8(value).ok().filter(|_| is_here);
     let written = value.and_then(|value| Written::read(value, head.authority()));
     match (written, values.next()) {
         (Some(written), None) => Ok(written),

@@ -123,7 +123,7 @@ pub async fn forward<'p, B: BodySource, A: AnswerSink>(
         let connected = match idle.take() {
             Some(connection) => Ok(connection),
             None => tokio::select! {
-                connected = under_way.connect(request.client.announced()) => connected,
+                connected = body.while_taking_in(under_way.connect(request.client.announced())) => connected,
                 () = answer.gone(Duration::ZERO) => return Err(ForwardFailure::ClientGone),
             },
         };

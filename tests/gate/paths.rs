@@ -207,6 +207,7 @@ fn what_an_object_store_is_to_copy_is_allowed_where_it_comes_from_too() {
             ("/open/%2e%2e/secret/a", 400),
             ("https://evil.example/open/a", 403),
             ("//open/a", 403),
+            ("arn:aws:s3:::open/a", 403),
         ] {
             let field = format!("{name}: {source}");
             assert_eq!(put(&field, "/open/b"), expected, "{field}");
@@ -235,6 +236,12 @@ fn what_an_object_store_is_to_copy_is_allowed_where_it_comes_from_too() {
         twice.header("X-Copy-From: /secret/a").get("/open/b").status,
         403
     );
+    let others = gate
+        .curl()
+        .args(["-X", "PUT"])
+        .header("X-Copy-From: /open/a");
+    let others = others.header("X-Copy-From-Account: theirs");
+    assert_eq!(others.get("/open/b").status, 403);
     // To who reads it is a field like any other.
     assert_eq!(
         gate.curl()

@@ -69,7 +69,7 @@ pub(super) async fn forward<B: BodySource, A: AnswerSink>(
         report.destination = Some(Arc::clone(under_way.destination()));
         report.moves = under_way.moves();
         let place = tokio::select! {
-            place = under_way.place(sharing, request.client.announced()) => place,
+            place = body.while_taking_in(under_way.place(sharing, request.client.announced())) => place,
             () = answer.gone(Duration::ZERO) => return Err(ForwardFailure::ClientGone),
         };
         let mut place = match place {

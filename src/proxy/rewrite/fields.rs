@@ -33,6 +33,9 @@ pub enum InvalidEdit {
     /// No field has such a name.
     #[error("a header name has 1 to 64 characters from A-Z a-z 0-9 - _ and a few others, no space")]
     Name,
+    /// No such names can be told apart.
+    #[error("a * may only end a name, for all that begin so")]
+    Pattern,
     /// The value could end the line or has no business in one.
     #[error("a header value is one line of visible characters and spaces, up to 4096 bytes")]
     Value,
@@ -106,10 +109,18 @@ impl FieldEdits {
     /// [`InvalidEdit`]; nothing is changed then.
     pub fn remove(&mut self, side: Side, name: &str) -> Result<(), InvalidEdit> {
         if let Some(prefix) = name.strip_suffix('*') {
-            check(side, prefix, &[])?;
+            if prefix.is_empty() || prefix.contains('*') {
+                return Err(InvalidEdit::Pattern);
+            }
+            if check(side, prefix, &[]) == Err(InvalidEdit::Name) {
+                return Err(InvalidEdit::Name);
+            }
             self.removed_prefixes
                 .push(folded(prefix.as_bytes()).collect());
             return Ok(());
+        }
+        if name.contains('*') {
+            return Err(InvalidEdit::Pattern);
         }
         match check(side, name, &[]) {
             // Either may be taken away from backends and clients.

@@ -1,6 +1,7 @@
 //! Backends that speak HTTP/2: what they get, what comes back, and what a bad one can do.
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +30,7 @@ fn in_front_of_with(upstream: &str, threads: usize) -> Gate {
          tls: {{certificates: [{{cert: {}, key: {}}}]}}\n\
          upstreams: {{backend: {upstream}}}\n\
          routes: [{{match: /mine/, can: view}}, {{public: true}}]\n\
-         threads: {threads}\n{}",
+         threads: {threads}\nadmin: {{address: '127.0.0.1:0'}}\n{}",
         cert.display(),
         key.display(),
         gate::ROLES_AND_USERS,
@@ -442,6 +443,25 @@ fn interim_answers_without_end_are_none_and_fill_nothing() {
     logged(&gate, "upstream_bad_answer");
     let now = gate.resident_kib();
     assert!(now < before + (48 << 10), "{before} KiB before, {now} now");
+}
+
+#[test]
+fn as_many_connections_are_made_beside_each_other_as_those_who_wait_need() {
+    for (requests, expected) in [(33, 1), (100, 4)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = in_front_of_with(&format!("{{url: 'h2c://{address}'}}"), 1);
+        let _client = taking_nothing(&gate, requests);
+        gate.await_metric(
+            "portcullis_http_requests_in_flight",
+            &[],
+            f64::from(requests),
+        );
+        // None of them says that it speaks HTTP/2.
+        let open: Vec<_> = (0..expected).map(|_| listener.accept().unwrap()).collect();
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "more than {}", open.len());
+    }
 }
 
 #[test]

@@ -81,8 +81,10 @@ pub(super) struct Http2Connections {
 #[derive(Default)]
 struct State {
     open: Vec<Arc<Http2Connection>>,
-    /// Whether one is being made. The others wait for that one, which has room for many.
-    making: bool,
+    /// Those that are being made. As many wait for them as they will have room for.
+    making: usize,
+    /// Who waits for a place.
+    waiting: usize,
 }
 
 /// One connection. While somebody has it, it stays open.
@@ -185,9 +187,11 @@ impl Http2Connections {
                     drop(making);
                     return Ok(place);
                 }
-                Found::Full => timeout_at(deadline, changed)
-                    .await
-                    .map_err(|_| ConnectFailure::Full)?,
+                Found::Full => {
+                    let _waiting = Waiting(self);
+                    let changed = timeout_at(deadline, changed).await;
+                    changed.map_err(|_| ConnectFailure::Full)?;
+                }
             }
         }
     }
@@ -201,10 +205,12 @@ impl Http2Connections {
         if let Some(connection) = state.open.iter().find(|it| it.has_room()) {
             return Found::Place(Arc::clone(connection));
         }
-        if state.making || state.open.len() >= MOST_CONNECTIONS {
+        let is_enough = state.making > 0 && state.waiting < state.making * MOST_STREAMS;
+        if is_enough || state.open.len() + state.making >= MOST_CONNECTIONS {
+            state.waiting += 1;
             return Found::Full;
         }
-        state.making = true;
+        state.making += 1;
         Found::MayMake
     }
 
@@ -226,12 +232,21 @@ impl Http2Connections {
     }
 }
 
+/// Somebody who waits; until this is dropped.
+struct Waiting<'c>(&'c Http2Connections);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().waiting -= 1;
+    }
+}
+
 /// The right to make a connection; ends when dropped.
 struct Making<'c>(&'c Http2Connections);
 
 impl Drop for Making<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().making = false;
+        self.0.state.lock().making -= 1;
         // It has room for many, or one of them has to try again.
         self.0.changed.notify_waiters();
     }

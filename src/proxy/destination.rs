@@ -114,12 +114,12 @@ impl<'h> Written<'h> {
 /// What the backend is to get as `Destination`, where it gets one: a URL of its own. A server that is
 /// told of a scheme or a host that it does not have refuses to write there.
 pub(super) fn for_backend(request: &UpstreamRequest<'_>) -> Result<Option<String>, PrefixMismatch> {
-    if let Some(Some(source)) = source_of(request.head) {
-        // It may be signed, and is not ours to write anew.
-        let target = request.rewrite.path.target(&source, source.len())?;
-        if target.target != source {
-            return Err(PrefixMismatch);
-        }
+    // What is to be copied may be signed, and is not ours to write anew.
+    if !request.rewrite.path.changes_nothing()
+        && let Some(Some(source)) = source_of(request.head)
+        && request.rewrite.path.target(&source, source.len())?.target != source
+    {
+        return Err(PrefixMismatch);
     }
     let Ok(written) = of(request.head) else {
         return Ok(None);

@@ -155,12 +155,7 @@ pub async fn forward<'p, B: BodySource, A: AnswerSink>(
                 if was_idle && again {
                     continue;
                 }
-                // Nothing is wrong with where it was, if that was all.
-                if failure.leaves_doubt() && !was_idle {
-                    under_way.failed(Instant::now());
-                }
-                let other = again.then(|| under_way.retry(Instant::now()));
-                idle = other.flatten().ok_or(failure)?;
+                idle = after_failure(&mut under_way, failure, again, was_idle)?;
             }
         }
     }
@@ -186,6 +181,22 @@ fn after_no_connection(
         ConnectFailure::Unresolved => None,
     };
     other.ok_or(ForwardFailure::Connect(failure))
+}
+
+/// Goes on to another address with a request that failed where it was, if it may be sent `again`. Where
+/// all that happened is that a connection in use before was closed, nothing is wrong with the address.
+fn after_failure(
+    under_way: &mut UnderWay<'_>,
+    failure: ForwardFailure,
+    again: bool,
+    was_closed: bool,
+) -> Result<Option<UpstreamConnection>, ForwardFailure> {
+    let now = Instant::now();
+    if failure.leaves_doubt() && !was_closed {
+        under_way.failed(now);
+    }
+    let other = again.then(|| under_way.retry(now));
+    other.flatten().ok_or(failure)
 }
 
 fn outcome<'p>(

@@ -294,7 +294,7 @@ const fn table(lists: &[&[&str]], prefixes: &[&str]) -> [Special; 256] {
 
 /// A byte of a name as CGI and what comes from it may read it: everything but letters and digits counts
 /// as `-`. They cannot tell `_` from it, and some servers fold the other signs too.
-const fn fold(byte: u8) -> u8 {
+pub(super) const fn fold(byte: u8) -> u8 {
     match byte {
         byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
         _ => b'-',

@@ -90,16 +90,31 @@ fn flood(gate: &Gate, first: &[u8], times: usize, frames: impl Fn(u32) -> Vec<u8
     end(client)
 }
 
-/// Checks that a client is cut off that sends `frames` so often, and which reasons do for it.
+/// Checks that the gate ends the connection of a client that sends `frames` so often, for one of these
+/// reasons, and serves others meanwhile.
 #[track_caller]
-fn is_cut_off(what: &str, first: &[u8], frames: impl Fn(u32) -> Vec<u8> + Send) {
+fn ends(
+    what: &str,
+    reasons: &[u32],
+    first: &[u8],
+    frames: impl Fn(u32) -> Vec<u8> + Send,
+) -> (Backend, Gate) {
     let backend = Backend::start();
     let gate = warm(&backend, "");
     under(&gate, || {
         let reason = flood(&gate, first, 20_000, frames);
-        // A client that is still sending may find the connection reset before it reads why.
-        assert!([0, CALM].contains(&reason), "{what}: {reason}");
+        assert!(reasons.contains(&reason), "{what}: {reason}");
     });
+    (backend, gate)
+}
+
+/// A client that is still sending may find the connection reset before it reads why.
+const CALM_OR_NONE: &[u32] = &[0, CALM];
+
+/// The same, and that it is on record.
+#[track_caller]
+fn is_cut_off(what: &str, first: &[u8], frames: impl Fn(u32) -> Vec<u8> + Send) {
+    let (_backend, gate) = ends(what, CALM_OR_NONE, first, frames);
     eventually("it is on record", || {
         gate.line_where(|line| line["event"] == "http2.flood")
     });
@@ -126,27 +141,19 @@ fn settings_that_move_the_windows_of_all_streams_are_a_flood() {
 
 #[test]
 fn empty_data_is_a_flood() {
-    let backend = Backend::start();
-    let gate = warm(&backend, "");
-    under(&gate, || {
-        let post = frame(HEADERS, END_HEADERS, 1, POST);
-        let reason = flood(&gate, &post, 20_000, |_| frame(DATA, 0, 1, &[]));
-        assert!([0, CALM].contains(&reason), "{reason}");
+    let post = frame(HEADERS, END_HEADERS, 1, POST);
+    ends("empty DATA", CALM_OR_NONE, &post, |_| {
+        frame(DATA, 0, 1, &[])
     });
 }
 
 #[test]
 fn requests_that_are_reset_at_once_are_a_flood() {
-    let backend = Backend::start();
-    let gate = warm(&backend, "");
-    under(&gate, || {
-        let reason = flood(&gate, &[], 20_000, |time| {
-            let stream = 2 * time + 1;
-            let mut pair = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
-            pair.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
-            pair
-        });
-        assert!([0, CALM].contains(&reason), "{reason}");
+    let (backend, _) = ends("resets", CALM_OR_NONE, &[], |time| {
+        let stream = 2 * time + 1;
+        let mut pair = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
+        pair.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        pair
     });
     assert!(backend.seen().len() < 2_000, "{}", backend.seen().len());
 }
@@ -157,17 +164,12 @@ fn requests_with_bodies_that_are_reset_or_break_their_word_are_a_flood_too() {
     let five = [POST, b"\x0f\x0d\x015"].concat();
     let reset = (POST, RST_STREAM, &[0, 0, 0, 8][..]);
     for (head, kind, end) in [reset, (&*five, DATA, b"too long")] {
-        let backend = Backend::start();
-        let gate = warm(&backend, "");
-        under(&gate, || {
-            let reason = flood(&gate, &[], 20_000, |time| {
-                let stream = 2 * time + 1;
-                let mut frames = frame(HEADERS, END_HEADERS, stream, head);
-                frames.extend(frame(DATA, 0, stream, b"x"));
-                frames.extend(frame(kind, 0, stream, end));
-                frames
-            });
-            assert!([0, CALM].contains(&reason), "{reason}");
+        let (backend, _) = ends("bodies", CALM_OR_NONE, &[], |time| {
+            let stream = 2 * time + 1;
+            let mut frames = frame(HEADERS, END_HEADERS, stream, head);
+            frames.extend(frame(DATA, 0, stream, b"x"));
+            frames.extend(frame(kind, 0, stream, end));
+            frames
         });
         let seen = backend.seen().len();
         assert!(seen < 1_000, "{seen}");
@@ -176,46 +178,32 @@ fn requests_with_bodies_that_are_reset_or_break_their_word_are_a_flood_too() {
 
 #[test]
 fn streams_that_we_are_made_to_reset_are_a_flood() {
-    let backend = Backend::start();
-    let gate = warm(&backend, "");
-    under(&gate, || {
-        // MadeYouReset (CVE-2025-8671): a window update of nothing is an error of the stream.
-        let reason = flood(&gate, &[], 20_000, |time| {
-            let stream = 2 * time + 1;
-            let mut pair = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
-            pair.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
-            pair
-        });
-        assert!([0, 1, CALM].contains(&reason), "{reason}");
+    // MadeYouReset (CVE-2025-8671): a window update of nothing is an error of the stream.
+    ends("updates of nothing", &[0, 1, CALM], &[], |time| {
+        let stream = 2 * time + 1;
+        let mut pair = frame(HEADERS, END_HEADERS | END_STREAM, stream, GET);
+        pair.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
+        pair
     });
 }
 
 #[test]
 fn a_head_without_an_end_is_a_flood() {
-    let backend = Backend::start();
-    let gate = warm(&backend, "");
-    under(&gate, || {
-        let begin = frame(HEADERS, END_STREAM, 1, GET);
-        let reason = flood(&gate, &begin, 20_000, |time| {
-            let field = format!("\0\x04a{:03x}\x01b", time % 4096);
-            frame(CONTINUATION, 0, 1, field.as_bytes())
-        });
-        assert!([0, CALM].contains(&reason), "{reason}");
-        // The same with nothing in each.
-        let reason = flood(&gate, &begin, 20_000, |_| frame(CONTINUATION, 0, 1, &[]));
-        assert!([0, CALM].contains(&reason), "{reason}");
+    let begin = frame(HEADERS, END_STREAM, 1, GET);
+    ends("CONTINUATION", CALM_OR_NONE, &begin, |time| {
+        let field = format!("\0\x04a{:03x}\x01b", time % 4096);
+        frame(CONTINUATION, 0, 1, field.as_bytes())
+    });
+    // The same with nothing in each.
+    ends("empty CONTINUATION", CALM_OR_NONE, &begin, |_| {
+        frame(CONTINUATION, 0, 1, &[])
     });
 }
 
 #[test]
 fn malformed_requests_are_a_flood() {
-    let backend = Backend::start();
-    let gate = warm(&backend, "");
-    under(&gate, || {
-        let reason = flood(&gate, &[], 20_000, |time| {
-            frame(HEADERS, END_HEADERS | END_STREAM, 2 * time + 1, b"\x82\x87")
-        });
-        assert!([0, 1, CALM].contains(&reason), "{reason}");
+    ends("bad heads", &[0, 1, CALM], &[], |time| {
+        frame(HEADERS, END_HEADERS | END_STREAM, 2 * time + 1, b"\x82\x87")
     });
 }
 

@@ -358,6 +358,10 @@ fn one_client_has_no_more_bodies_kept_than_leaves_room_for_others() {
         (from("192.0.2.1", 100) == 429).then_some(())
     });
     await_error(&gate, "client_share");
+    let refused = gate
+        .curl()
+        .args(["-H", "X-Forwarded-For: 192.0.2.1", "-d", "x"]);
+    assert_eq!(refused.get("/it").field("retry-after"), Some("1"));
     assert_eq!(from("192.0.2.2", 30_000), 200);
     // What it has already goes on.
     first.send(b"x");

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::failure::ForwardFailure;
 use super::receive::{MAX_INTERIM, Receive, binds_connection};
 use super::source::{ANSWER_LIMITS, AnswerSource};
-use super::{Forwarded, LOOK_AGAIN, Sent, Standing, after_no_connection, both_ways};
+use super::{Forwarded, LOOK_AGAIN, Sent, Standing, after_failure, after_no_connection, both_ways};
 use crate::http1::body::BodyError;
 use crate::http1::fields::Fields;
 use crate::http1::read::ReadError;
@@ -102,11 +102,7 @@ pub(super) async fn forward<B: BodySource, A: AnswerSink>(
         if again && (was_open || matches!(failure, ForwardFailure::NotProcessed)) {
             continue;
         }
-        if failure.leaves_doubt() && !was_open {
-            under_way.failed(Instant::now());
-        }
-        let other = again.then(|| under_way.retry(Instant::now()));
-        other.flatten().ok_or(failure)?;
+        after_failure(&mut under_way, failure, again, was_open)?;
     }
 }
 

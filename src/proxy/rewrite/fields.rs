@@ -3,7 +3,7 @@
 //! Which names those may be is decided here, once, for the configuration: what delimits messages,
 //! what ends with a connection, and what the gate itself says is not theirs to write.
 
-use crate::proxy::headers::{is_hop_by_hop, is_reserved};
+use crate::proxy::headers::{fold, is_hop_by_hop, is_reserved};
 
 /// Changes of the fields of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,10 +174,7 @@ impl FieldEdits {
 }
 
 fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
-    name.iter().map(|byte| match byte {
-        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
-        _ => b'-',
-    })
+    name.iter().copied().map(fold)
 }
 
 fn check(side: Side, name: &str, values: &[&str]) -> Result<(), InvalidEdit> {

@@ -61,6 +61,12 @@ impl PathRewrite {
         &self.add
     }
 
+    /// Whether every path stays as it is.
+    #[must_use]
+    pub const fn changes_nothing(&self) -> bool {
+        self.strip.is_empty() && self.add.is_empty()
+    }
+
     /// What the backend is asked for, when a client asks for `target`, whose path has so many bytes.
     ///
     /// # Errors
@@ -71,7 +77,7 @@ impl PathRewrite {
         target: &'t str,
         path_length: usize,
     ) -> Result<Target<'t>, PrefixMismatch> {
-        if self.strip.is_empty() && self.add.is_empty() {
+        if self.changes_nothing() {
             let target = target.into();
             return Ok(Target { target, prefix: "" });
         }

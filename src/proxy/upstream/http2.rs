@@ -198,12 +198,19 @@ impl Http2Connections {
 
     fn find(&self, upstream: &UpstreamSpec) -> Found {
         let mut state = self.state.lock();
-        // What was made with other trust ends with its streams; so does what is going away.
-        state
-            .open
-            .retain(|it| it.takes_requests() && is_current(it.trust.as_ref(), upstream));
-        if let Some(connection) = state.open.iter().find(|it| it.has_room()) {
-            return Found::Place(Arc::clone(connection));
+        let is_good = |it: &Arc<Http2Connection>| {
+            it.takes_requests() && is_current(it.trust.as_ref(), upstream)
+        };
+        let has_room = |it: &&Arc<Http2Connection>| it.has_room();
+        let mut found = state.open.iter().find(has_room).cloned();
+        // Mostly it is, and no other need be looked at.
+        if !found.as_ref().is_some_and(is_good) {
+            // What was made with other trust ends with its streams; so does what is going away.
+            state.open.retain(is_good);
+            found = state.open.iter().find(has_room).cloned();
+        }
+        if let Some(connection) = found {
+            return Found::Place(connection);
         }
         let is_enough = state.making > 0 && state.waiting < state.making * MOST_STREAMS;
         if is_enough || state.open.len() + state.making >= MOST_CONNECTIONS {
@@ -288,7 +295,8 @@ impl Http2Connection {
     }
 
     fn has_room(&self) -> bool {
-        self.streams() < self.requests.current_max_send_streams().min(MOST_STREAMS)
+        let streams = self.streams();
+        streams < MOST_STREAMS && streams < self.requests.current_max_send_streams()
     }
 
     /// Whether it is neither closed nor going away.
